@@ -1,0 +1,76 @@
+"""`python -m benchmarks.trace`: a trace against the bare forward of the same model, alternating, in one run."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+
+import click
+import numpy as np
+import torch
+
+from bundles.bundle import BUILT_IN, load_bundle
+from model.load import LanguageModel, load_model
+from model.tokens import TokenizedText
+from sae.files import load_saes
+from tracing.run import trace_tokens
+
+
+@click.command()
+@click.option("--bundle", "bundle_name", default=BUILT_IN, show_default=True, help="Which model and SAEs.")
+@click.option("--tokens", default=512, show_default=True, help="Tokens of the one window, BOS included.")
+@click.option("--rounds", default=15, show_default=True, help="How often the pair is timed.")
+def main(bundle_name: str, tokens: int, rounds: int) -> None:
+    """Time a trace (five SAE layers, stopped after the last) against a bare full forward without head."""
+    bundle = load_bundle(bundle_name)
+    language_model = load_model(bundle)
+    saes = load_saes(bundle.sae_folder, bundle.layers, d_model=language_model.d_model)
+    text = _random_text(language_model, tokens)
+    row = torch.from_numpy(np.concatenate([[language_model.bos_id], text.ids]))[None]
+
+    @torch.inference_mode()
+    def bare() -> None:
+        language_model.decoder(input_ids=row, use_cache=False)
+
+    def trace() -> None:
+        trace_tokens(text, language_model, saes)
+
+    timed = _alternate({"bare_forward": bare, "trace": trace}, rounds)
+    ratios = [t / b for t, b in zip(timed["trace"], timed["bare_forward"], strict=True)]
+    figures = {
+        "bundle": bundle.name,
+        "tokens": tokens,
+        "dtype": str(language_model.model.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "rounds": rounds,
+        "bare_forward_ms": round(1e3 * statistics.median(timed["bare_forward"]), 1),
+        "trace_ms": round(1e3 * statistics.median(timed["trace"]), 1),
+        "trace_to_bare": round(statistics.median(ratios), 3),
+        "trace_to_bare_min": round(min(ratios), 3),
+        "trace_to_bare_max": round(max(ratios), 3),
+    }
+    click.echo(json.dumps(figures))
+
+
+def _random_text(language_model: LanguageModel, tokens: int) -> TokenizedText:
+    """Random tokens, as one window: what a forward costs does not depend on which tokens they are."""
+    ids = np.random.default_rng(0).integers(100, len(language_model.tokenizer), tokens - 1)
+    return TokenizedText("", ids, np.zeros((tokens - 1, 2), np.int64), tokens)
+
+
+def _alternate(runs: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of every run, one after the other in each round, so that drift of the machine meets all alike."""
+    timed: dict[str, list[float]] = {name: [] for name in runs}
+    for counted in [False] * 2 + [True] * rounds:
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if counted:
+                timed[name].append(time.perf_counter() - start)
+    return timed
+
+
+if __name__ == "__main__":
+    main()

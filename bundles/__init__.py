@@ -1,0 +1,1 @@
+"""Bundles: which model, SAEs and labels belong together."""

@@ -1,0 +1,1 @@
+"""Charts: data in, Plotly figure out; nothing here knows Streamlit."""

@@ -1,0 +1,1 @@
+"""A causal language model: loading, tokens, residual-stream hooks."""

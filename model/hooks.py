@@ -1,0 +1,62 @@
+"""Read the residual stream of a causal language model with forward hooks.
+
+Layer N is the decoder block with 0-based index N; its hookpoint `layers.N` is the residual stream after that block,
+before any final norm. For every block but the last it is what transformers calls `hidden_states[N + 1]`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import nn
+
+ResidReader = Callable[[int, torch.Tensor], None]
+"""Called as reader(layer, resid) with resid (n_windows, window, d_model) in the model's dtype."""
+
+
+class _Stop(Exception):
+    """Raised by the hook on the last wanted layer: everything after it would be thrown away."""
+
+
+@contextlib.contextmanager
+def _hooked(blocks: nn.ModuleList, layers: Sequence[int], reader: ResidReader) -> Iterator[None]:
+    last = max(layers)
+    caller = threading.get_ident()
+
+    def hook_for(layer: int) -> Callable[..., None]:
+        def hook(_block: nn.Module, _args: object, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
+            # Hooks sit on the shared module, so another session's forward passes through them too.
+            if threading.get_ident() != caller:
+                return
+            reader(layer, output if isinstance(output, torch.Tensor) else output[0])
+            if layer == last:
+                raise _Stop
+
+        return hook
+
+    handles = [blocks[layer].register_forward_hook(hook_for(layer)) for layer in sorted(set(layers))]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@torch.inference_mode()
+def read_residuals(decoder: nn.Module, token_ids: torch.Tensor, layers: Sequence[int], reader: ResidReader) -> None:
+    """Run token ids through the decoder and hand each wanted layer's residual stream to `reader`, in layer order.
+
+    The forward ends after the last wanted layer; the language-model head never runs. Several threads may call this on
+    one model at once: each reader sees its own thread's forward alone.
+
+    Args:
+        decoder: the stack of blocks without head, with `.layers` (transformers' `LlamaModel`, say).
+        token_ids: (n_windows, window) int64, every row starting with BOS, no padding.
+        layers: 0-based block indices.
+        reader: called once a layer; an exception it raises reaches the caller, and no hook survives it.
+    """
+    with _hooked(decoder.layers, layers, reader), contextlib.suppress(_Stop):
+        decoder(input_ids=token_ids, use_cache=False)

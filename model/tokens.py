@@ -1,0 +1,82 @@
+"""Text to tokens and windows; every token of the text is in exactly one window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from bundles.errors import TrackerError
+
+
+@dataclass(frozen=True)
+class TokenizedText:
+    """A text with its tokens, BOS not among them.
+
+    Attributes:
+        text: as the user wrote it.
+        ids: (n_tokens,) int64.
+        offsets: (n_tokens, 2) int64, each token's first and one-past-last character in `text`. A character of several
+            tokens (an emoji) belongs to the first; the others are empty.
+        window: longest window, BOS included.
+    """
+
+    text: str
+    ids: np.ndarray
+    offsets: np.ndarray
+    window: int
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens without BOS."""
+        return len(self.ids)
+
+    @property
+    def window_starts(self) -> tuple[int, ...]:
+        """First token of each window."""
+        return tuple(range(0, self.n_tokens, self.window - 1))
+
+    def windows(self) -> Iterator[np.ndarray]:
+        """The ids window by window, without BOS."""
+        for start in self.window_starts:
+            yield self.ids[start : start + self.window - 1]
+
+    @property
+    def token_texts(self) -> list[str]:
+        """What each token reads in the text; joined, they give every character of tokenized text once."""
+        return [self.text[start:end] for start, end in self.offsets]
+
+
+def tokenize(text: str, tokenizer: PreTrainedTokenizerBase, *, window: int, max_tokens: int) -> TokenizedText:
+    """Tokenize a whole text, without special tokens and without truncation.
+
+    Args:
+        window: longest window, BOS included.
+        max_tokens: longest text taken.
+
+    Raises:
+        TrackerError: the text is blank, or longer than `max_tokens`.
+    """
+    if not text.strip():
+        raise TrackerError("There is no text to analyze yet. Paste a passage, choose a sample or upload a .txt file.")
+    encoded = tokenizer(
+        text,
+        add_special_tokens=False,
+        split_special_tokens=True,  # a text that spells a special token means its characters
+        return_offsets_mapping=True,
+        verbose=False,
+    )
+    ids = np.asarray(encoded["input_ids"], dtype=np.int64)
+    if len(ids) > max_tokens:
+        raise TrackerError(
+            f"This text has {len(ids):,} tokens; at most {max_tokens:,} are analyzed at once, and nothing is cut "
+            f"silently. Remove about {1 - max_tokens / len(ids):.0%} of it, or analyze it in parts."
+        )
+    offsets = np.asarray(encoded["offset_mapping"], dtype=np.int64)
+    # Tokens that share a character overlap; the first keeps it, so that shading never shows a character twice.
+    taken = np.maximum.accumulate(np.concatenate([[0], offsets[:-1, 1]]))
+    offsets[:, 0] = np.maximum(offsets[:, 0], taken)
+    offsets[:, 1] = np.maximum(offsets[:, 1], offsets[:, 0])
+    return TokenizedText(text, ids, offsets, window)

@@ -1,0 +1,1 @@
+"""Top-k sparse autoencoders: files, encoding, training, quality."""

@@ -1,0 +1,82 @@
+"""Training and measuring text: read documents, cut them into windows of one length."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from bundles.errors import TrackerError
+
+
+class Windows(NamedTuple):
+    """Text cut into equal windows.
+
+    Attributes:
+        token_ids: (n_windows, window) int32, BOS first.
+        finance: (n_windows,) bool.
+    """
+
+    token_ids: np.ndarray
+    finance: np.ndarray
+
+
+def read_documents(path: Path, split: str) -> Iterator[str]:
+    """Documents of one split, `train` or `validation`, in a stable order.
+
+    A `.jsonl` or `.jsonl.gz` file holds one object a line with `text` and `split`. In a folder, every `.txt` file is a
+    document of UTF-8 text, every tenth of them, in order of name, for `validation`.
+
+    Raises:
+        TrackerError: neither a folder nor such a file, or a line is not such an object.
+    """
+    if path.is_dir():
+        for index, file in enumerate(sorted(path.rglob("*.txt"))):
+            if ("validation" if index % 10 == 9 else "train") == split:
+                yield file.read_text(encoding="utf-8")
+        return
+    if not path.is_file() or not path.name.endswith((".jsonl", ".jsonl.gz")):
+        raise TrackerError(f"{path} should be a folder of .txt files or a .jsonl or .jsonl.gz file; it is neither.")
+    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+    with opened as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                document = json.loads(line)
+                if document["split"] == split:
+                    yield document["text"]
+            except (ValueError, KeyError, TypeError):
+                raise TrackerError(f"{path}, line {number}: expected an object with `text` and `split`.") from None
+
+
+def cut_windows(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, *, window: int) -> np.ndarray:
+    """Every document in windows of `window` tokens that start with BOS; a document's short rest is left out.
+
+    Returns:
+        (n_windows, window) int32.
+    """
+    body = window - 1
+    rows = []
+    for text in texts:
+        ids = np.asarray(tokenizer(text, add_special_tokens=False)["input_ids"], dtype=np.int32)
+        rows.append(ids[: len(ids) // body * body].reshape(-1, body))
+    tokens = np.concatenate(rows) if rows else np.zeros((0, body), np.int32)
+    bos = np.full((len(tokens), 1), tokenizer.bos_token_id, np.int32)
+    return np.concatenate([bos, tokens], axis=1)
+
+
+def mixed_windows(
+    finance: Path, general: Path, tokenizer: PreTrainedTokenizerBase, *, split: str, window: int, seed: int
+) -> Windows:
+    """Windows of finance and general text in one shuffled order, so that any prefix is a fair sample."""
+    parts = [cut_windows(read_documents(path, split), tokenizer, window=window) for path in (finance, general)]
+    token_ids = np.concatenate(parts)
+    is_finance = np.repeat([True, False], [len(part) for part in parts])
+    if len(token_ids) == 0:
+        raise TrackerError(f"No {split} text fills a window of {window} tokens in {finance} and {general}.")
+    order = np.random.default_rng(seed).permutation(len(token_ids))
+    return Windows(token_ids[order], is_finance[order])

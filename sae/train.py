@@ -1,0 +1,132 @@
+"""Train a top-k SAE on residual streams that lie on disk."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from bundles.errors import TrackerError
+from sae.topk import Sae
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How an SAE is trained.
+
+    Attributes:
+        n_latents: latents.
+        k: activations kept a token.
+        epochs: passes over the tokens.
+        batch: tokens a step.
+        lr: Adam's largest learning rate, on a stream scaled to unit variance.
+        warmup: steps over which the learning rate rises; after half of all steps it falls linearly to 0.
+        seed: of the initial directions and of the order of the tokens.
+    """
+
+    n_latents: int = 400
+    k: int = 32
+    epochs: float = 4.0
+    batch: int = 2048
+    lr: float = 2e-3
+    warmup: int = 200
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.k <= self.n_latents:
+            raise TrackerError(f"k must lie between 1 and n_latents = {self.n_latents}, found {self.k}.")
+        if self.epochs <= 0 or self.batch < 1 or self.lr <= 0:
+            raise TrackerError("epochs, batch and lr must be above 0.")
+
+
+class _Weights(nn.Module):
+    """The SAE's parameters on a stream that is centred and scaled to unit variance."""
+
+    def __init__(self, directions: torch.Tensor) -> None:
+        super().__init__()
+        self.decoder = nn.Parameter(directions.clone())
+        self.encoder = nn.Parameter(directions.clone())
+        self.encoder_bias = nn.Parameter(torch.zeros(len(directions)))
+        self.b_dec = nn.Parameter(torch.zeros(directions.shape[1]))
+
+    def forward(self, x: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(reconstruction (batch, d_model), indices (batch, k)) of x (batch, d_model)."""
+        # W (x - b_dec) + b_enc, with b_dec's part taken together: one product less in the backward pass.
+        pre = nn.functional.linear(x, self.encoder, self.encoder_bias - self.encoder @ self.b_dec)
+        values, indices = pre.topk(k, dim=-1, sorted=False)
+        dense = torch.zeros_like(pre).scatter(-1, indices, values.relu())
+        return dense @ self.decoder + self.b_dec, indices
+
+
+def train_sae(rows: torch.Tensor, config: TrainConfig) -> Sae:
+    """Train on rows (n_tokens, d_model) of any dtype, in float32, with Adam on the squared error.
+
+    The stream is centred and scaled to unit variance for training; the scale and centre are folded into the weights
+    that are returned, whose decoder rows have unit norm.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    sample = rows[torch.randint(len(rows), (min(len(rows), 65_536),), generator=generator)].float()
+    centre = sample.mean(dim=0)
+    scale = (sample - centre).pow(2).mean().sqrt()
+    directions = torch.randn(config.n_latents, rows.shape[1], generator=generator)
+    weights = _Weights(nn.functional.normalize(directions, dim=1))
+    optimizer = torch.optim.Adam(weights.parameters(), lr=config.lr, betas=(0.9, 0.999), fused=True)
+    n_steps = max(1, round(config.epochs * len(rows) / config.batch))
+    fired = torch.zeros(config.n_latents)
+    start, seen_loss = time.monotonic(), 0.0
+    for step, batch in enumerate(_batches(rows, config.batch, n_steps, generator)):
+        optimizer.param_groups[0]["lr"] = config.lr * _schedule(step, n_steps, config.warmup)
+        x = (batch.float() - centre) / scale
+        x_hat, indices = weights(x, config.k)
+        loss = (x_hat - x).pow(2).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        with torch.no_grad():
+            weights.decoder.copy_(nn.functional.normalize(weights.decoder, dim=1))
+            fired += torch.bincount(indices.flatten(), minlength=config.n_latents)
+        seen_loss += loss.item()
+        if (step + 1) % 200 == 0 or step + 1 == n_steps:
+            n = (step % 200) + 1
+            density = fired / (n * config.batch)
+            log.info(
+                "step %d of %d: loss %.4f, silent %d, densest %.2f, %.0f tokens/s",
+                step + 1, n_steps, seen_loss / n, int((fired == 0).sum()), float(density.max()),
+                (step + 1) * config.batch / (time.monotonic() - start),
+            )  # fmt: skip
+            fired.zero_()
+            seen_loss = 0.0
+    return _folded(weights, centre, scale, config.k)
+
+
+def _schedule(step: int, n_steps: int, warmup: int) -> float:
+    """Share of the largest learning rate: up over the warm-up, level to half of the run, then down to 0."""
+    return min((step + 1) / max(1, min(warmup, n_steps // 10)), 1.0, 2 * (1 - step / n_steps))
+
+
+def _batches(rows: torch.Tensor, batch: int, n_steps: int, generator: torch.Generator):  # noqa: ANN202
+    n_batches = math.ceil(len(rows) / batch)
+    done = 0
+    while done < n_steps:
+        order = torch.randperm(len(rows), generator=generator)
+        for chunk in order.split(batch)[: min(n_batches, n_steps - done)]:
+            yield rows[chunk]
+            done += 1
+
+
+def _folded(weights: _Weights, centre: torch.Tensor, scale: torch.Tensor, k: int) -> Sae:
+    """The SAE of the unscaled stream: activations are in its units, decoder rows have unit norm."""
+    with torch.no_grad():
+        return Sae(
+            encoder_weight=weights.encoder.detach().clone(),
+            encoder_bias=weights.encoder_bias.detach() * scale,
+            decoder=weights.decoder.detach().clone(),
+            b_dec=centre + weights.b_dec.detach() * scale,
+            k=k,
+        )

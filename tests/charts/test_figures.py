@@ -1,0 +1,185 @@
+"""Every figure with hostile labels, with nothing to show, and with one token."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Callable
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from charts.bars import plot_layer
+from charts.comparison import plot_comparison
+from charts.evolution import plot_lineage
+from charts.heatmap import plot_heatmap
+from charts.network import plot_network
+from charts.theme import layer_colours
+from tracing.trace import Feature
+
+COLOURS = layer_colours((4, 10, 16))
+
+
+def graph_of(ranked: pd.DataFrame, edges: list[tuple[int, int, float]]) -> nx.DiGraph:
+    graph = nx.DiGraph()
+    for row in ranked.to_dict("records"):
+        graph.add_node(Feature(row["layer"], row["feature"]), **row)
+    nodes = list(graph)
+    for source, target, r in edges:
+        graph.add_edge(nodes[source], nodes[target], r=r, n_either=12)
+    return graph
+
+
+def lineage_of(ranked: pd.DataFrame) -> pd.DataFrame:
+    line = ranked.groupby("layer").head(1)[
+        ["layer", "feature", "label", "reliable", "specialization_index", "activation"]
+    ]
+    return line.assign(cosine=[np.nan, 0.6, 0.5], r=[np.nan, 0.8, -0.2])
+
+
+def figures(ranked: pd.DataFrame) -> dict[str, go.Figure]:
+    values = np.random.default_rng(0).random((len(ranked), 5))
+    words = ["<b>a</b>", " $1", "\n", "x\x00", "שלום"]
+    return {
+        "bars": plot_layer(ranked[ranked["layer"] == 4], colour=COLOURS[4]),
+        "comparison": plot_comparison(ranked, colours=COLOURS),
+        "heatmap": plot_heatmap(ranked, values, words, colours=COLOURS),
+        "network": plot_network(graph_of(ranked, [(0, 10, 0.9), (1, 11, -0.6)]), colours=COLOURS, threshold=0.5),
+        "evolution": plot_lineage(lineage_of(ranked), colours=COLOURS, chosen_layer=4),
+    }
+
+
+def strings(value: object) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        return [text for item in value.values() for text in strings(item)]
+    return [text for item in value for text in strings(item)] if isinstance(value, list) else []
+
+
+@pytest.mark.parametrize("name", ["bars", "comparison", "heatmap", "network", "evolution"])
+def test_hostile_labels_and_words_become_letters(ranked: pd.DataFrame, name: str) -> None:
+    figure = json.loads(figures(ranked)[name].to_json())
+    figure["layout"].pop("template", None)
+    for text in strings(figure):
+        assert not re.search(r"<(?!/?(b|br|extra)>)", text), text
+        assert "$" not in text
+        assert "\x00" not in text
+    # The text is there, escaped, and not dropped.
+    assert any("<script>" in html.unescape(text) for text in strings(figure))
+
+
+@pytest.mark.parametrize("name", ["bars", "comparison", "heatmap", "network", "evolution"])
+def test_figures_leave_backgrounds_and_fonts_to_the_theme(ranked: pd.DataFrame, name: str) -> None:
+    layout = figures(ranked)[name].layout
+    assert layout.paper_bgcolor is None
+    assert layout.font.color is None
+
+
+def test_nothing_to_show_is_said(ranked_of: Callable[..., pd.DataFrame]) -> None:
+    empty = ranked_of((), 0)
+    for figure in (
+        plot_layer(empty, colour="#000000"),
+        plot_comparison(empty, colours={}),
+        plot_heatmap(empty, np.zeros((0, 0)), [], colours={}),
+        plot_network(nx.DiGraph(), colours={}, threshold=0.5),
+        plot_lineage(empty, colours={}, chosen_layer=4),
+    ):
+        assert figure.layout.annotations[0].text
+
+
+def test_bars_are_as_long_as_the_measure_and_begin_with_the_best(ranked: pd.DataFrame) -> None:
+    rows = ranked[ranked["layer"] == 4]
+    assert list(plot_layer(rows, colour="#1F6FC4").data[0].x) == rows["activation"].tolist()
+    assert list(plot_layer(rows, colour="#1F6FC4", measure="percentile").data[0].x) == rows["percentile"].tolist()
+    assert plot_layer(rows, colour="#1F6FC4").layout.yaxis.range == (9.5, -0.5)
+
+
+def test_bars_carry_their_feature_for_clicks(ranked: pd.DataFrame) -> None:
+    rows = ranked[ranked["layer"] == 4]
+    assert [list(pair) for pair in plot_layer(rows, colour="#1F6FC4").data[0].customdata] == [
+        [4, feature] for feature in rows["feature"]
+    ]
+
+
+def test_unreliable_bars_are_paler_and_marked(ranked: pd.DataFrame) -> None:
+    figure = plot_layer(ranked[ranked["layer"] == 4], colour="#1F6FC4")
+    assert figure.data[0].marker.color[0] == "rgba(31,111,196,0.4)"
+    assert figure.data[0].marker.color[2] == "rgba(31,111,196,1)"
+    assert figure.layout.yaxis.ticktext[0].endswith(" ?")
+    assert not figure.layout.yaxis.ticktext[2].endswith(" ?")
+
+
+def test_features_of_one_label_keep_bars_of_their_own(ranked: pd.DataFrame) -> None:
+    rows = ranked[ranked["layer"] == 4].assign(label="the same")
+    assert len(set(plot_layer(rows, colour="#1F6FC4").data[0].y)) == len(rows)
+
+
+def test_the_chosen_feature_is_set_off_in_each_chart(ranked: pd.DataFrame) -> None:
+    feature = Feature(4, int(ranked["feature"].iloc[2]))
+    bars = plot_layer(ranked[ranked["layer"] == 4], colour="#1F6FC4", selected=feature.index)
+    assert bars.layout.yaxis.ticktext[2].startswith("<b>")
+    assert list(bars.data[0].marker.line.width).count(3) == 1
+    graph = plot_network(graph_of(ranked, []), colours=COLOURS, threshold=0.5, selected=feature)
+    assert sum(4 in (trace.marker.line.width or ()) for trace in graph.data if trace.mode == "markers+text") == 1
+
+
+def test_comparison_has_one_bar_a_layer_in_each_rank(ranked: pd.DataFrame) -> None:
+    figure = plot_comparison(ranked, colours=COLOURS)
+    assert [bar.name for bar in figure.data] == ["Layer 4", "Layer 10", "Layer 16"]
+    assert all(list(bar.x) == list(range(1, 11)) for bar in figure.data)
+
+
+def test_heatmap_measures_each_row_against_its_own_peak(ranked: pd.DataFrame) -> None:
+    rows = ranked.head(2)
+    figure = plot_heatmap(rows, np.array([[1.0, 2.0], [0.0, 0.0]]), ["a", "b"], colours=COLOURS)
+    assert np.asarray(figure.data[0].z).tolist() == [[0.5, 1.0], [0.0, 0.0]]
+
+
+def test_heatmap_keeps_columns_of_the_same_word_apart(ranked: pd.DataFrame) -> None:
+    figure = plot_heatmap(ranked, np.ones((len(ranked), 60)), ["the"] * 60, colours=COLOURS)
+    assert len(set(figure.layout.xaxis.categoryarray)) == 60
+
+
+def test_heatmap_cells_carry_their_column_for_clicks(ranked: pd.DataFrame) -> None:
+    figure = plot_heatmap(ranked, np.ones((len(ranked), 3)), ["a", "b", "c"], colours=COLOURS, chosen=[1])
+    markers = figure.data[-1]
+    assert [list(pair) for pair in markers.customdata[:4]] == [[0], [1], [2], [0]]
+    assert figure.layout.shapes[0].x0 == 0.5
+
+
+def test_heatmap_of_one_token(ranked: pd.DataFrame) -> None:
+    figure = plot_heatmap(ranked, np.ones((len(ranked), 1)), ["rates"], colours=COLOURS)
+    assert len(figure.data) == 4
+
+
+def test_network_keeps_each_layer_in_its_column(ranked: pd.DataFrame) -> None:
+    figure = plot_network(graph_of(ranked, [(0, 10, 0.9)]), colours=COLOURS, threshold=0.5)
+    columns = [set(trace.x) for trace in figure.data if trace.mode == "markers+text"]
+    assert columns == [{0.0}, {1.0}, {2.0}]
+
+
+def test_network_edges_widen_with_r_and_show_its_sign(ranked: pd.DataFrame) -> None:
+    graph = graph_of(ranked, [(0, 10, 0.95), (1, 11, 0.51), (2, 12, -0.95)])
+    lines = [trace for trace in plot_network(graph, colours=COLOURS, threshold=0.5).data if trace.mode == "lines"]
+    widths = {(line.line.color, line.line.width) for line in lines}
+    assert len(widths) == 3
+    assert len({color for color, _ in widths}) == 2
+    assert max(line.line.width for line in lines) > min(line.line.width for line in lines)
+
+
+def test_network_puts_linked_features_at_the_same_height(ranked: pd.DataFrame) -> None:
+    graph = graph_of(ranked[ranked["layer"] < 16], [(9, 10, 0.9)])
+    figure = plot_network(graph, colours=COLOURS, threshold=0.5)
+    first, second = (trace for trace in figure.data if trace.mode == "markers+text")
+    assert first.y[9] == pytest.approx(second.y[0], abs=0.11)
+
+
+def test_evolution_marks_where_the_lineage_starts(ranked: pd.DataFrame) -> None:
+    figure = plot_lineage(lineage_of(ranked), colours=COLOURS, chosen_layer=10)
+    assert list(figure.data[1].marker.symbol) == ["circle", "star", "circle"]
+    assert list(figure.data[1].marker.color) == [COLOURS[4], COLOURS[10], COLOURS[16]]

@@ -1,0 +1,111 @@
+"""A tiny random Llama for logic, the built-in model for truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from bundles.bundle import Bundle, ModelSource, load_bundle
+from bundles.errors import TrackerError
+from model.load import LanguageModel, load_model
+from sae.files import load_saes
+from sae.topk import Sae
+from tracing.run import trace_text
+from tracing.trace import Trace
+
+SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+
+SENTENCES = (
+    "The central bank raised its policy rate by a quarter point as inflation stayed above target. "
+    "Net sales rose 5.4% to $1,234 million, and operating margin widened. "
+    "Credit spreads tightened after the company repaid its term loan. "
+) * 3
+
+
+def random_sae(d_model: int, *, n_latents: int = 40, k: int = 6, seed: int = 0) -> Sae:
+    """An SAE of random weights, its decoder the transposed encoder with unit rows."""
+    generator = torch.Generator().manual_seed(seed)
+    encoder = torch.randn(n_latents, d_model, generator=generator)
+    bias = 0.1 * torch.randn(n_latents, generator=generator)
+    b_dec = 0.1 * torch.randn(d_model, generator=generator)
+    return Sae(encoder, bias, torch.nn.functional.normalize(encoder, dim=1), b_dec, k)
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=["<bos>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    tokenizer.train_from_iterator([SENTENCES], trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<bos>")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_tokenizer: PreTrainedTokenizerFast) -> LanguageModel:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tiny_tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        bos_token_id=tiny_tokenizer.bos_token_id,
+    )
+    return LanguageModel(LlamaForCausalLM(config).eval(), tiny_tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tiny_saes(tiny_model: LanguageModel) -> dict[int, Sae]:
+    return {layer: random_sae(tiny_model.d_model, seed=layer) for layer in (1, 3, 4)}
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_saes: dict[int, Sae]) -> Bundle:
+    return Bundle(
+        name="tiny",
+        title="Tiny random Llama",
+        layers=tuple(tiny_saes),
+        window=16,
+        max_tokens=500,
+        dtype="float32",
+        model=ModelSource("none==0", "0" * 64, "none.gguf"),
+        sae_folder=Path("absent"),
+        labels=Path("absent.csv"),
+    )
+
+
+@pytest.fixture(scope="session")
+def builtin_model() -> LanguageModel:
+    """The built-in model, fetched where it isn't cached; tests that use it skip where that can't be done."""
+    try:
+        return load_model(load_bundle())
+    except TrackerError as error:
+        pytest.skip(f"built-in model not available: {error}")
+
+
+@pytest.fixture(scope="session")
+def builtin_saes() -> dict[int, Sae]:
+    bundle = load_bundle()
+    return load_saes(bundle.sae_folder, bundle.layers)
+
+
+@pytest.fixture(scope="session")
+def tiny_trace(tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tiny_bundle: Bundle) -> Trace:
+    return trace_text(SENTENCES, tiny_model, tiny_saes, tiny_bundle)
+
+
+@pytest.fixture(scope="session")
+def shared_corpus() -> Path:
+    folder = SHARED / "corpus"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}: the training and measuring text lies beside the project")
+    return folder

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
+
+from bundles.errors import TrackerError
+from model.tokens import tokenize
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\t\n "])
+def test_blank_text_is_refused_with_what_to_do(tiny_tokenizer: PreTrainedTokenizerFast, text: str) -> None:
+    with pytest.raises(TrackerError, match="Paste a passage"):
+        tokenize(text, tiny_tokenizer, window=16, max_tokens=100)
+
+
+def test_too_long_text_is_refused_with_both_numbers(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    text = "x " * 101
+    n_tokens = len(tiny_tokenizer(text, add_special_tokens=False)["input_ids"])
+    assert tokenize(text, tiny_tokenizer, window=16, max_tokens=n_tokens).n_tokens == n_tokens
+    with pytest.raises(TrackerError, match=rf"{n_tokens} tokens; at most {n_tokens - 1}"):
+        tokenize(text, tiny_tokenizer, window=16, max_tokens=n_tokens - 1)
+
+
+@given(text=st.text(min_size=1, max_size=200).filter(lambda text: text.strip() != ""), window=st.integers(2, 20))
+def test_every_token_is_in_one_window_and_every_character_in_one_token(
+    tiny_tokenizer: PreTrainedTokenizerFast, text: str, window: int
+) -> None:
+    tokens = tokenize(text, tiny_tokenizer, window=window, max_tokens=5000)
+    assert "".join(tokens.token_texts) == text
+    assert np.array_equal(np.concatenate(list(tokens.windows())), tokens.ids)
+    assert all(len(ids) <= window - 1 for ids in tokens.windows())
+    assert tiny_tokenizer.bos_token_id not in tokens.ids
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "📈📉 up", "מניות עלו", "x" + "\n" * 10_000, "<script>alert(1)</script>"])
+def test_unusual_text_survives_whole(tiny_tokenizer: PreTrainedTokenizerFast, text: str) -> None:
+    tokens = tokenize(text, tiny_tokenizer, window=64, max_tokens=20_000)
+    assert "".join(tokens.token_texts) == text
+
+
+def test_text_that_spells_a_special_token_is_not_one(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    tokens = tokenize("before <bos> after", tiny_tokenizer, window=64, max_tokens=100)
+    assert tiny_tokenizer.bos_token_id not in tokens.ids

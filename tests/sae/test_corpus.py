@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from bundles.errors import TrackerError
+from sae.corpus import cut_windows, mixed_windows, read_documents
+from tests.conftest import SENTENCES
+
+
+def write_jsonl(path: Path, documents: list[dict[str, str]]) -> Path:
+    with gzip.open(path, "wt", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(document) + "\n" for document in documents)
+    return path
+
+
+def test_a_split_holds_its_own_documents_alone(tmp_path: Path) -> None:
+    path = write_jsonl(
+        tmp_path / "a.jsonl.gz", [{"text": "one", "split": "train"}, {"text": "two", "split": "validation"}]
+    )
+    assert list(read_documents(path, "train")) == ["one"]
+    assert list(read_documents(path, "validation")) == ["two"]
+
+
+def test_every_tenth_file_of_a_folder_is_validation(tmp_path: Path) -> None:
+    for i in range(20):
+        (tmp_path / f"{i:02}.txt").write_text(str(i), encoding="utf-8")
+    assert list(read_documents(tmp_path, "validation")) == ["9", "19"]
+    assert len(list(read_documents(tmp_path, "train"))) == 18
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"text": "no split"}'])
+def test_a_wrong_line_is_named(tmp_path: Path, line: str) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "x", "split": "train"}\n' + line, encoding="utf-8")
+    with pytest.raises(TrackerError, match="line 2"):
+        list(read_documents(tmp_path / "a.jsonl", "train"))
+
+
+def test_every_window_starts_with_bos_and_stays_in_one_document(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    windows = cut_windows([SENTENCES, SENTENCES.upper()], tiny_tokenizer, window=16)
+    first = tiny_tokenizer(SENTENCES, add_special_tokens=False)["input_ids"]
+    n_first = len(first) // 15
+    assert (windows[:, 0] == tiny_tokenizer.bos_token_id).all()
+    assert windows[:n_first, 1:].reshape(-1).tolist() == first[: n_first * 15]
+
+
+def test_order_is_the_seed_s_and_finance_follows_its_windows(
+    tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    finance = write_jsonl(tmp_path / "f.jsonl.gz", [{"text": "rates " * 200, "split": "train"}])
+    general = write_jsonl(tmp_path / "g.jsonl.gz", [{"text": "TREES " * 200, "split": "train"}])
+    first, again, other = (
+        mixed_windows(finance, general, tiny_tokenizer, split="train", window=16, seed=seed) for seed in (0, 0, 1)
+    )
+    assert np.array_equal(first.token_ids, again.token_ids)
+    assert not np.array_equal(first.token_ids, other.token_ids)
+    for ids, is_finance in zip(first.token_ids, first.finance, strict=True):
+        assert ("TREES" not in tiny_tokenizer.decode(ids[1:])) == is_finance

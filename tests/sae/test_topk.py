@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from types import ModuleType
+
+import pytest
+import torch
+
+from model.hooks import read_residuals
+from model.load import LanguageModel
+from sae.topk import Sae
+from tests.conftest import random_sae
+
+
+def import_sparse_coder() -> ModuleType:
+    """sparsify's encoder alone: its package's own import wants a trainer with data sets."""
+    found = importlib.util.find_spec("sparsify")
+    if found is None or found.submodule_search_locations is None:
+        pytest.skip("eai-sparsify, a development dependency, is not installed")
+    package = ModuleType("sparsify")
+    package.__path__ = list(found.submodule_search_locations)
+    sys.modules.setdefault("sparsify", package)
+    return importlib.import_module("sparsify.sparse_coder")
+
+
+def naive_encode(sae: Sae, x: torch.Tensor) -> dict[int, float]:
+    """sparsify's definition, one row, one latent at a time."""
+    centred = x.double() - sae.b_dec.double()
+    pre = [
+        max(0.0, float(row.double() @ centred + bias))
+        for row, bias in zip(sae.encoder_weight, sae.encoder_bias, strict=True)
+    ]
+    largest = sorted(range(len(pre)), key=lambda latent: -pre[latent])[: sae.k]
+    return {latent: pre[latent] for latent in largest if pre[latent] > 0}
+
+
+def test_encode_equals_the_definition() -> None:
+    sae = random_sae(24, n_latents=50, k=7)
+    resid = torch.randn(30, 24)
+    top = sae.encode(resid)
+    for x, values, indices in zip(resid, top.values, top.indices, strict=True):
+        kept = {int(i): float(v) for i, v in zip(indices, values, strict=True) if v > 0}
+        expected = naive_encode(sae, x)
+        assert kept.keys() == expected.keys()
+        for latent, activation in expected.items():
+            assert kept[latent] == pytest.approx(activation, rel=1e-4, abs=1e-5)
+
+
+def test_decode_equals_the_definition() -> None:
+    sae = random_sae(24, n_latents=50, k=7)
+    resid = torch.randn(5, 4, 24)
+    top = sae.encode(resid)
+    naive = (top.values[..., None] * sae.decoder[top.indices]).sum(dim=-2) + sae.b_dec
+    torch.testing.assert_close(sae.decode(top), naive)
+
+
+def test_each_part_of_the_encoder_counts() -> None:
+    """b_dec, relu and top-k: an encode without any one of them gives something else."""
+    sae = random_sae(24, n_latents=50, k=30)
+    resid = torch.randn(200, 24)
+    top = sae.encode(resid)
+    raw = torch.nn.functional.linear(resid, sae.encoder_weight, sae.encoder_bias)
+    assert not torch.allclose(top.values, raw.relu().topk(30).values)
+    assert (top.values == 0).any(), "the sample should reach into what relu cuts"
+    assert (top.values >= 0).all()
+    assert top.values.shape == (200, 30)
+
+
+def test_arithmetic_is_float32_for_a_half_precision_stream() -> None:
+    sae = random_sae(24)
+    resid = torch.randn(10, 24).bfloat16()
+    top = sae.encode(resid)
+    assert top.values.dtype == torch.float32
+    assert torch.equal(top.values, sae.encode(resid.float()).values)
+
+
+@pytest.mark.model
+def test_encode_equals_sparsify_on_the_built_in_model(
+    builtin_model: LanguageModel, builtin_saes: dict[int, Sae]
+) -> None:
+    sparsify = import_sparse_coder()
+    ids = builtin_model.tokenizer(
+        "Net sales for the quarter rose 5.4% to $1,234 million, driven by higher volumes.", return_tensors="pt"
+    )["input_ids"]
+    resids: dict[int, torch.Tensor] = {}
+    read_residuals(builtin_model.decoder, ids, list(builtin_saes), lambda layer, r: resids.__setitem__(layer, r[0]))
+    for layer, sae in builtin_saes.items():
+        config = sparsify.SparseCoderConfig(num_latents=sae.n_latents, k=sae.k)
+        peer = sparsify.SparseCoder(sae.d_model, config, dtype=torch.float32)
+        peer.encoder.weight.data = sae.encoder_weight
+        peer.encoder.bias.data = sae.encoder_bias
+        peer.b_dec.data = sae.b_dec
+        with torch.no_grad():
+            expected = peer.encode(resids[layer].float())
+        top = sae.encode(resids[layer])
+        assert torch.equal(top.values, expected.top_acts)
+        assert torch.equal(top.indices, expected.top_indices)

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bundles.errors import TrackerError
+from labels.table import LabelTable
+from model.tokens import TokenizedText
+from tracing.rank import ALWAYS_ON, rank_features
+from tracing.trace import LayerTrace, Trace
+
+WORDS = ["Rates", " rose", " again", "."]
+
+
+def trace_of(dense_by_layer: dict[int, list[list[float]]]) -> Trace:
+    """A trace with the given dense activations (n_tokens, n_latents) a layer."""
+    layers = {}
+    for layer, rows in dense_by_layer.items():
+        dense = np.asarray(rows, np.float32)
+        indices = np.argsort(-dense, axis=1, kind="stable").astype(np.int32)
+        values = np.take_along_axis(dense, indices.astype(np.int64), axis=1)
+        layers[layer] = LayerTrace(layer, values, indices, dense.shape[1])
+    ends = np.cumsum([len(word) for word in WORDS])
+    offsets = np.stack([ends - [len(word) for word in WORDS], ends], axis=1)
+    return Trace(TokenizedText("".join(WORDS), np.arange(4), offsets, 16), layers)
+
+
+def table_of(**changes: dict[tuple[int, int], object]) -> LabelTable:
+    """Labels for layers 1 and 3, three features each, in an order that is not the index order."""
+    keys = [(3, 2), (1, 0), (3, 0), (1, 2), (1, 1), (3, 1)]
+    frame = pd.DataFrame(index=pd.MultiIndex.from_tuples(keys, names=["layer", "feature"]))
+    frame["label"] = [f"label of {layer}/{index}" for layer, index in keys]
+    for column, value in {
+        "f1": 0.9, "precision": 0.9, "recall": 0.9, "balanced_accuracy": 0.9, "specialization": 0.1,
+        "specialization_index": 0.1, "density": 0.1, "q50": 1.0, "q90": 2.0, "q99": 3.0, "max_activation": 4.0,
+    }.items():  # fmt: skip
+        frame[column] = value
+    for column, values in changes.items():
+        for key, value in values.items():
+            frame.loc[key, column] = value
+    return LabelTable(frame)
+
+
+DENSE = {
+    1: [[1.0, 0, 0], [0, 2.0, 0], [0, 3.0, 0], [0.5, 0, 0]],
+    3: [[0, 0, 4.0], [9.0, 0, 4.0], [0, 0, 4.0], [0, 0, 4.0]],
+}
+
+
+def rank(**options: object) -> pd.DataFrame:
+    table = options.pop("table", table_of())
+    return rank_features(trace_of(DENSE), table, layers=[1, 3], top=10, **options)  # pyright: ignore[reportArgumentType]
+
+
+def pairs(frame: pd.DataFrame) -> list[tuple[int, int]]:
+    return list(zip(frame["layer"], frame["feature"], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "expected"),
+    [
+        ("max", {(1, 1): 3.0, (1, 0): 1.0, (3, 0): 9.0, (3, 2): 4.0}),
+        ("mean", {(1, 1): 1.25, (1, 0): 0.375, (3, 2): 4.0, (3, 0): 2.25}),
+        ("sum", {(1, 1): 5.0, (1, 0): 1.5, (3, 2): 16.0, (3, 0): 9.0}),
+        ("share", {(1, 0): 0.5, (1, 1): 0.5, (3, 2): 1.0, (3, 0): 0.25}),
+    ],
+)
+def test_features_are_ranked_by_their_aggregate(aggregation: str, expected: dict[tuple[int, int], float]) -> None:
+    ranked = rank(aggregation=aggregation)
+    assert pairs(ranked) == list(expected)
+    assert ranked["activation"].tolist() == pytest.approx(list(expected.values()))
+
+
+def test_labels_are_joined_by_layer_and_index_whatever_the_row_order() -> None:
+    ranked = rank()
+    assert [f"label of {layer}/{index}" for layer, index in pairs(ranked)] == ranked["label"].tolist()
+
+
+def test_a_feature_without_a_label_stays_and_is_not_reliable() -> None:
+    frame = table_of().frame.drop(index=(3, 0))
+    ranked = rank(table=LabelTable(frame)).set_index(["layer", "feature"])
+    assert ranked.loc[(3, 0), "label"] == "unlabelled"
+    assert not ranked.loc[(3, 0), "reliable"]
+
+
+def test_peak_is_the_word_of_the_largest_activation() -> None:
+    ranked = rank().set_index(["layer", "feature"])
+    assert ranked.loc[(3, 0), "peak_word"] == " rose"
+    assert ranked.loc[(1, 1), "peak_word"] == " again"
+
+
+def test_always_on_is_hidden_by_the_features_own_density_in_its_own_layer() -> None:
+    table = table_of(density={(3, 2): ALWAYS_ON + 0.1, (1, 2): 0.99})
+    assert pairs(rank(table=table, hide_always_on=True)) == [(1, 1), (1, 0), (3, 0)]
+    assert pairs(rank(table=table, hide_always_on=False)) == [(1, 1), (1, 0), (3, 0), (3, 2)]
+
+
+def test_minimum_f1_leaves_out_weak_and_unscored_labels() -> None:
+    table = table_of(f1={(1, 1): 0.5, (3, 0): np.nan})
+    assert pairs(rank(table=table, min_f1=0.7)) == [(1, 0), (3, 2)]
+    assert len(rank(table=table, min_f1=0.0)) == 4
+
+
+def test_a_label_at_the_always_yes_score_is_not_reliable() -> None:
+    ranked = rank(table=table_of(f1={(1, 1): 2 / 3, (3, 0): 0.67})).set_index(["layer", "feature"])
+    assert not ranked.loc[(1, 1), "reliable"]
+    assert ranked.loc[(3, 0), "reliable"]
+
+
+def test_chosen_words_rank_by_the_activation_there() -> None:
+    ranked = rank(positions=np.array([0, 3]))
+    assert pairs(ranked) == [(1, 0), (3, 2)]
+    assert ranked["peak_position"].tolist() == [0, 0]
+
+
+def test_percentile_puts_an_unusual_activation_before_a_larger_usual_one() -> None:
+    table = table_of(
+        q50={(3, 0): 10.0}, q90={(3, 0): 20.0}, q99={(3, 0): 30.0}, max_activation={(3, 0): 40.0},
+        density={(3, 0): 0.6},
+    )  # fmt: skip
+    assert pairs(rank(table=table, by="activation"))[2:] == [(3, 0), (3, 2)]
+    assert pairs(rank(table=table, by="percentile"))[2:] == [(3, 2), (3, 0)]
+
+
+def test_percentile_counts_silent_tokens_and_joins_quantiles() -> None:
+    ranked = rank().set_index(["layer", "feature"])
+    assert ranked.loc[(3, 2), "percentile"] == pytest.approx(100.0)
+    assert ranked.loc[(1, 0), "percentile"] == pytest.approx(100 * (0.9 + 0.1 * 0.5))
+
+
+def test_top_limits_each_layer() -> None:
+    ranked = rank_features(trace_of(DENSE), table_of(), layers=[1, 3], top=1)
+    assert pairs(ranked) == [(1, 1), (3, 0)]
+
+
+@pytest.mark.parametrize("options", [{"layers": []}, {"positions": np.array([], dtype=int)}, {"by": "luck"}])
+def test_an_empty_or_unknown_choice_is_refused(options: dict[str, object]) -> None:
+    chosen = {"layers": [1, 3], "top": 5} | options
+    with pytest.raises(TrackerError):
+        rank_features(trace_of(DENSE), table_of(), **chosen)  # pyright: ignore[reportArgumentType]

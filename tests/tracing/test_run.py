@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from bundles.bundle import Bundle
+from model.load import LanguageModel
+from sae.topk import Sae
+from tests.conftest import SENTENCES
+from tracing.run import trace_text
+from tracing.trace import Feature, Trace
+
+
+def naive_activations(text: str, model: LanguageModel, saes: dict[int, Sae], window: int) -> dict[int, np.ndarray]:
+    """Dense activations a layer, by transformers' hidden states, one window at a time."""
+    ids = model.tokenizer(text, add_special_tokens=False)["input_ids"]
+    dense: dict[int, list[torch.Tensor]] = {layer: [] for layer in saes}
+    for start in range(0, len(ids), window - 1):
+        row = torch.tensor([[model.bos_id, *ids[start : start + window - 1]]])
+        with torch.inference_mode():
+            hidden = model.decoder(input_ids=row, output_hidden_states=True).hidden_states
+        for layer, sae in saes.items():
+            pre = sae.pre_activations(hidden[layer + 1][0, 1:])
+            kept = torch.zeros_like(pre)
+            top = pre.topk(sae.k, dim=-1)
+            dense[layer].append(kept.scatter(-1, top.indices, top.values))
+    return {layer: torch.cat(rows).numpy() for layer, rows in dense.items()}
+
+
+def test_trace_equals_hidden_states_encoded_one_window_at_a_time(
+    tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tiny_bundle: Bundle, tiny_trace: Trace
+) -> None:
+    expected = naive_activations(SENTENCES, tiny_model, tiny_saes, tiny_bundle.window)
+    assert len(tiny_trace.tokens.window_starts) > 3
+    assert tiny_trace.n_tokens % (tiny_bundle.window - 1) != 0, "the last window should be a short one"
+    for layer, dense in expected.items():
+        np.testing.assert_allclose(tiny_trace.layers[layer].dense(), dense, rtol=1e-4, atol=1e-5)
+
+
+def test_bos_is_never_among_the_tokens_of_a_trace(tiny_trace: Trace, tiny_model: LanguageModel) -> None:
+    n_tokens = len(tiny_model.tokenizer(SENTENCES, add_special_tokens=False)["input_ids"])
+    assert tiny_trace.n_tokens == n_tokens
+    assert all(len(layer.values) == n_tokens for layer in tiny_trace.layers.values())
+    assert "".join(tiny_trace.token_texts) == SENTENCES
+
+
+def test_column_equals_the_dense_matrix(tiny_trace: Trace) -> None:
+    for layer, layer_trace in tiny_trace.layers.items():
+        for index in range(0, 40, 7):
+            assert np.array_equal(tiny_trace.column(Feature(layer, index)), layer_trace.dense()[:, index])
+
+
+def test_one_word_gives_a_trace(tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tiny_bundle: Bundle) -> None:
+    assert trace_text("x", tiny_model, tiny_saes, tiny_bundle).n_tokens == 1
+
+
+def test_sessions_in_threads_get_their_own_traces(
+    tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tiny_bundle: Bundle
+) -> None:
+    texts = [SENTENCES[10 * i :] for i in range(6)]
+    expected = [trace_text(text, tiny_model, tiny_saes, tiny_bundle) for text in texts]
+    got: dict[int, Trace] = {}
+
+    def run(i: int) -> None:
+        for _ in range(5):
+            got[i] = trace_text(texts[i], tiny_model, tiny_saes, tiny_bundle)
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(texts))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for i, trace in enumerate(expected):
+        for layer in trace.layers:
+            assert np.array_equal(got[i].layers[layer].indices, trace.layers[layer].indices)
+            assert np.array_equal(got[i].layers[layer].values, trace.layers[layer].values)
+
+
+def test_progress_ends_at_the_whole(tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tiny_bundle: Bundle) -> None:
+    shares: list[float] = []
+    trace_text(SENTENCES, tiny_model, tiny_saes, tiny_bundle, lambda _what, share: shares.append(share))
+    assert shares[-1] == 1.0
+    assert shares == sorted(shares)
+
+
+@pytest.mark.model
+def test_windows_do_not_leak_into_each_other(builtin_model: LanguageModel, tiny_bundle: Bundle) -> None:
+    sae = Sae(torch.eye(576), torch.zeros(576), torch.eye(576), torch.zeros(576), 16)
+    whole = trace_text("Rates rose. " * 20, builtin_model, {4: sae}, tiny_bundle)
+    first = trace_text("Rates rose. " * 5, builtin_model, {4: sae}, tiny_bundle)
+    n_shared = 15
+    assert np.array_equal(whole.layers[4].indices[:n_shared, 0], first.layers[4].indices[:n_shared, 0])

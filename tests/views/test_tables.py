@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from tests.charts.conftest import make_ranked
+from views.comparison import side_by_side
+from views.correlations import describe
+from views.inputs import decode
+from views.top_features import to_csv
+
+
+def test_labels_stand_side_by_side_by_rank() -> None:
+    table = side_by_side(make_ranked((4, 10), 3))
+    assert list(table.columns) == ["Rank", "Layer 4", "Layer 10"]
+    assert table["Rank"].tolist() == [1, 2, 3]
+    assert table["Layer 4"].iloc[0].endswith(" ?")
+    assert not table["Layer 4"].iloc[2].endswith(" ?")
+
+
+def test_pairs_carry_both_labels_joined_by_layer_and_index() -> None:
+    ranked = make_ranked((4, 10), 3).assign(label=[f"label {i}" for i in range(6)], reliable=True)
+    ranked.loc[ranked["layer"] == 10, "feature"] = ranked.loc[ranked["layer"] == 4, "feature"].to_numpy()
+    found = pd.DataFrame(
+        {
+            "source_layer": [4],
+            "source_feature": [int(ranked["feature"].iloc[1])],
+            "target_layer": [10],
+            "target_feature": [int(ranked["feature"].iloc[1])],
+            "r": [0.9],
+            "n_either": [12],
+        }
+    )
+    row = describe(found, ranked).iloc[0]
+    assert (row["Label"], row["Deeper label"], row["Tokens"]) == ("label 1", "label 4", 12)
+
+
+@pytest.mark.parametrize("cell", ["=HYPERLINK(1)", "+1+1", "-2+3", "@SUM(A1)", " =1"])
+def test_csv_holds_no_formula(cell: str) -> None:
+    text = to_csv(pd.DataFrame({"label": [cell], "f1": [-0.5]})).decode("utf-8-sig")
+    assert text.splitlines()[1] == f"'{cell},-0.5"
+
+
+def test_csv_keeps_other_text_as_it_is() -> None:
+    frame = pd.DataFrame({"label": ['a, "b"\nc', "-", "😀 ריבית"]})
+    assert to_csv(frame).decode("utf-8-sig") == 'label\n"a, ""b""\nc"\n-\n😀 ריבית\n'
+
+
+def test_text_files_are_read_with_any_line_ends_and_byte_order_mark() -> None:
+    assert decode(b"\xef\xbb\xbfa\r\nb\rc") == "a\nb\nc"
+
+
+def test_files_of_another_encoding_are_refused() -> None:
+    with pytest.raises(UnicodeDecodeError):
+        decode("Erträge".encode("latin-1"))

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from views.heatmap import stretches
+from views.words import excerpt, split_text, word_numbers
+
+
+def test_pieces_are_the_whole_text_also_where_tokens_leave_characters_out() -> None:
+    offsets = np.array([[1, 4], [4, 4], [6, 8]])
+    assert split_text(" abc  de!", offsets) == [" abc", "", "  de!"]
+
+
+def test_a_word_begins_after_white_space() -> None:
+    assert word_numbers(["Net", " s", "ales", "\n", "rose", " 5", ".", "4"]).tolist() == [0, 1, 1, 2, 3, 4, 4, 4]
+    assert word_numbers([]).tolist() == []
+
+
+def test_excerpt_shows_gaps_and_keeps_to_its_width() -> None:
+    words = ["a", " b", " c", " d"]
+    assert excerpt(words, np.array([0, 1, 3]), width=40) == "“a b …  d”"
+    assert len(excerpt(["x" * 100], np.array([0]), width=20)) == 22
+
+
+@given(lengths=st.lists(st.integers(1, 5), min_size=1, max_size=60), most=st.integers(1, 20))
+def test_stretches_hold_every_token_once_and_begin_with_a_word(lengths: list[int], most: int) -> None:
+    word_of = np.repeat(np.arange(len(lengths)), lengths)
+    edges = stretches(word_of, most)
+    assert edges[0] == 0
+    assert edges[-1] == len(word_of)
+    assert (np.diff(edges) > 0).all()
+    assert len(edges) - 1 <= most
+    begins = set(np.flatnonzero(np.diff(word_of, prepend=-1)).tolist())
+    assert set(edges[:-1].tolist()) <= begins

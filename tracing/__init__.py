@@ -1,0 +1,1 @@
+"""Traces: which features fire on which tokens, aggregated, ranked, compared."""

@@ -1,0 +1,71 @@
+"""Run a model over a text and keep each SAE layer's top-k activations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from bundles.bundle import Bundle
+from model.hooks import read_residuals
+from model.load import LanguageModel
+from model.progress import Progress, silent
+from model.tokens import TokenizedText, tokenize
+from sae.topk import Sae
+from tracing.trace import LayerTrace, Trace
+
+_TOKENS_A_FORWARD = 2048  # enough to fill a processor, few enough to keep the residual streams small
+
+
+def trace_text(
+    text: str,
+    language_model: LanguageModel,
+    saes: Mapping[int, Sae],
+    bundle: Bundle,
+    progress: Progress = silent,
+) -> Trace:
+    """Trace a text of any length up to the bundle's `max_tokens`.
+
+    The text is cut into windows that each start with BOS; BOS is traced over and left out of the result. Residual
+    streams are encoded inside the hooks, in float32, and only top-k values and indices are kept.
+
+    Raises:
+        TrackerError: the text is blank or too long.
+    """
+    tokens = tokenize(text, language_model.tokenizer, window=bundle.window, max_tokens=bundle.max_tokens)
+    return trace_tokens(tokens, language_model, saes, progress)
+
+
+def trace_tokens(
+    tokens: TokenizedText, language_model: LanguageModel, saes: Mapping[int, Sae], progress: Progress = silent
+) -> Trace:
+    """Trace a text that is tokenized already; see `trace_text`."""
+    values: dict[int, list[np.ndarray]] = {layer: [] for layer in saes}
+    indices: dict[int, list[np.ndarray]] = {layer: [] for layer in saes}
+
+    def encode(layer: int, resid: torch.Tensor) -> None:
+        top = saes[layer].encode(resid[:, 1:])
+        values[layer].append(top.values.flatten(0, 1).cpu().numpy())
+        indices[layer].append(top.indices.flatten(0, 1).to(torch.int32).cpu().numpy())
+
+    done = 0
+    for batch in _batches(tokens, language_model.bos_id):
+        progress("Reading the text", done / tokens.n_tokens)
+        read_residuals(language_model.decoder, batch.to(language_model.model.device), list(saes), encode)
+        done += batch[:, 1:].numel()
+    progress("Reading the text", 1.0)
+    layers = {
+        layer: LayerTrace(layer, np.concatenate(values[layer]), np.concatenate(indices[layer]), saes[layer].n_latents)
+        for layer in sorted(saes)
+    }
+    return Trace(tokens, layers)
+
+
+def _batches(tokens: TokenizedText, bos_id: int) -> list[torch.Tensor]:
+    """Windows with BOS in front, whole ones stacked; a shorter last window runs alone, so that nothing is padded."""
+    windows = [torch.from_numpy(np.concatenate([[bos_id], ids])) for ids in tokens.windows()]
+    n_whole = len(windows) - 1 if len(windows[-1]) < len(windows[0]) else len(windows)
+    step = max(1, _TOKENS_A_FORWARD // tokens.window)
+    batches = [torch.stack(windows[start : min(start + step, n_whole)]) for start in range(0, n_whole, step)]
+    return batches + [window[None] for window in windows[n_whole:]]

@@ -1,0 +1,74 @@
+"""A trace: what the SAEs of every layer found in each token of a text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from model.tokens import TokenizedText
+
+
+class Feature(NamedTuple):
+    """One latent of one layer; the same index in another layer is another feature."""
+
+    layer: int
+    index: int
+
+    def __str__(self) -> str:
+        return f"L{self.layer}/F{self.index}"
+
+
+@dataclass(frozen=True)
+class LayerTrace:
+    """Top-k activations of one layer's SAE on the tokens of a text, BOS not among them.
+
+    Attributes:
+        layer: 0-based decoder block.
+        values: (n_tokens, k) float32, in no order, never negative.
+        indices: (n_tokens, k) int32 latent indices.
+        n_latents: latents of the SAE.
+    """
+
+    layer: int
+    values: np.ndarray
+    indices: np.ndarray
+    n_latents: int
+
+    def dense(self) -> np.ndarray:
+        """(n_tokens, n_latents) float32, 0 where a latent is not among the top k."""
+        out = np.zeros((len(self.values), self.n_latents), np.float32)
+        np.put_along_axis(out, self.indices.astype(np.int64), self.values, axis=1)
+        return out
+
+    def column(self, index: int) -> np.ndarray:
+        """(n_tokens,) float32 activations of one latent."""
+        return np.where(self.indices == index, self.values, 0).sum(axis=1, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A text's tokens and their top-k activations in every SAE layer.
+
+    Attributes:
+        tokens: the text and its tokens, BOS not among them.
+        layers: by layer, ascending.
+    """
+
+    tokens: TokenizedText
+    layers: dict[int, LayerTrace]
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens without BOS."""
+        return self.tokens.n_tokens
+
+    @property
+    def token_texts(self) -> list[str]:
+        """What each token reads in the text."""
+        return self.tokens.token_texts
+
+    def column(self, feature: Feature) -> np.ndarray:
+        """(n_tokens,) float32 activations of one feature."""
+        return self.layers[feature.layer].column(feature.index)

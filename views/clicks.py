@@ -1,0 +1,56 @@
+"""A chart on the page, with its PNG download, whose clicks choose a feature or words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from charts.theme import download_config
+from views import state
+
+
+def show_chart(figure: go.Figure, *, key: str, name: str, alt: str) -> None:
+    """Show a chart that only looks.
+
+    Args:
+        key: its identity on the page.
+        name: of the downloaded PNG.
+        alt: what a screen reader says.
+    """
+    st.plotly_chart(figure, key=key, config=download_config(name), alt=alt)
+
+
+def show_feature_chart(figure: go.Figure, *, key: str, name: str, alt: str) -> None:
+    """Show a chart whose bars or nodes choose their feature; their `customdata` is [layer, index]."""
+
+    def take(points: list[dict[str, Any]]) -> None:
+        data = points[-1].get("customdata")
+        if data is not None:
+            state.choose_feature(int(data[0]), int(data[1]))
+
+    _show_clickable(figure, key=key, name=name, alt=alt, take=take, mode="points")
+
+
+def show_word_chart(figure: go.Figure, *, key: str, name: str, alt: str, choose: Callable[[list[int]], None]) -> None:
+    """Show a chart whose cells choose columns; their `customdata` is [column]."""
+
+    def take(points: list[dict[str, Any]]) -> None:
+        columns = sorted({int(point["customdata"][0]) for point in points if point.get("customdata") is not None})
+        if columns:
+            choose(columns)
+
+    _show_clickable(figure, key=key, name=name, alt=alt, take=take, mode=("points", "box"))
+
+
+def _show_clickable(
+    figure: go.Figure, *, key: str, name: str, alt: str, take: Callable[[list[dict[str, Any]]], None], mode: Any
+) -> None:
+    def changed() -> None:
+        points = st.session_state[key]["selection"]["points"]
+        if points:
+            take(points)
+
+    st.plotly_chart(figure, key=key, on_select=changed, selection_mode=mode, config=download_config(name), alt=alt)

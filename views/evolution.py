@@ -1,0 +1,56 @@
+"""Tab: the chosen feature's lineage across the layers."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+from circuits.lineage import lineage
+from labels.table import LabelTable
+
+from charts.evolution import plot_lineage
+from tracing.rank import ALWAYS_YES_F1
+from tracing.trace import Feature
+from views.clicks import show_chart
+from views.state import Scene
+
+
+def show(scene: Scene) -> None:
+    """Draw the tab."""
+    if scene.feature is None:
+        return
+    line = with_labels(lineage(scene.analysis.trace, scene.engine.saes, scene.feature), scene.engine.labels)
+    show_chart(
+        plot_lineage(line, colours=scene.colours, chosen_layer=scene.feature.layer),
+        key="evolution",
+        name=f"evolution-L{scene.feature.layer}-F{scene.feature.index}",
+        alt="Activation, specialization, cosine and correlation of one feature's lineage over the layers",
+    )
+    st.caption(
+        "The star is the chosen feature. Towards both ends, each point is the next layer's feature most like it: the "
+        "one whose direction in the model is nearest (cosine) and which moves most like it over these words (r)."
+    )
+    table = line[["layer", "feature", "label", "f1", "activation", "specialization_index", "cosine", "r"]]
+    st.dataframe(
+        table.set_axis(["Layer", "Feature", "Label", "F1", "Activation", "Specialization", "Cosine", "r"], axis=1),
+        hide_index=True,
+        key="evolution_table",
+        column_config={
+            "Label": st.column_config.TextColumn(width="large"),
+            "F1": st.column_config.NumberColumn(format="%.2f"),
+            "Activation": st.column_config.NumberColumn(format="%.3f"),
+            "Specialization": st.column_config.NumberColumn(format="%+.2f"),
+            "Cosine": st.column_config.NumberColumn(format="%.2f", help="Of the decoder directions: 1 is the same."),
+            "r": st.column_config.NumberColumn(format="%+.2f", help="Correlation with its neighbour over this text."),
+        },
+    )
+
+
+def with_labels(line: pd.DataFrame, labels: LabelTable) -> pd.DataFrame:
+    """A lineage with each feature's `label, f1, reliable, specialization_index`."""
+    rows = [labels.get(Feature(int(row.layer), int(row.feature))) for row in line.itertuples()]
+    return line.assign(
+        label=[str(row["label"]) for row in rows],
+        f1=[float(row["f1"]) for row in rows],
+        reliable=[float(row["f1"]) > ALWAYS_YES_F1 for row in rows],
+        specialization_index=[float(row["specialization_index"]) for row in rows],
+    )

@@ -1,0 +1,82 @@
+"""Tab: features against the words of the text."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import streamlit as st
+
+from charts.heatmap import plot_heatmap
+from tracing.trace import Feature
+from views import state
+from views.clicks import show_word_chart
+from views.state import Scene
+from views.words import word_numbers
+
+MAX_COLUMNS = 60  # more would be narrower than a word can be read
+
+
+def show(scene: Scene) -> None:
+    """Draw the tab."""
+    trace = scene.analysis.trace
+    words = trace.token_texts
+    first, last = 0, trace.n_tokens
+    by_token = trace.n_tokens <= MAX_COLUMNS
+    if not by_token:
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            mode = st.segmented_control(
+                "Columns",
+                ["Whole text in stretches", "Single tokens"],
+                default="Whole text in stretches",
+                required=True,
+                key="heatmap_mode",
+                help="The text has more tokens than fit side by side.",
+            )
+            by_token = mode == "Single tokens"
+            if by_token:
+                first = st.slider(
+                    "First token", 0, trace.n_tokens - MAX_COLUMNS, 0, MAX_COLUMNS // 4, key="heatmap_first"
+                )
+                last = first + MAX_COLUMNS
+    edges = np.arange(first, last + 1) if by_token else stretches(word_numbers(words), MAX_COLUMNS)
+    spans = list(pairwise(edges.tolist()))
+    features = [Feature(int(row.layer), int(row.feature)) for row in scene.ranked.itertuples()]
+    values = np.stack([np.maximum.reduceat(trace.column(f)[: edges[-1]], edges[:-1]) for f in features])
+    chosen = set() if scene.words is None else set(scene.words.tolist())
+
+    def choose(columns: list[int]) -> None:
+        state.choose_words(tuple(p for c in columns for p in range(*spans[c])))
+
+    show_word_chart(
+        plot_heatmap(
+            scene.ranked,
+            values,
+            ["".join(words[a:b]) for a, b in spans],
+            colours=scene.colours,
+            chosen=[c for c, (a, b) in enumerate(spans) if not chosen.isdisjoint(range(a, b))],
+            selected=scene.feature,
+        ),
+        key=f"heatmap_{state.words_round()}_{first}_{by_token}",
+        name="heatmap",
+        alt="Heatmap of features against words",
+        choose=choose,
+    )
+    st.caption(
+        "Darker cells fire more strongly, each row measured against its own strongest cell. "
+        + ("" if by_token else f"Each column is a stretch of about {spans[0][1] - spans[0][0]} tokens. ")
+        + "Click a cell or drag over columns to rank the features by their activation there."
+    )
+
+
+def stretches(word_of: np.ndarray, most: int) -> np.ndarray:
+    """Edges of at most `most` stretches of about equal length that hold every token once and begin with a word.
+
+    Args:
+        word_of: (n_tokens,) which word each token belongs to.
+    """
+    n_tokens = len(word_of)
+    begins = np.flatnonzero(np.diff(word_of, prepend=-1))
+    wanted = np.linspace(0, n_tokens, min(most, n_tokens) + 1)[1:-1]
+    snapped = begins[np.searchsorted(begins, wanted, side="right") - 1]
+    return np.unique(np.concatenate([[0], snapped, [n_tokens]])).astype(np.int64)

@@ -1,0 +1,95 @@
+"""The page from top to bottom: inputs first, then the model behind a progress bar, then the views."""
+
+from __future__ import annotations
+
+import time
+
+import streamlit as st
+
+from bundles.bundle import load_bundle
+from bundles.errors import TrackerError
+from views import state
+from views.engine import show_loading, wait_for_engine
+from views.errors import shown_errors
+from views.inputs import read_inputs
+from views.sidebar import read_settings
+
+# Drawn here, because Streamlit fetches its emoji and material icons for the browser's tab from the network.
+_ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
+<path fill="#1F6FC4" d="M3 4h26v4H3z"/><path fill="#16A085" d="M3 9h19v4H3z"/><path fill="#B98700" d="M3 14h22v4H3z"/>
+<path fill="#C2410C" d="M3 19h13v4H3z"/><path fill="#C46FB0" d="M3 24h8v4H3z"/></svg>"""
+
+# Streamlit leaves 6 rem above and 5 beside a wide page; the charts need that room.
+_STYLE = "<style>.stMainBlockContainer { padding: 2.75rem 2.5rem 4rem; }</style>"
+
+
+def show_page() -> None:
+    """Run the page once, as Streamlit does after every change."""
+    st.set_page_config(page_title="Feature Activation Tracker", page_icon=_ICON, layout="wide")
+    st.html(_STYLE)
+    st.header("Feature Activation Tracker", anchor=False)
+    st.caption(
+        "See what a language model notices in financial text: which of its features fire, on which words, and how they "
+        "hang together from layer to layer."
+    )
+    with shown_errors("reading the settings"):
+        bundle = load_bundle()
+        settings = read_settings(bundle.layers)
+        pressed = read_inputs(max_tokens=bundle.max_tokens, tall=state.analysis() is None)
+        if pressed:
+            with shown_errors("analyzing the text"):
+                _analyze()
+        else:
+            show_loading()
+        done = state.analysis()
+        if done is None:
+            _show_how_to_begin()
+        else:
+            # Charts and PyTorch take seconds to import; until there is a result, nobody waits for them.
+            from views.results import show_results
+
+            show_results(done, wait_for_engine(_ignore), settings)
+
+
+def _ignore(_what: str, _share: float) -> None:
+    """Results exist, so the engine was ready before."""
+
+
+def _analyze() -> None:
+    text = st.session_state[state.TEXT]
+    if not text.strip():  # said at once, not after a model has been loaded
+        raise TrackerError("There is no text to analyze yet. Paste a passage, choose a sample or upload a .txt file.")
+    bar = st.progress(0.0, "Getting ready")
+
+    def report(what: str, share: float) -> None:
+        bar.progress(min(max(share, 0.0), 1.0), what)
+
+    try:
+        engine = wait_for_engine(report)
+        from tracing.run import trace_text
+
+        start = time.perf_counter()
+        trace = trace_text(text, engine.language_model, engine.saes, engine.bundle, report)
+        state.keep_analysis(state.Analysis(trace, time.perf_counter() - start))
+    finally:
+        bar.empty()
+
+
+def _show_how_to_begin() -> None:
+    st.info(
+        "Paste a text into the box, or choose one of the sample texts, then press **Analyze**.",
+        icon=":material/arrow_upward:",
+    )
+    columns = st.columns(3)
+    steps = (
+        (":material/bar_chart: **What fires**", "The strongest features of five layers, each with a label in plain "
+         "words and a score of how far the label can be trusted."),
+        (":material/format_color_text: **Where**", "The text itself, every word shaded by how strongly a feature fires "
+         "there. Choose words to see what fires on them."),
+        (":material/hub: **How it hangs together**", "Which features of different layers rise and fall together, as a "
+         "table, as a network and as one feature's story."),
+    )  # fmt: skip
+    for column, (head, body) in zip(columns, steps, strict=True):
+        with column.container(border=True, height="stretch"):
+            st.markdown(head)
+            st.caption(body)

@@ -1,0 +1,126 @@
+"""What the page remembers in one browser session, and what all views share.
+
+Everything lives in Streamlit's session state: in memory, seen by this session alone, gone with it. Nothing of the
+analyst's text reaches a cache, a log, a file or the address bar.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import streamlit as st
+
+if TYPE_CHECKING:  # these import torch, which takes seconds; the inputs are painted before it
+    import numpy as np
+    import pandas as pd
+
+    from tracing.trace import Feature, Trace
+    from views.engine import Engine
+
+Aggregation = Literal["max", "mean", "sum", "share"]
+RankBy = Literal["activation", "percentile"]
+
+TEXT = "text"
+_ANALYSIS = "analysis"
+_FEATURE = "feature"
+_WORDS = "words"
+_ROUND = "words_round"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the sidebar is set to.
+
+    Attributes:
+        threshold: |r| from which a correlation is shown.
+        top: features a layer.
+        layers: 0-based, ascending.
+        aggregation: how a feature's activations over the words become one number.
+        by: what features are ranked by.
+        hide_always_on: leave out features that fire nearly everywhere.
+        min_f1: leave out features whose label scores less.
+    """
+
+    threshold: float
+    top: int
+    layers: tuple[int, ...]
+    aggregation: Aggregation
+    by: RankBy
+    hide_always_on: bool
+    min_f1: float
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A traced text.
+
+    Attributes:
+        trace: what the SAEs found in it.
+        seconds: time the tracing took.
+    """
+
+    trace: Trace
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a view draws: a trace, a selection and the settings; where they came from is not its business.
+
+    Attributes:
+        analysis: the traced text.
+        engine: SAEs and labels.
+        settings: the sidebar's.
+        ranked: rows of `rank_features` under these settings and this selection.
+        colours: one a layer.
+        feature: the one feature all views point at; None where none passes the filters.
+        words: chosen token positions, ascending; None for the whole text.
+    """
+
+    analysis: Analysis
+    engine: Engine
+    settings: Settings
+    ranked: pd.DataFrame
+    colours: dict[int, str]
+    feature: Feature | None
+    words: np.ndarray | None
+
+
+def analysis() -> Analysis | None:
+    """The last text that was analyzed."""
+    return st.session_state.get(_ANALYSIS)
+
+
+def keep_analysis(done: Analysis) -> None:
+    """Take a new text's trace; choices made in the old one lose their meaning."""
+    st.session_state[_ANALYSIS] = done
+    st.session_state.pop(_FEATURE, None)
+    choose_words(None)
+
+
+def chosen_feature() -> tuple[int, int] | None:
+    """(layer, index) of the feature all views point at."""
+    return st.session_state.get(_FEATURE)
+
+
+def choose_feature(layer: int, index: int) -> None:
+    """Point all views at a feature."""
+    st.session_state[_FEATURE] = (layer, index)
+
+
+def chosen_words() -> tuple[int, ...] | None:
+    """Chosen token positions, ascending; None for the whole text."""
+    return st.session_state.get(_WORDS)
+
+
+def choose_words(positions: tuple[int, ...] | None) -> None:
+    """Look at some words only, or at the whole text."""
+    st.session_state[_WORDS] = positions or None
+    # Charts keep their own frame around what was clicked; a new round gives them a new key and so a clean start.
+    st.session_state[_ROUND] = words_round() + 1
+
+
+def words_round() -> int:
+    """Counts how often the choice of words has changed."""
+    return st.session_state.get(_ROUND, 0)

@@ -1,0 +1,135 @@
+"""The analyzed text as a component: shaded words, and a range of them to be chosen by click or drag.
+
+Text reaches the browser as data and the page as text nodes (`textContent`), never as HTML. Works with Streamlit's
+Components v2: no frame, the theme's colours as CSS variables, `setTriggerValue` back to Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import streamlit as st
+
+_HTML = '<div class="words" dir="auto" tabindex="0" role="group" aria-label="The analyzed text"></div>'
+
+_CSS = """
+.words {
+  font: 1rem/1.9 var(--st-font, sans-serif); color: var(--st-text-color); white-space: pre-wrap;
+  overflow-wrap: anywhere; unicode-bidi: plaintext; max-height: 28rem; overflow-y: auto; padding: 0.75rem 1rem;
+  border: 1px solid var(--st-border-color, #8884); border-radius: var(--st-base-radius, 0.5rem);
+  cursor: text; user-select: none; outline-offset: 2px;
+}
+.words span { border-radius: 3px; padding: 0.12em 0; }
+.words span:hover { outline: 1px solid var(--st-text-color); }
+.words span.chosen { box-shadow: inset 0 -3px 0 var(--st-text-color); }
+.words span::before { content: attr(data-mark); opacity: 0.5; }
+"""
+
+_JS = """
+const memory = new WeakMap();
+
+export default function (component) {
+  const { data, parentElement, setTriggerValue } = component;
+  const root = parentElement.querySelector('.words');
+  let kept = memory.get(root);
+  const text = data.pieces.join('\\u0000');
+  if (!kept || kept.text !== text) {
+    kept = { text, spans: [], anchor: null };
+    memory.set(root, kept);
+    const all = document.createDocumentFragment();
+    data.pieces.forEach((piece, i) => {
+      const span = document.createElement('span');
+      // Tokens begin with their space; shading starts at the letters.
+      const body = piece.trimStart() || piece;
+      all.appendChild(document.createTextNode(piece.slice(0, piece.length - body.length)));
+      span.textContent = body;
+      span.dataset.i = i;
+      kept.spans.push(span);
+      all.appendChild(span);
+    });
+    root.replaceChildren(all);
+  }
+  const chosen = new Set(data.chosen);
+  kept.spans.forEach((span, i) => {
+    const share = data.shares[i];
+    span.style.backgroundColor = share > 0
+      ? `color-mix(in srgb, ${data.colour} ${Math.round(8 + 52 * share)}%, transparent)` : '';
+    span.title = data.notes[i];
+    // A line break has no width of its own to be shaded.
+    span.dataset.mark = share > 0 && span.textContent.startsWith('\\n') ? '↵' : '';
+    span.classList.toggle('chosen', chosen.has(i));
+  });
+  const word = (i) => data.word_of[i];
+  const range = (a, b) => {
+    let [first, last] = a <= b ? [a, b] : [b, a];
+    while (first > 0 && word(first - 1) === word(first)) first -= 1;
+    while (last + 1 < kept.spans.length && word(last + 1) === word(last)) last += 1;
+    return [first, last];
+  };
+  const at = (event) => {
+    const hit = event.composedPath().find((node) => node.dataset && node.dataset.i !== undefined);
+    return hit === undefined ? null : Number(hit.dataset.i);
+  };
+  const preview = (a, b) => {
+    const [first, last] = range(a, b);
+    kept.spans.forEach((span, i) => span.classList.toggle('chosen', i >= first && i <= last));
+  };
+  root.onpointerdown = (event) => {
+    kept.anchor = at(event);
+    if (kept.anchor !== null) preview(kept.anchor, kept.anchor);
+  };
+  root.onpointermove = (event) => {
+    const here = at(event);
+    if (kept.anchor !== null && event.buttons && here !== null) preview(kept.anchor, here);
+  };
+  root.onpointerup = (event) => {
+    const here = at(event) ?? kept.anchor;
+    if (kept.anchor !== null) setTriggerValue('picked', range(kept.anchor, here));
+    kept.anchor = null;
+  };
+}
+"""
+
+_component = st.components.v2.component("analyzed_text", html=_HTML, css=_CSS, js=_JS)
+
+
+def show_text(
+    pieces: list[str],
+    activations: np.ndarray,
+    *,
+    colour: str,
+    word_of: np.ndarray,
+    chosen: np.ndarray | None,
+    choose: Callable[[int, int], None],
+) -> None:
+    """Draw the text.
+
+    Args:
+        pieces: (n_tokens,) the text cut at its tokens; joined they are the text.
+        activations: (n_tokens,) of the chosen feature.
+        colour: of its layer, `#rrggbb`.
+        word_of: (n_tokens,) which word each token belongs to; a range snaps to whole words.
+        chosen: token positions to be underlined.
+        choose: called with the first and last token of a range just picked.
+    """
+    largest = float(activations.max(initial=0.0))
+    shares = activations / largest if largest > 0 else np.zeros_like(activations)
+
+    def picked() -> None:
+        pair = st.session_state["words_text"].picked
+        if isinstance(pair, list) and len(pair) == 2 and 0 <= pair[0] <= pair[1] < len(pieces):
+            choose(int(pair[0]), int(pair[1]))
+
+    _component(
+        key="words_text",
+        data={
+            "pieces": pieces,
+            "shares": np.round(shares, 3).tolist(),
+            "notes": [f"activation {value:.3g}" if value > 0 else "" for value in activations.tolist()],
+            "word_of": word_of.tolist(),
+            "chosen": [] if chosen is None else chosen.tolist(),
+            "colour": colour,
+        },
+        on_picked_change=picked,
+    )
