@@ -1,46 +1,51 @@
-# `make app` opens the page, `make test` runs the tests, `make check` is what a change must pass beside them.
+# `make app` opens the page, `make test` runs the tests. Both need Python 3.11 or newer with pip, and make.
 
 PYTHON ?= python3
 PORT ?= 8502
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: app test check bench format clean
+.PHONY: app test check format bench model weights labels clean
 
 app: $(VENV)/app.stamp
 	$(BIN)/streamlit run feature_activation_tracker.py --server.port $(PORT)
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TESTS)
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/pyright
-
-bench: $(VENV)/dev.stamp
-	$(BIN)/python -m benchmarks.trace
-	$(BIN)/python -m benchmarks.page
+	$(BIN)/basedpyright
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+bench: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks.trace
+	$(BIN)/python -m benchmarks.page
+
+# Fetches and converts the built-in model ahead of the first analysis.
+model: $(VENV)/app.stamp
+	$(BIN)/python -m model fetch
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+
+# A stamp is newer than its requirements once they are installed, so a second run installs nothing.
+$(VENV)/app.stamp: requirements.txt | $(BIN)/python
+	$(BIN)/python -m pip install -r requirements.txt
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.txt requirements.txt | $(BIN)/python
+	$(BIN)/python -m pip install -r requirements-dev.txt
+	@touch $(VENV)/app.stamp $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.11 app"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || \
-		{ rm -rf $(VENV); echo "No virtual environment could be made; on Debian: apt install python3-venv"; exit 1; }
-
-$(VENV)/app.stamp: requirements.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	@touch $@
-
-$(VENV)/dev.stamp: requirements.txt requirements-dev.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	# A comparison test alone needs this one; its own requirements are for training and would pull in much more.
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps eai-sparsify==1.3.3
-	@touch $@ $(VENV)/app.stamp
+		{ echo "Python 3.11 or newer is needed; name one with: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		$(PYTHON) -m pip --version >/dev/null 2>&1 && $(PYTHON) -m pip install --quiet --target $(VENV)-maker virtualenv \
+		&& PYTHONPATH=$(VENV)-maker $(PYTHON) -m virtualenv --quiet $(VENV); status=$$?; rm -rf $(VENV)-maker; exit $$status; } || \
+		{ rm -rf $(VENV); echo "$(PYTHON) can't make a virtual environment. On Debian: apt install python3-venv" >&2; exit 1; }

@@ -12,7 +12,8 @@ WHEEL_VARIABLE = "FEATURE_TRACKER_WHEEL"
 def cache_folder() -> Path:
     """Where fetched models lie; it need not exist yet.
 
-    `FEATURE_TRACKER_CACHE` names it outright; else it is `feature-activation-tracker` in `XDG_CACHE_HOME` or `~/.cache`.
+    `FEATURE_TRACKER_CACHE` names it outright; else it is `feature-activation-tracker` in `XDG_CACHE_HOME`, or in
+    `~/.cache`.
     """
     named = os.environ.get(CACHE_VARIABLE, "").strip()
     if named:

@@ -7,6 +7,7 @@ from typing import Literal
 import pandas as pd
 import plotly.graph_objects as go
 
+from charts.rows import features_of, rows_of
 from charts.theme import axis_label, empty_figure, feature_hover, finish, with_alpha
 
 Measure = Literal["activation", "percentile"]
@@ -43,8 +44,8 @@ def plot_layer(
                 "line": {"color": colour, "width": [3 if f == selected else 0 for f in ranked["feature"]]},
                 "cornerradius": 3,
             },
-            customdata=[[int(row.layer), int(row.feature)] for row in ranked.itertuples()],
-            hovertext=[feature_hover(row) for row in ranked.to_dict("records")],
+            customdata=[list(feature) for feature in features_of(ranked)],
+            hovertext=[feature_hover(row) for row in rows_of(ranked)],
             hovertemplate="%{hovertext}<extra></extra>",
             # A click chooses a feature; the outline shows it, so Plotly's own fading stays out.
             selected={"marker": {"opacity": 1}},

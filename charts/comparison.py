@@ -8,8 +8,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from charts.bars import MEASURE_TITLES, Measure
+from charts.rows import features_of, rows_of
 from charts.theme import empty_figure, feature_hover, finish, with_alpha
-from tracing.trace import Feature
+from sae.feature import Feature
 
 _UNRELIABLE_ALPHA = 0.4
 
@@ -33,8 +34,10 @@ def plot_comparison(
     if ranked.empty:
         return empty_figure("No feature passes the filters.")
     figure = go.Figure()
-    for layer, rows in ranked.groupby("layer", sort=True):
-        colour = colours[int(layer)]
+    for layer in sorted(ranked["layer"].unique().tolist()):
+        rows = ranked.loc[ranked["layer"] == layer]
+        features = features_of(rows)
+        colour = colours[layer]
         figure.add_bar(
             name=f"Layer {layer}",
             x=list(range(1, len(rows) + 1)),
@@ -43,11 +46,11 @@ def plot_comparison(
                 "color": [with_alpha(colour, 1.0 if ok else _UNRELIABLE_ALPHA) for ok in rows["reliable"]],
                 "line": {
                     "color": colour,
-                    "width": [3 if selected == (int(layer), int(f)) else 0 for f in rows["feature"]],
+                    "width": [3 if feature == selected else 0 for feature in features],
                 },
             },
-            customdata=[[int(layer), int(f)] for f in rows["feature"]],
-            hovertext=[feature_hover(row) for row in rows.to_dict("records")],
+            customdata=[list(feature) for feature in features],
+            hovertext=[feature_hover(row) for row in rows_of(rows)],
             hovertemplate="%{hovertext}<extra></extra>",
             selected={"marker": {"opacity": 1}},
             unselected={"marker": {"opacity": 1}},

@@ -8,7 +8,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from charts.theme import MUTED, empty_figure, finish, number, plotly_text, stacked_label, with_alpha, wrapped
+from charts.rows import Row, feature_of, rows_of
+from charts.theme import MUTED, empty_figure, finish, number, stacked_label, with_alpha, wrapped
 
 _LABEL_WIDTH = 11  # characters a line: five columns of them fit into 400 pixels
 _ROWS = (
@@ -34,7 +35,7 @@ def plot_lineage(lineage: pd.DataFrame, *, colours: Mapping[int, str], chosen_la
     figure = make_subplots(
         rows=len(_ROWS), cols=1, shared_xaxes=True, vertical_spacing=0.05, row_heights=[0.34, 0.22, 0.22, 0.22]
     )
-    hovers = [_hover(row) for row in lineage.to_dict("records")]
+    hovers = [_hover(row) for row in rows_of(lineage)]
     for row, (column, title, _) in enumerate(_ROWS, start=1):
         values = lineage[column].to_numpy(dtype=float)
         figure.add_scatter(
@@ -70,16 +71,16 @@ def plot_lineage(lineage: pd.DataFrame, *, colours: Mapping[int, str], chosen_la
     figure.update_yaxes(range=[-0.1, 1.1], row=3, col=1)
     figure.update_yaxes(range=[-1.1, 1.1], row=4, col=1)
     names = [
-        f"Layer {row.layer}<br>"
-        + stacked_label(str(row.label), reliable=bool(row.reliable), width=_LABEL_WIDTH, lines=3)
-        for row in lineage.itertuples()
+        f"Layer {row['layer']}<br>"
+        + stacked_label(str(row["label"]), reliable=bool(row["reliable"]), width=_LABEL_WIDTH, lines=3)
+        for row in rows_of(lineage)
     ]
     figure.update_xaxes(range=[-0.4, len(places) - 0.6], fixedrange=True)
     figure.update_xaxes(tickvals=places, ticktext=names, tickangle=0, automargin=True, row=len(_ROWS), col=1)
     return finish(figure, height=640)
 
 
-def _hover(row: Mapping[str, object]) -> str:
-    lines = [f"<b>{wrapped(str(row['label']))}</b>", plotly_text(f"L{row['layer']}/F{row['feature']}")]
-    lines += [f"{title} {number(float(row[column]), form, 'none')}" for column, title, form in _ROWS]  # type: ignore[arg-type]
+def _hover(row: Row) -> str:
+    lines = [f"<b>{wrapped(str(row['label']))}</b>", str(feature_of(row))]
+    lines += [f"{title} {number(float(row[column]), form, 'none')}" for column, title, form in _ROWS]
     return "<br>".join(lines)

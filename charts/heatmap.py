@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from charts.theme import axis_label, empty_figure, finish, number, plotly_text, shorten, with_alpha
-from tracing.trace import Feature
+from charts.rows import feature_of, rows_of
+from charts.theme import MUTED, axis_label, empty_figure, finish, number, plotly_text, shorten, with_alpha
+from sae.feature import Feature
 
 _ROW_HEIGHT = 20
 _LABEL_WIDTH = 28
@@ -63,17 +64,22 @@ def plot_heatmap(
             name=f"Layer {layer}",
         )
     figure.add_trace(_cell_markers(ranked, values, columns, names, rows))
-    for column in chosen:
-        figure.add_vrect(
-            x0=column - 0.5, x1=column + 0.5, fillcolor="rgba(138,143,152,0.25)", line_width=0, layer="below"
-        )
+    for first, last in _runs(chosen):
+        figure.add_vrect(x0=first - 0.5, x1=last + 0.5, line={"color": MUTED, "width": 2})
     _label_axes(figure, ranked, names, rows, selected)
     height = int(_ROW_HEIGHT * (rows[-1] + 1)) + 110
-    return finish(figure, height=height, dragmode="select", selectdirection="h", clickmode="event+select")
+    return finish(figure, height=height, dragmode="pan", selectdirection="h")
+
+
+def _runs(columns: Collection[int]) -> list[tuple[int, int]]:
+    """First and last of each run of neighbours."""
+    ordered = np.array(sorted(columns), dtype=np.int64)
+    groups = np.split(ordered, np.flatnonzero(np.diff(ordered) > 1) + 1) if len(ordered) else []
+    return [(int(group[0]), int(group[-1])) for group in groups]
 
 
 def _row_places(layers: np.ndarray) -> np.ndarray:
-    """y of each row; half a row of air where the layer changes."""
+    """The y of each row; half a row of air where the layer changes."""
     breaks = np.concatenate([[0], np.diff(layers) != 0])
     return np.arange(len(layers)) + 0.5 * np.cumsum(breaks)
 
@@ -83,8 +89,8 @@ def _cell_markers(
 ) -> go.Scatter:
     n_rows, n_columns = values.shape
     heads = [
-        f"<b>{axis_label(str(row.label), reliable=bool(row.reliable), width=60)}</b><br>L{row.layer}/F{row.feature}"
-        for row in ranked.itertuples()
+        f"<b>{axis_label(row['label'], reliable=row['reliable'], width=60)}</b><br>{feature_of(row)}"
+        for row in rows_of(ranked)
     ]
     words = [plotly_text(shorten(text, 60)) for text in columns]
     return go.Scatter(
@@ -121,9 +127,9 @@ def _label_axes(
     figure: go.Figure, ranked: pd.DataFrame, names: Sequence[str], rows: np.ndarray, selected: Feature | None
 ) -> None:
     labels = []
-    for row in ranked.itertuples():
-        name = f"L{row.layer} {axis_label(str(row.label), reliable=bool(row.reliable), width=_LABEL_WIDTH)}"
-        labels.append(f"<b>{name}</b>" if selected == (row.layer, row.feature) else name)
+    for row in rows_of(ranked):
+        name = f"L{row['layer']} {axis_label(row['label'], reliable=row['reliable'], width=_LABEL_WIDTH)}"
+        labels.append(f"<b>{name}</b>" if feature_of(row) == selected else name)
     figure.update_yaxes(
         tickvals=rows,
         ticktext=labels,

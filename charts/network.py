@@ -19,7 +19,7 @@ from charts.theme import (
     shorten,
     stacked_label,
 )
-from tracing.trace import Feature
+from sae.feature import Feature
 
 if TYPE_CHECKING:  # NetworkX belongs to circuits/; a graph comes in as data
     import networkx as nx
@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # NetworkX belongs to circuits/; a graph comes in as data
 _LABEL_WIDTH = 13  # characters a line under a node, two lines: five columns of them fit into 500 pixels
 _NODE_SIZES = (12.0, 34.0)
 _EDGE_WIDTHS = (1.0, 7.0)
+_HOVER_SHARE = 0.37  # of an edge's way: unlike its middle, this is no column of nodes for any number of layers skipped
 _WIDTH_CLASSES = 4  # one Plotly trace a class and sign: a trace an edge would make the page slow
 
 
@@ -152,11 +153,16 @@ def _add_edges(
 
 
 def _edge_hovers(graph: nx.DiGraph, places: Mapping[Feature, tuple[float, float]]) -> go.Scatter:
-    """Invisible markers in the middle of the edges, which a line itself can't have."""
+    """Invisible markers on the edges, because a line has no hover of its own."""
     edges = list(graph.edges(data=True))
+
+    def along(source: Feature, target: Feature, axis: int) -> float:
+        start, end = places[source][axis], places[target][axis]
+        return start + _HOVER_SHARE * (end - start)
+
     return go.Scatter(
-        x=[(places[s][0] + places[t][0]) / 2 for s, t, _ in edges],
-        y=[(places[s][1] + places[t][1]) / 2 for s, t, _ in edges],
+        x=[along(s, t, 0) for s, t, _ in edges],
+        y=[along(s, t, 1) for s, t, _ in edges],
         mode="markers",
         marker={"size": 12, "opacity": 0},
         hovertext=[

@@ -10,11 +10,12 @@ import html
 import math
 import textwrap
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
 import plotly.graph_objects as go
+
+from charts.rows import Row, feature_of
 
 # Chosen so that each has a contrast of at least 3 on white and on the dark theme's background, and each pair stays
 # apart (CIE76 above 15) in simulated protanopia, deuteranopia and tritanopia.
@@ -88,7 +89,7 @@ def number(value: float, form: str = ".2f", missing: str = "not measured") -> st
     return missing if value is None or math.isnan(value) else format(value, form)
 
 
-def feature_hover(row: Mapping[str, Any] | pd.Series) -> str:
+def feature_hover(row: Row) -> str:
     """What every chart says about a feature under the pointer.
 
     Args:
@@ -99,7 +100,7 @@ def feature_hover(row: Mapping[str, Any] | pd.Series) -> str:
         f1 += f" (precision {number(row['precision'])}, recall {number(row['recall'])})"
     lines = [
         f"<b>{wrapped(str(row['label']))}</b>",
-        f"L{row['layer']}/F{row['feature']}",
+        str(feature_of(row)),
         f"Activation {number(row['activation'], '.3g')}, percentile {number(row['percentile'], '.1f')}",
         f"Label F1 {f1}" + ("" if row["reliable"] else ": unreliable"),
         f"Specialization {number(row['specialization_index'], '+.2f')}",

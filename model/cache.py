@@ -72,7 +72,7 @@ def storage_errors(folder: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise disk_full(folder) from error
         raise TrackerError(
-            f"The model's cache folder {folder} can't be written ({error.strerror or error}). Make it writable, or set "
+            f"The model's cache folder {folder} can't be written ({error}). Make it writable, or set "
             f"{CACHE_VARIABLE} to a folder that is."
         ) from error
 
@@ -115,7 +115,7 @@ def _build(folder: Path, identity: Mapping[str, str], build: Callable[[Path, Pat
         build(result, scratch)
         _finish(result, identity)
         shutil.rmtree(folder, ignore_errors=True)  # broken, or of another identity
-        os.replace(result, folder)
+        result.replace(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

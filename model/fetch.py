@@ -13,7 +13,7 @@ import threading
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from bundles.bundle import ModelSource
 from bundles.environment import WHEEL_VARIABLE, cache_folder, child_environment, named_wheel
@@ -232,7 +232,7 @@ def _run(
         errors="replace",
     ) as process:
         assert process.stdout is not None
-        reader = threading.Thread(target=lines.extend, args=(process.stdout,), daemon=True)
+        reader = threading.Thread(target=_read_into, args=(process.stdout, lines), daemon=True)
         reader.start()
         try:
             for polls in range(sys.maxsize):
@@ -246,3 +246,8 @@ def _run(
             process.kill()
             reader.join()
     return _Ended(process.returncode, lines)
+
+
+def _read_into(stream: IO[str], lines: list[str]) -> None:
+    for line in stream:
+        lines.append(line)  # noqa: PERF402 - seen by the other thread line by line, where extend promises nothing

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bundles.errors import TrackerError
-from labels.table import LabelTable
+from labels.table import ALWAYS_YES_F1, LabelTable
 from tracing.trace import LayerTrace, Trace
 
 Aggregation = Literal["max", "mean", "sum", "share"]
@@ -17,9 +17,6 @@ RankBy = Literal["activation", "percentile"]
 
 ALWAYS_ON = 0.8
 """Density above which a feature counts as always-on."""
-
-ALWAYS_YES_F1 = 2 / 3
-"""F1 of a judge who always says yes on a sample half firing, half silent; a label must beat it to be reliable."""
 
 _MEASURES = ["f1", "precision", "recall", "balanced_accuracy", "specialization", "specialization_index", "density"]
 

@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from model.tokens import TokenizedText
-
-
-class Feature(NamedTuple):
-    """One latent of one layer; the same index in another layer is another feature."""
-
-    layer: int
-    index: int
-
-    def __str__(self) -> str:
-        return f"L{self.layer}/F{self.index}"
+from sae.feature import Feature
 
 
 @dataclass(frozen=True)

@@ -27,20 +27,19 @@ def show_feature_chart(figure: go.Figure, *, key: str, name: str, alt: str) -> N
     """Show a chart whose bars or nodes choose their feature; their `customdata` is [layer, index]."""
 
     def take(points: list[dict[str, Any]]) -> None:
-        data = points[-1].get("customdata")
-        if data is not None:
+        data = points[-1].get("customdata") if points else None
+        if data is not None:  # a second click on a bar takes Plotly's mark off it; the feature stays chosen
             state.choose_feature(int(data[0]), int(data[1]))
 
     _show_clickable(figure, key=key, name=name, alt=alt, take=take, mode="points")
 
 
 def show_word_chart(figure: go.Figure, *, key: str, name: str, alt: str, choose: Callable[[list[int]], None]) -> None:
-    """Show a chart whose cells choose columns; their `customdata` is [column]."""
+    """Show a chart whose cells choose columns; their `customdata` is [column]. None are chosen by a second click."""
 
     def take(points: list[dict[str, Any]]) -> None:
         columns = sorted({int(point["customdata"][0]) for point in points if point.get("customdata") is not None})
-        if columns:
-            choose(columns)
+        choose(columns)
 
     _show_clickable(figure, key=key, name=name, alt=alt, take=take, mode=("points", "box"))
 
@@ -49,8 +48,6 @@ def _show_clickable(
     figure: go.Figure, *, key: str, name: str, alt: str, take: Callable[[list[dict[str, Any]]], None], mode: Any
 ) -> None:
     def changed() -> None:
-        points = st.session_state[key]["selection"]["points"]
-        if points:
-            take(points)
+        take(st.session_state[key]["selection"]["points"])
 
     st.plotly_chart(figure, key=key, on_select=changed, selection_mode=mode, config=download_config(name), alt=alt)

@@ -7,15 +7,14 @@ import pandas as pd
 import streamlit as st
 from circuits.correlation import correlate
 
-from tracing.trace import Feature
+from charts.rows import features_of
 from views.state import Scene
 from views.top_features import to_csv
 
 
 def links(scene: Scene) -> pd.DataFrame:
     """Rows of `correlate` between the features shown, with |r| at the threshold or above, strongest first."""
-    features = [Feature(int(row.layer), int(row.feature)) for row in scene.ranked.itertuples()]
-    pairs = correlate(scene.analysis.trace, features)
+    pairs = correlate(scene.analysis.trace, features_of(scene.ranked))
     kept = pairs[pairs["r"].abs() >= scene.settings.threshold]
     return kept.sort_values("r", key=np.abs, ascending=False, ignore_index=True)
 
@@ -61,14 +60,16 @@ def show(scene: Scene) -> None:
 def describe(found: pd.DataFrame, ranked: pd.DataFrame) -> pd.DataFrame:
     """Pairs with both labels in each row, `?` after the unreliable ones."""
     marked = ranked["label"].astype(str).where(ranked["reliable"], ranked["label"].astype(str) + " ?")
-    names = dict(zip(zip(ranked["layer"], ranked["feature"], strict=True), marked, strict=True))
+    names = dict(zip(features_of(ranked), marked, strict=True))
+    sources = features_of(found.rename(columns={"source_layer": "layer", "source_feature": "feature"}))
+    targets = features_of(found.rename(columns={"target_layer": "layer", "target_feature": "feature"}))
     return pd.DataFrame(
         {
             "r": found["r"].to_numpy(),
-            "From": [f"L{r.source_layer}/F{r.source_feature}" for r in found.itertuples()],
-            "Label": [names[r.source_layer, r.source_feature] for r in found.itertuples()],
-            "To": [f"L{r.target_layer}/F{r.target_feature}" for r in found.itertuples()],
-            "Deeper label": [names[r.target_layer, r.target_feature] for r in found.itertuples()],
+            "From": [str(feature) for feature in sources],
+            "Label": [names[feature] for feature in sources],
+            "To": [str(feature) for feature in targets],
+            "Deeper label": [names[feature] for feature in targets],
             "Tokens": found["n_either"].to_numpy(),
         }
     )

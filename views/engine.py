@@ -14,7 +14,6 @@ from bundles.bundle import Bundle, load_bundle
 
 if TYPE_CHECKING:
     from labels.table import LabelTable
-
     from model.load import LanguageModel
     from model.progress import Progress
     from sae.topk import Sae
@@ -61,10 +60,9 @@ def load_engine(bundle: Bundle, progress: Progress) -> Engine:
     """Load model, SAEs and labels of a bundle; the first time fetches the model."""
     # Torch and transformers take seconds to import: here they are imported in the loading thread, after the page's
     # inputs are on the screen.
-    from labels.table import load_labels
-
-    from model.load import load_model
-    from sae.files import load_saes
+    from labels.table import load_labels  # noqa: PLC0415
+    from model.load import load_model  # noqa: PLC0415
+    from sae.files import load_saes  # noqa: PLC0415
 
     language_model = load_model(bundle, progress)
     saes = load_saes(bundle.sae_folder, bundle.layers, d_model=language_model.d_model)
@@ -81,7 +79,7 @@ def start_loading() -> Loading:
     def load() -> None:
         try:
             loading.outcome.set_result(load_engine(load_bundle(), loading.report))
-        except BaseException as error:  # handed to whoever waits, in its own thread
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits, in that thread
             loading.outcome.set_exception(error)
 
     threading.Thread(target=load, name="load-engine", daemon=True).start()

@@ -29,7 +29,7 @@ def shown_errors(doing: str) -> Iterator[None]:
         yield
     except TrackerError as error:
         st.error(plain(str(error)), icon=":material/error:")
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last place before the reader
         frames = traceback.extract_tb(error.__traceback__)
         place = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames[-4:]))
         _log.error("%s while %s at %s", type(error).__name__, doing, place)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 from circuits.lineage import lineage
-from labels.table import LabelTable
 
 from charts.evolution import plot_lineage
-from tracing.rank import ALWAYS_YES_F1
-from tracing.trace import Feature
+from charts.rows import features_of
+from labels.table import ALWAYS_YES_F1, LabelTable
 from views.clicks import show_chart
 from views.state import Scene
 
@@ -47,7 +46,7 @@ def show(scene: Scene) -> None:
 
 def with_labels(line: pd.DataFrame, labels: LabelTable) -> pd.DataFrame:
     """A lineage with each feature's `label, f1, reliable, specialization_index`."""
-    rows = [labels.get(Feature(int(row.layer), int(row.feature))) for row in line.itertuples()]
+    rows = [labels.get(feature) for feature in features_of(line)]
     return line.assign(
         label=[str(row["label"]) for row in rows],
         f1=[float(row["f1"]) for row in rows],

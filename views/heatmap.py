@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 
 from charts.heatmap import plot_heatmap
-from tracing.trace import Feature
+from charts.rows import features_of
 from views import state
 from views.clicks import show_word_chart
 from views.state import Scene
@@ -41,12 +41,13 @@ def show(scene: Scene) -> None:
                 last = first + MAX_COLUMNS
     edges = np.arange(first, last + 1) if by_token else stretches(word_numbers(words), MAX_COLUMNS)
     spans = list(pairwise(edges.tolist()))
-    features = [Feature(int(row.layer), int(row.feature)) for row in scene.ranked.itertuples()]
-    values = np.stack([np.maximum.reduceat(trace.column(f)[: edges[-1]], edges[:-1]) for f in features])
+    values = np.stack(
+        [np.maximum.reduceat(trace.column(f)[: edges[-1]], edges[:-1]) for f in features_of(scene.ranked)]
+    )
     chosen = set() if scene.words is None else set(scene.words.tolist())
 
     def choose(columns: list[int]) -> None:
-        state.choose_words(tuple(p for c in columns for p in range(*spans[c])))
+        state.choose_words(tuple(p for c in columns for p in range(*spans[c])), by_chart=True)
 
     show_word_chart(
         plot_heatmap(
@@ -65,7 +66,8 @@ def show(scene: Scene) -> None:
     st.caption(
         "Darker cells fire more strongly, each row measured against its own strongest cell. "
         + ("" if by_token else f"Each column is a stretch of about {spans[0][1] - spans[0][0]} tokens. ")
-        + "Click a cell or drag over columns to rank the features by their activation there."
+        + "Click a cell to rank the features by their activation there; for a range, choose Box Select above the "
+        "chart and drag over it."
     )
 
 

@@ -46,7 +46,7 @@ def show_page() -> None:
             _show_how_to_begin()
         else:
             # Charts and PyTorch take seconds to import; until there is a result, nobody waits for them.
-            from views.results import show_results
+            from views.results import show_results  # noqa: PLC0415
 
             show_results(done, wait_for_engine(_ignore), settings)
 
@@ -66,7 +66,7 @@ def _analyze() -> None:
 
     try:
         engine = wait_for_engine(report)
-        from tracing.run import trace_text
+        from tracing.run import trace_text  # noqa: PLC0415
 
         start = time.perf_counter()
         trace = trace_text(text, engine.language_model, engine.saes, engine.bundle, report)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
+from charts.rows import Row, feature_of, rows_of
 from charts.theme import layer_colours
+from labels.table import ALWAYS_YES_F1
+from sae.feature import Feature
 from tracing.rank import rank_features
-from tracing.trace import Feature
 from views import comparison, correlations, evolution, heatmap, network, state, top_features, words
 from views.engine import Engine
 from views.errors import shown_errors
@@ -91,15 +93,14 @@ def _show_chosen_words(scene: Scene) -> None:
 
 def _choose_feature(scene: Scene) -> Scene:
     """Draw the selector of the one feature that all views share."""
-    labels = {
-        (int(row.layer), int(row.feature)): f"L{row.layer}/F{row.feature} · {row.label}{'' if row.reliable else ' ?'}"
-        for row in scene.ranked.itertuples()
-    }
+    labels = {tuple(feature_of(row)): _option(row) for row in rows_of(scene.ranked)}
     chosen = state.chosen_feature()
     if chosen is not None and chosen not in labels:
         if chosen[0] in scene.settings.layers:  # stays chosen though it isn't among the top here
-            name = scene.engine.labels.name(Feature(*chosen))
-            labels = {chosen: f"L{chosen[0]}/F{chosen[1]} · {name}"} | labels
+            row = scene.engine.labels.get(Feature(*chosen))
+            reliable = bool(row["f1"] > ALWAYS_YES_F1)
+            shown = {"layer": chosen[0], "feature": chosen[1], "label": row["label"], "reliable": reliable}
+            labels = {chosen: _option(shown)} | labels
         else:
             chosen = None
     if chosen is None:
@@ -122,3 +123,7 @@ def _choose_feature(scene: Scene) -> Scene:
     return Scene(
         scene.analysis, scene.engine, scene.settings, scene.ranked, scene.colours, Feature(*chosen), scene.words
     )
+
+
+def _option(row: Row) -> str:
+    return f"{feature_of(row)} · {row['label']}{'' if row['reliable'] else ' ?'}"

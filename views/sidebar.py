@@ -32,6 +32,7 @@ def read_settings(layers: Sequence[int]) -> Settings:
             list(layers),
             selection_mode="multi",
             default=list(layers),
+            key="layers",
             help="Depth in the model, counted from 0. Early layers know words, late layers what comes next.",
         )
         by = st.segmented_control(
@@ -74,4 +75,4 @@ def read_settings(layers: Sequence[int]) -> Settings:
             help="Correlations and Network show pairs of features whose activations over the words correlate at least "
             "this much, up or down.",
         )
-    return Settings(threshold, top, tuple(sorted(chosen or [])), aggregation, by or "activation", hide, min_f1)
+    return Settings(threshold, top, tuple(sorted(chosen or [])), aggregation or "max", by or "activation", hide, min_f1)

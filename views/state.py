@@ -15,7 +15,8 @@ if TYPE_CHECKING:  # these import torch, which takes seconds; the inputs are pai
     import numpy as np
     import pandas as pd
 
-    from tracing.trace import Feature, Trace
+    from sae.feature import Feature
+    from tracing.trace import Trace
     from views.engine import Engine
 
 Aggregation = Literal["max", "mean", "sum", "share"]
@@ -114,13 +115,18 @@ def chosen_words() -> tuple[int, ...] | None:
     return st.session_state.get(_WORDS)
 
 
-def choose_words(positions: tuple[int, ...] | None) -> None:
-    """Look at some words only, or at the whole text."""
+def choose_words(positions: tuple[int, ...] | None, *, by_chart: bool = False) -> None:
+    """Look at some words only, or at the whole text.
+
+    Args:
+        by_chart: chosen in the heatmap, which then shows its own frame around them.
+    """
     st.session_state[_WORDS] = positions or None
-    # Charts keep their own frame around what was clicked; a new round gives them a new key and so a clean start.
-    st.session_state[_ROUND] = words_round() + 1
+    if not by_chart:
+        # The heatmap would go on framing what was clicked there before; a new key gives it a clean start.
+        st.session_state[_ROUND] = words_round() + 1
 
 
 def words_round() -> int:
-    """Counts how often the choice of words has changed."""
+    """Counts how often the choice of words has changed outside the heatmap."""
     return st.session_state.get(_ROUND, 0)

@@ -66,6 +66,6 @@ def excerpt(token_texts: Sequence[str], positions: np.ndarray, *, width: int) ->
     for position in positions.tolist():
         if before is not None and position != before + 1:
             parts.append(" … ")
-        parts.append(token_texts[position])
+        parts.append(token_texts[int(position)])
         before = position
     return f"“{shorten(''.join(parts), width)}”"

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 import streamlit as st
+from streamlit.components.v2 import component
 
 _HTML = '<div class="words" dir="auto" tabindex="0" role="group" aria-label="The analyzed text"></div>'
 
@@ -91,7 +92,7 @@ export default function (component) {
 }
 """
 
-_component = st.components.v2.component("analyzed_text", html=_HTML, css=_CSS, js=_JS)
+_component = component("analyzed_text", html=_HTML, css=_CSS, js=_JS)
 
 
 def show_text(

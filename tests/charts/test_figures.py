@@ -19,7 +19,7 @@ from charts.evolution import plot_lineage
 from charts.heatmap import plot_heatmap
 from charts.network import plot_network
 from charts.theme import layer_colours
-from tracing.trace import Feature
+from sae.feature import Feature
 
 COLOURS = layer_colours((4, 10, 16))
 

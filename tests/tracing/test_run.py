@@ -8,10 +8,11 @@ import torch
 
 from bundles.bundle import Bundle
 from model.load import LanguageModel
+from sae.feature import Feature
 from sae.topk import Sae
 from tests.conftest import SENTENCES
 from tracing.run import trace_text
-from tracing.trace import Feature, Trace
+from tracing.trace import Trace
 
 
 def naive_activations(text: str, model: LanguageModel, saes: dict[int, Sae], window: int) -> dict[int, np.ndarray]:

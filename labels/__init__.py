@@ -1,0 +1,1 @@
+"""Labels: what each feature means, how well that is known, and how financial the feature is."""

@@ -1,0 +1,13 @@
+"""What a feature is."""
+
+from typing import NamedTuple
+
+
+class Feature(NamedTuple):
+    """One latent of one layer; the same index in another layer is another feature."""
+
+    layer: int
+    index: int
+
+    def __str__(self) -> str:
+        return f"L{self.layer}/F{self.index}"

@@ -1,0 +1,347 @@
+"""The page as a person meets it: in Streamlit's AppTest on a tiny model, in a real browser on the built-in one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+import views.engine
+import views.page
+from bundles.bundle import Bundle, load_bundle
+from bundles.errors import TrackerError
+from labels.table import LabelTable
+from model.load import LanguageModel
+from sae.topk import Sae
+from tests.conftest import SENTENCES
+from views.engine import Engine
+from views.results import _TABS
+
+ROOT = Path(__file__).resolve().parent.parent
+TEXT = "The central bank raised its policy rate. Net sales rose 5.4% to $1,234 million."
+SECRET = "Zebrafish quarterly"
+
+
+def tiny_labels(bundle: Bundle, n_latents: int) -> LabelTable:
+    index = pd.MultiIndex.from_product([bundle.layers, range(n_latents)], names=["layer", "feature"])
+    generator = np.random.default_rng(0)
+    f1 = generator.uniform(0.4, 1.0, len(index))
+    f1[::7] = np.nan
+    frame = pd.DataFrame(
+        {
+            "label": [f"<b>label</b> $x$ **{layer}** {feature}" for layer, feature in index],
+            "f1": f1,
+            "precision": f1,
+            "recall": f1,
+            "balanced_accuracy": f1,
+            "n_positive": 100,
+            "n_negative": 100,
+            "f1_method": "lexical",
+            "specialization": 0.01,
+            "specialization_index": generator.uniform(-1, 1, len(index)),
+            "finance_mean": 0.1,
+            "general_mean": 0.1,
+            "finance_tokens": 1000,
+            "general_tokens": 1000,
+            "density": 0.15,
+            "mean_activation": 1.0,
+            "max_activation": 4.0,
+            "q50": 1.0,
+            "q90": 2.0,
+            "q99": 3.0,
+            "rule": "{}",
+        },
+        index=index,
+    )
+    return LabelTable(frame)
+
+
+@pytest.fixture
+def page(
+    monkeypatch: pytest.MonkeyPatch, tiny_bundle: Bundle, tiny_model: LanguageModel, tiny_saes: dict[int, Sae]
+) -> Iterator[AppTest]:
+    """The page on a tiny random Llama; its loader is `views.engine.load_engine`."""
+    engine = Engine(tiny_bundle, tiny_model, tiny_saes, tiny_labels(tiny_bundle, 40))
+    monkeypatch.setattr(views.engine, "load_engine", lambda bundle, progress: engine)
+    monkeypatch.setattr(views.engine, "load_bundle", lambda: tiny_bundle)
+    monkeypatch.setattr(views.page, "load_bundle", lambda: tiny_bundle)
+    views.engine.start_loading.clear()
+    yield AppTest.from_file(str(ROOT / "feature_activation_tracker.py"), default_timeout=30).run()
+    views.engine.start_loading.clear()
+
+
+def analyze(page: AppTest, text: str) -> AppTest:
+    page.text_area(key="text").set_value(text).run()
+    return next(button for button in page.button if button.label == "Analyze").click().run()
+
+
+def open_tab(page: AppTest, title: str) -> AppTest:
+    page.session_state["view"] = title
+    return page.run()
+
+
+def errors(page: AppTest) -> list[str]:
+    return [error.value for error in page.error]
+
+
+def slider(page: AppTest, label: str) -> Any:
+    return next(slider for slider in page.slider if slider.label == label)
+
+
+def test_first_screen_says_what_to_do(page: AppTest) -> None:
+    assert not page.exception
+    assert "press **Analyze**" in page.info[0].value
+    assert page.text_area(key="text").value == ""
+    assert not page.tabs
+
+
+def test_text_gives_figures_and_tabs(page: AppTest) -> None:
+    analyze(page, TEXT)
+    assert not errors(page)
+    assert [tab.label for tab in page.tabs] == list(_TABS)
+    assert {metric.label for metric in page.metric} == {"Tokens", "Windows", "Layers", "Seconds"}
+
+
+@pytest.mark.parametrize("title", list(_TABS))
+@pytest.mark.parametrize(
+    "text",
+    [
+        TEXT,
+        SENTENCES,
+        "rates",
+        "<script>alert(1)</script> **bold** $x^2$ :smile:",
+        "nul \x00 byte",
+        "😀 👩‍👩‍👧 שיעורי ריבית \u202e",
+        "line\n" * 100,
+    ],
+    ids=["finance", "long", "one word", "markup", "nul", "scripts", "newlines"],
+)
+def test_every_view_draws_every_kind_of_text(page: AppTest, title: str, text: str) -> None:
+    analyze(page, text)
+    open_tab(page, title)
+    assert not errors(page)
+    assert not page.exception
+    assert page.text_area(key="text").value == text
+
+
+@pytest.mark.parametrize("text", ["", "   \n\t "])
+def test_blank_text_is_refused_with_a_sentence(page: AppTest, text: str) -> None:
+    analyze(page, text)
+    assert "no text to analyze" in errors(page)[0]
+    assert page.text_area(key="text").value == text
+
+
+def test_text_over_the_limit_is_refused_and_stays_in_the_box(page: AppTest) -> None:
+    text = "rate " * 2000
+    analyze(page, text)
+    assert "at most 500" in errors(page)[0].replace("\\", "")
+    assert page.text_area(key="text").value == text
+
+
+def test_results_stay_when_the_next_text_is_refused(page: AppTest) -> None:
+    analyze(page, TEXT)
+    analyze(page, " ")
+    assert errors(page)
+    assert page.tabs
+    assert any("text analyzed before" in info.value for info in page.info)
+
+
+def test_a_bundle_that_fails_to_load_is_named_and_tried_again(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    works = views.engine.load_engine
+
+    def fails(bundle: Bundle, progress: Any) -> Engine:
+        raise TrackerError("No SAE for layer 10 in a_folder_of_mine.")
+
+    monkeypatch.setattr(views.engine, "load_engine", fails)
+    views.engine.start_loading.clear()
+    analyze(page, TEXT)
+    assert errors(page) == [r"No SAE for layer 10 in a\_folder\_of\_mine\."]
+    assert page.text_area(key="text").value == TEXT
+    monkeypatch.setattr(views.engine, "load_engine", works)
+    analyze(page, TEXT)
+    assert not errors(page)
+    assert page.tabs
+
+
+def test_a_fault_is_told_without_the_text_in_the_log(
+    page: AppTest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(text: str, *_: Any) -> None:
+        raise ValueError(text)
+
+    monkeypatch.setattr("tracing.run.trace_text", fails)
+    with caplog.at_level(logging.DEBUG):
+        analyze(page, SECRET)
+    assert "ValueError" in errors(page)[0]
+    assert SECRET not in errors(page)[0]
+    assert "ValueError" in caplog.text
+    assert SECRET not in caplog.text
+    assert page.text_area(key="text").value == SECRET
+
+
+def test_nothing_traces_when_a_slider_moves(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    analyze(page, SENTENCES)
+
+    def fails(*_: Any) -> None:
+        raise AssertionError("the model ran")
+
+    monkeypatch.setattr("tracing.run.trace_text", fails)
+    open_tab(page, "Correlations")
+    few = page.dataframe[0].value if page.dataframe else pd.DataFrame()
+    slider(page, "Correlation threshold").set_value(0.1).run()
+    assert not errors(page)
+    assert len(page.dataframe[0].value) > len(few)
+    assert page.dataframe[0].value["r"].abs().is_monotonic_decreasing
+
+
+def test_number_of_features_and_layers_narrow_the_table(page: AppTest) -> None:
+    analyze(page, SENTENCES)
+    slider(page, "Number of top features").set_value(5).run()
+    assert page.dataframe[0].value.groupby("Layer").size().max() == 5
+    page.session_state["layers"] = [3]
+    page.run()
+    assert page.dataframe[0].value["Layer"].unique().tolist() == [3]
+
+
+def test_no_layer_and_too_strict_filters_are_said(page: AppTest) -> None:
+    analyze(page, TEXT)
+    page.session_state["layers"] = []
+    page.run()
+    assert "Choose at least one" in page.warning[0].value
+    page.session_state["layers"] = [3]
+    slider(page, "Minimum F1 of labels").set_value(1.0).run()
+    assert "No feature passes" in page.warning[0].value
+
+
+def test_the_chosen_feature_is_shared_by_all_views(page: AppTest) -> None:
+    analyze(page, SENTENCES)
+    box = page.selectbox(key="feature_box")
+    wanted = box.options[7]
+    box.select_index(7).run()
+    for title in ("Words", "Evolution", "Top features"):
+        open_tab(page, title)
+        box = page.selectbox(key="feature_box")
+        assert box.options[box.index] == wanted
+
+
+def test_chosen_words_rank_anew_and_can_be_cleared(page: AppTest) -> None:
+    analyze(page, SENTENCES)
+    whole = page.dataframe[0].value
+    page.session_state["words"] = (3, 4)
+    page.run()
+    some = page.dataframe[0].value
+    assert any("Ranked by 2 chosen tokens" in text.value for text in page.markdown)
+    assert not some.equals(whole)
+    page.button(key="clear_words").click().run()
+    assert page.dataframe[0].value.equals(whole)
+
+
+def test_a_new_text_forgets_the_words_chosen_in_the_old(page: AppTest) -> None:
+    analyze(page, SENTENCES)
+    page.session_state["words"] = (100,)
+    analyze(page, "rates")
+    assert not errors(page)
+    assert not any("Ranked by" in text.value for text in page.markdown)
+
+
+def test_samples_fill_the_box_and_give_the_own_text_back(page: AppTest) -> None:
+    page.text_area(key="text").set_value("my own words").run()
+    page.selectbox(key="sample").select_index(1).run()
+    assert len(page.text_area(key="text").value) > 100
+    page.selectbox(key="sample").select_index(0).run()
+    assert page.text_area(key="text").value == "my own words"
+
+
+def test_an_uploaded_file_fills_the_box(page: AppTest) -> None:
+    page.file_uploader(key="file").set_value(("q.txt", b"\xef\xbb\xbfNet sales\r\nrose", "text/plain")).run()
+    assert page.text_area(key="text").value == "Net sales\nrose"
+
+
+def test_a_file_that_is_not_utf8_is_refused_and_the_box_unchanged(page: AppTest) -> None:
+    page.text_area(key="text").set_value("my own words").run()
+    page.file_uploader(key="file").set_value(("q.txt", "Erträge".encode("latin-1"), "text/plain")).run()
+    assert "not UTF-8" in errors(page)[0]
+    assert page.text_area(key="text").value == "my own words"
+
+
+def test_labels_reach_markdown_escaped(page: AppTest) -> None:
+    analyze(page, TEXT)
+    open_tab(page, "Words")
+    shown = next(text.value for text in page.markdown if "fires on" in text.value)
+    assert r"\<b\>label\<\/b\>" in shown or r"\<b\>label\</b\>" in shown
+    assert "$x$" not in shown
+
+
+@pytest.fixture
+def served(builtin_model: LanguageModel) -> Iterator[str]:
+    """Address of the real page, served by Streamlit on a free port."""
+    bundle = load_bundle()
+    if not bundle.labels.is_file() or not bundle.sae_folder.is_dir():
+        pytest.skip("the built-in bundle has no SAEs or labels yet")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "feature_activation_tracker.py", "--server.port", str(port)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1)
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.mark.browser
+@pytest.mark.model
+def test_pasted_text_shows_every_view_in_a_browser(served: str, tmp_path: Path) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no Chromium on this machine; on Debian: apt install chromium")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        try:
+            tab = browser.new_page(viewport={"width": 1440, "height": 1000})
+            faults: list[str] = []
+            tab.on("pageerror", lambda error: faults.append(str(error)))
+            tab.on("requestfailed", lambda request: faults.append(request.url))
+            tab.on("dialog", lambda dialog: (faults.append("a script ran"), dialog.dismiss()))
+            tab.goto(served)
+            tab.get_by_label("Text to analyze").fill(TEXT + " <script>alert(1)</script> <img src=x onerror=alert(2)>")
+            tab.get_by_role("button", name="Analyze").click()
+            for title in _TABS:
+                tab.get_by_role("tab", name=title).click(timeout=60_000)
+                shown = ".words span" if title == "Words" else ".js-plotly-plot, .stDataFrame, .stAlert"
+                panel = tab.locator("[role=tabpanel]:visible")
+                panel.locator(shown).first.wait_for(timeout=30_000)
+                assert tab.locator("[data-testid=stAlertContentError]").count() == 0
+            tab.get_by_role("tab", name="Words").click()
+            assert "<script>alert(1)</script>" in tab.locator(".words").inner_text()
+            tab.locator(".words span").nth(3).click()
+            tab.get_by_text("Ranked by 1 chosen token").wait_for(timeout=30_000)
+            tab.get_by_role("button", name="Use the whole text").click()
+            tab.get_by_text("Ranked by 1 chosen token").wait_for(state="detached", timeout=30_000)
+            assert TEXT[:20] in tab.get_by_label("Text to analyze").input_value()
+            assert tab.url.rstrip("/") == served
+            assert not faults
+        finally:
+            browser.close()
