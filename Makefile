@@ -5,7 +5,7 @@ PORT ?= 8502
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: app test check format bench model weights labels clean
+.PHONY: app test check format bench model clean
 
 app: $(VENV)/app.stamp
 	$(BIN)/streamlit run feature_activation_tracker.py --server.port $(PORT)
@@ -34,18 +34,19 @@ clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
 
 # A stamp is newer than its requirements once they are installed, so a second run installs nothing.
-$(VENV)/app.stamp: requirements.txt | $(BIN)/python
+$(VENV)/app.stamp: requirements.txt | $(BIN)/pip
 	$(BIN)/python -m pip install -r requirements.txt
 	@touch $@
 
-$(VENV)/dev.stamp: requirements-dev.txt requirements.txt | $(BIN)/python
+$(VENV)/dev.stamp: requirements-dev.txt requirements.txt | $(BIN)/pip
 	$(BIN)/python -m pip install -r requirements-dev.txt
 	@touch $(VENV)/app.stamp $@
 
-$(BIN)/python:
+# Debian keeps what puts pip into an environment in a package of its own, python3-venv; pip itself can do it, too.
+$(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or newer is needed; name one with: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
-		$(PYTHON) -m pip --version >/dev/null 2>&1 && $(PYTHON) -m pip install --quiet --target $(VENV)-maker virtualenv \
-		&& PYTHONPATH=$(VENV)-maker $(PYTHON) -m virtualenv --quiet $(VENV); status=$$?; rm -rf $(VENV)-maker; exit $$status; } || \
-		{ rm -rf $(VENV); echo "$(PYTHON) can't make a virtual environment. On Debian: apt install python3-venv" >&2; exit 1; }
+		{ echo "Python 3.11 or newer is needed. Name one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) >/dev/null 2>&1 || \
+		{ $(PYTHON) -m venv --clear --without-pip $(VENV) && \
+		  $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check pip; } || \
+		{ rm -rf $(VENV); echo "$(PYTHON) can't make a virtual environment here (on Debian: apt install python3-venv)." >&2; exit 1; }

@@ -30,5 +30,5 @@ def named_wheel() -> Path | None:
 
 
 def child_environment(**changes: str) -> dict[str, str]:
-    """This process's environment, the user's pip and proxy settings in it, with changes for a child process."""
+    """The environment of this process, the user's pip and proxy settings in it, with changes for a child process."""
     return {**os.environ, **changes}

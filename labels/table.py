@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -57,10 +58,9 @@ class LabelTable:
         Raises:
             TrackerError: the table has none.
         """
-        try:
-            return self.frame.loc[tuple(feature)]
-        except KeyError:
-            raise TrackerError(f"The label table has no row for {feature}.") from None
+        if feature not in self.frame.index:
+            raise TrackerError(f"The label table has no row for {feature}.")
+        return cast(pd.Series, self.frame.xs(feature))
 
     def name(self, feature: Feature) -> str:
         """A feature's label, or `unlabelled`."""
@@ -76,7 +76,7 @@ def load_labels(path: Path, *, layers: Sequence[int], n_latents: int) -> LabelTa
             that the SAEs don't have; each is named with its line.
     """
     try:
-        frame = pd.read_csv(path, dtype={name: str for name in _TEXT}, keep_default_na=False, na_values={
+        frame = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, na_values={
             name: [""] for name in [*_SHARES, *_COUNTS, *_MEASURES]
         })  # fmt: skip
     except FileNotFoundError:

@@ -250,4 +250,4 @@ def _run(
 
 def _read_into(stream: IO[str], lines: list[str]) -> None:
     for line in stream:
-        lines.append(line)  # noqa: PERF402 - seen by the other thread line by line, where extend promises nothing
+        lines.append(line)

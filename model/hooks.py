@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import nn
@@ -17,8 +18,16 @@ ResidReader = Callable[[int, torch.Tensor], None]
 """Called as reader(layer, resid) with resid (n_windows, window, d_model) in the model's dtype."""
 
 
+ReplaceResid = Callable[[torch.Tensor], torch.Tensor]
+"""Takes a residual stream without BOS, (n_windows, window - 1, d_model), and gives the one to go on with."""
+
+
 class _Stop(Exception):
     """Raised by the hook on the last wanted layer: everything after it would be thrown away."""
+
+
+def _blocks(decoder: nn.Module) -> nn.ModuleList:
+    return cast(nn.ModuleList, decoder.layers)
 
 
 @contextlib.contextmanager
@@ -58,5 +67,24 @@ def read_residuals(decoder: nn.Module, token_ids: torch.Tensor, layers: Sequence
         layers: 0-based block indices.
         reader: called once a layer; an exception it raises reaches the caller, and no hook survives it.
     """
-    with _hooked(decoder.layers, layers, reader), contextlib.suppress(_Stop):
+    with _hooked(_blocks(decoder), layers, reader), contextlib.suppress(_Stop):
         decoder(input_ids=token_ids, use_cache=False)
+
+
+@contextlib.contextmanager
+def replaced_residual(decoder: nn.Module, layer: int, replace: ReplaceResid) -> Iterator[None]:
+    """Within it, forwards of this thread go on after block `layer` with `replace`'s stream; BOS positions stay."""
+    caller = threading.get_ident()
+
+    def hook(_block: nn.Module, _args: object, output: torch.Tensor) -> torch.Tensor | None:
+        if threading.get_ident() != caller:
+            return None
+        changed = output.clone()
+        changed[:, 1:] = replace(output[:, 1:]).to(output.dtype)
+        return changed
+
+    handle = _blocks(decoder)[layer].register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
@@ -45,7 +46,7 @@ class LanguageModel:
     @property
     def bos_id(self) -> int:
         """The token every window starts with."""
-        return self.tokenizer.bos_token_id
+        return cast(int, self.tokenizer.bos_token_id)  # `load_model_folder` refuses a tokenizer without one
 
 
 def load_model(bundle: Bundle, progress: Progress = silent) -> LanguageModel:

@@ -42,8 +42,8 @@ def read_documents(path: Path, split: str) -> Iterator[str]:
         return
     if not path.is_file() or not path.name.endswith((".jsonl", ".jsonl.gz")):
         raise TrackerError(f"{path} should be a folder of .txt files or a .jsonl or .jsonl.gz file; it is neither.")
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as lines:
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             try:
                 document = json.loads(line)
@@ -70,13 +70,14 @@ def cut_windows(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, *, win
 
 
 def mixed_windows(
-    finance: Path, general: Path, tokenizer: PreTrainedTokenizerBase, *, split: str, window: int, seed: int
+    finance: Path, general: Path | None, tokenizer: PreTrainedTokenizerBase, *, split: str, window: int, seed: int
 ) -> Windows:
     """Windows of finance and general text in one shuffled order, so that any prefix is a fair sample."""
-    parts = [cut_windows(read_documents(path, split), tokenizer, window=window) for path in (finance, general)]
+    paths = [finance] if general is None else [finance, general]
+    parts = [cut_windows(read_documents(path, split), tokenizer, window=window) for path in paths]
     token_ids = np.concatenate(parts)
-    is_finance = np.repeat([True, False], [len(part) for part in parts])
+    is_finance = np.repeat([True, False][: len(parts)], [len(part) for part in parts])
     if len(token_ids) == 0:
-        raise TrackerError(f"No {split} text fills a window of {window} tokens in {finance} and {general}.")
+        raise TrackerError(f"No {split} text fills a window of {window} tokens in {' and '.join(map(str, paths))}.")
     order = np.random.default_rng(seed).permutation(len(token_ids))
     return Windows(token_ids[order], is_finance[order])

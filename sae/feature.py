@@ -2,6 +2,9 @@
 
 from typing import NamedTuple
 
+ALWAYS_ON = 0.8
+"""Density above which a feature counts as always-on."""
+
 
 class Feature(NamedTuple):
     """One latent of one layer; the same index in another layer is another feature."""

@@ -57,7 +57,7 @@ class Sae:
     def encode(self, resid: torch.Tensor) -> TopK:
         """The k largest pre-activations of each row of resid (..., d_model).
 
-        Source: Gao et al. 2024, Scaling and evaluating sparse autoencoders, equation 1; sparsify's `SparseCoder.encode`.
+        Source: Gao et al. 2024, Scaling and evaluating sparse autoencoders, eq. 1; sparsify's `SparseCoder.encode`.
         """
         values, indices = self.pre_activations(resid).topk(self.k, dim=-1, sorted=False)
         return TopK(values, indices)

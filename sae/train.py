@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -25,8 +26,11 @@ class TrainConfig:
         k: activations kept a token.
         epochs: passes over the tokens.
         batch: tokens a step.
-        lr: Adam's largest learning rate, on a stream scaled to unit variance.
-        warmup: steps over which the learning rate rises; after half of all steps it falls linearly to 0.
+        lr: Adam's largest learning rate, on a stream scaled so that the median token has unit variance.
+        warmup: steps over which the learning rate rises, at most a tenth of all.
+        decay: share of the steps, at the end, over which it falls linearly to 0.
+        outlier: a token whose squared norm is more than this many times the median counts less, by the root
+            of the excess.
         seed: of the initial directions and of the order of the tokens.
     """
 
@@ -36,6 +40,8 @@ class TrainConfig:
     batch: int = 2048
     lr: float = 2e-3
     warmup: int = 200
+    decay: float = 0.8
+    outlier: float = 4.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -43,10 +49,12 @@ class TrainConfig:
             raise TrackerError(f"k must lie between 1 and n_latents = {self.n_latents}, found {self.k}.")
         if self.epochs <= 0 or self.batch < 1 or self.lr <= 0:
             raise TrackerError("epochs, batch and lr must be above 0.")
+        if not 0 < self.decay <= 1 or self.outlier <= 0:
+            raise TrackerError(f"decay must lie in (0, 1] and outlier above 0; found {self.decay} and {self.outlier}.")
 
 
 class _Weights(nn.Module):
-    """The SAE's parameters on a stream that is centred and scaled to unit variance."""
+    """The SAE's parameters on a stream that is centred and scaled."""
 
     def __init__(self, directions: torch.Tensor) -> None:
         super().__init__()
@@ -67,13 +75,14 @@ class _Weights(nn.Module):
 def train_sae(rows: torch.Tensor, config: TrainConfig) -> Sae:
     """Train on rows (n_tokens, d_model) of any dtype, in float32, with Adam on the squared error.
 
-    The stream is centred and scaled to unit variance for training; the scale and centre are folded into the weights
-    that are returned, whose decoder rows have unit norm.
+    The stream is centred and scaled to unit variance at the median token for training; scale and centre are folded
+    into the weights that are returned, whose decoder rows have unit norm.
     """
     generator = torch.Generator().manual_seed(config.seed)
     sample = rows[torch.randint(len(rows), (min(len(rows), 65_536),), generator=generator)].float()
     centre = sample.mean(dim=0)
-    scale = (sample - centre).pow(2).mean().sqrt()
+    # The median, as a few sinks can hold most of the variance.
+    scale = (sample - centre).pow(2).mean(dim=1).median().sqrt()
     directions = torch.randn(config.n_latents, rows.shape[1], generator=generator)
     weights = _Weights(nn.functional.normalize(directions, dim=1))
     optimizer = torch.optim.Adam(weights.parameters(), lr=config.lr, betas=(0.9, 0.999), fused=True)
@@ -81,10 +90,13 @@ def train_sae(rows: torch.Tensor, config: TrainConfig) -> Sae:
     fired = torch.zeros(config.n_latents)
     start, seen_loss = time.monotonic(), 0.0
     for step, batch in enumerate(_batches(rows, config.batch, n_steps, generator)):
-        optimizer.param_groups[0]["lr"] = config.lr * _schedule(step, n_steps, config.warmup)
+        optimizer.param_groups[0]["lr"] = config.lr * _schedule(step, n_steps, config)
         x = (batch.float() - centre) / scale
         x_hat, indices = weights(x, config.k)
-        loss = (x_hat - x).pow(2).mean()
+        # A first token that becomes an attention sink has hundreds of times the others' squared norm: unweighted, one
+        # of them outweighs its whole batch. The root leaves it weight enough to be learnt, as rare as it is.
+        weight = (config.outlier / x.pow(2).mean(dim=1)).sqrt().clamp(max=1.0)
+        loss = (weight * (x_hat - x).pow(2).mean(dim=1)).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -105,12 +117,13 @@ def train_sae(rows: torch.Tensor, config: TrainConfig) -> Sae:
     return _folded(weights, centre, scale, config.k)
 
 
-def _schedule(step: int, n_steps: int, warmup: int) -> float:
-    """Share of the largest learning rate: up over the warm-up, level to half of the run, then down to 0."""
-    return min((step + 1) / max(1, min(warmup, n_steps // 10)), 1.0, 2 * (1 - step / n_steps))
+def _schedule(step: int, n_steps: int, config: TrainConfig) -> float:
+    """Share of the largest learning rate: up over the warm-up, level, then down to 0."""
+    warmup = max(1, min(config.warmup, n_steps // 10))
+    return min((step + 1) / warmup, 1.0, (1 - step / n_steps) / config.decay)
 
 
-def _batches(rows: torch.Tensor, batch: int, n_steps: int, generator: torch.Generator):  # noqa: ANN202
+def _batches(rows: torch.Tensor, batch: int, n_steps: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
     n_batches = math.ceil(len(rows) / batch)
     done = 0
     while done < n_steps:

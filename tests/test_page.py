@@ -132,6 +132,7 @@ def test_text_gives_figures_and_tabs(page: AppTest) -> None:
 def test_every_view_draws_every_kind_of_text(page: AppTest, title: str, text: str) -> None:
     analyze(page, text)
     open_tab(page, title)
+    assert [tab.label for tab in page.tabs if tab.children] == [title]
     assert not errors(page)
     assert not page.exception
     assert page.text_area(key="text").value == text

@@ -10,20 +10,19 @@ import pandas as pd
 
 from bundles.errors import TrackerError
 from labels.table import ALWAYS_YES_F1, LabelTable
+from sae.feature import ALWAYS_ON
 from tracing.trace import LayerTrace, Trace
 
 Aggregation = Literal["max", "mean", "sum", "share"]
 RankBy = Literal["activation", "percentile"]
-
-ALWAYS_ON = 0.8
-"""Density above which a feature counts as always-on."""
 
 _MEASURES = ["f1", "precision", "recall", "balanced_accuracy", "specialization", "specialization_index", "density"]
 
 
 def aggregate(dense: np.ndarray, how: Aggregation) -> np.ndarray:
     """One number a latent from activations (n_tokens, n_latents): largest, mean or summed activation, or the share of
-    tokens on which it fires."""
+    tokens on which it fires.
+    """
     if how == "max":
         return dense.max(axis=0)
     if how == "mean":

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import streamlit as st
-from circuits.correlation import correlate
 
 from charts.rows import features_of
+from circuits.correlation import correlate
 from views.state import Scene
 from views.top_features import to_csv
 

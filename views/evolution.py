@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
-from circuits.lineage import lineage
 
 from charts.evolution import plot_lineage
 from charts.rows import features_of
+from circuits.lineage import lineage
 from labels.table import ALWAYS_YES_F1, LabelTable
 from views.clicks import show_chart
 from views.state import Scene

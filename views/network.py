@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import streamlit as st
-from circuits.graph import feature_graph
 
 from charts.network import plot_network
+from circuits.graph import feature_graph
 from views.clicks import show_feature_chart
 from views.correlations import links
 from views.state import Scene

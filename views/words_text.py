@@ -52,11 +52,12 @@ export default function (component) {
     root.replaceChildren(all);
   }
   const chosen = new Set(data.chosen);
+  kept.marked = data.chosen;
   kept.spans.forEach((span, i) => {
-    const share = data.shares[i];
+    const share = data.largest > 0 ? data.values[i] / data.largest : 0;
     span.style.backgroundColor = share > 0
       ? `color-mix(in srgb, ${data.colour} ${Math.round(8 + 52 * share)}%, transparent)` : '';
-    span.title = data.notes[i];
+    span.title = share > 0 ? `activation ${data.values[i]}` : '';
     // A line break has no width of its own to be shaded.
     span.dataset.mark = share > 0 && span.textContent.startsWith('\\n') ? '↵' : '';
     span.classList.toggle('chosen', chosen.has(i));
@@ -72,9 +73,15 @@ export default function (component) {
     const hit = event.composedPath().find((node) => node.dataset && node.dataset.i !== undefined);
     return hit === undefined ? null : Number(hit.dataset.i);
   };
+  // A drag over a long text redraws only what it adds or leaves.
   const preview = (a, b) => {
     const [first, last] = range(a, b);
-    kept.spans.forEach((span, i) => span.classList.toggle('chosen', i >= first && i <= last));
+    kept.marked.forEach((i) => { if (i < first || i > last) kept.spans[i].classList.remove('chosen'); });
+    kept.marked = [];
+    for (let i = first; i <= last; i += 1) {
+      kept.spans[i].classList.add('chosen');
+      kept.marked.push(i);
+    }
   };
   root.onpointerdown = (event) => {
     kept.anchor = at(event);
@@ -114,8 +121,6 @@ def show_text(
         chosen: token positions to be underlined.
         choose: called with the first and last token of a range just picked.
     """
-    largest = float(activations.max(initial=0.0))
-    shares = activations / largest if largest > 0 else np.zeros_like(activations)
 
     def picked() -> None:
         pair = st.session_state["words_text"].picked
@@ -126,8 +131,8 @@ def show_text(
         key="words_text",
         data={
             "pieces": pieces,
-            "shares": np.round(shares, 3).tolist(),
-            "notes": [f"activation {value:.3g}" if value > 0 else "" for value in activations.tolist()],
+            "values": activations.astype(float).round(3).tolist(),
+            "largest": float(activations.max(initial=0.0)),
             "word_of": word_of.tolist(),
             "chosen": [] if chosen is None else chosen.tolist(),
             "colour": colour,

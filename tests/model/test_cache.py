@@ -135,7 +135,7 @@ def test_a_read_only_cache_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_says_how_much_is_needed(tmp_path: Path) -> None:
-    with pytest.raises(TrackerError, match="disk is full.*500 MB"), storage_errors(tmp_path / "not yet there"):
+    with pytest.raises(TrackerError, match=r"disk is full.*500 MB"), storage_errors(tmp_path / "not yet there"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

@@ -131,7 +131,7 @@ def test_progress_rises_to_the_end(source: ModelSource, copied: list[Path]) -> N
 class SlowServer(http.server.SimpleHTTPRequestHandler):
     """Sends wheels piece by piece."""
 
-    def copyfile(self, source, outputfile) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    def copyfile(self, source, outputfile) -> None:  # type: ignore[no-untyped-def]
         while piece := source.read(300_000):
             outputfile.write(piece)
             outputfile.flush()

@@ -54,7 +54,7 @@ def test_missing_layer_is_named_with_what_was_found(folder: Path) -> None:
 
 
 def test_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TrackerError, match="no layers.N folder"):
+    with pytest.raises(TrackerError, match=r"no layers\.N folder"):
         load_saes(tmp_path / "nowhere", [1])
 
 

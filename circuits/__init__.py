@@ -1,0 +1,1 @@
+"""How features hang together: correlations, lineage across layers, the graph of both."""
