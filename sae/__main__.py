@@ -15,7 +15,7 @@ from model.load import LanguageModel, load_model
 from sae.corpus import mixed_windows
 from sae.files import load_saes, save_sae
 from sae.harvest import Harvest, continue_harvest, start_harvest
-from sae.quality import measure_sae, quality_table
+from sae.quality import measure_saes, quality_table
 from sae.train import TrainConfig, train_sae
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ def quality(bundle_name: str, finance: Path, general: Path | None, work: Path, s
         language_model = load_model(bundle)
         saes = load_saes(bundle.sae_folder, bundle.layers, d_model=language_model.d_model)
         harvest = harvest_split("validation", bundle, finance, general, work, seed=seed)
-        measured = [measure_sae(layer, sae, harvest, language_model, windows=windows) for layer, sae in saes.items()]
+        measured = measure_saes(saes, harvest, language_model, windows=windows)
     except TrackerError as error:
         raise click.ClickException(str(error)) from None
     rows = [row._asdict() for row in measured]

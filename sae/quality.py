@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from model.hooks import ReplaceResid, replaced_residual
+from model.hooks import replaced_residual
 from model.load import LanguageModel
 from sae.feature import ALWAYS_ON
 from sae.harvest import Harvest
@@ -50,10 +50,18 @@ class SaeQuality(NamedTuple):
 
 
 @torch.inference_mode()
-def measure_sae(
-    layer: int, sae: Sae, harvest: Harvest, language_model: LanguageModel, *, windows: int = 64
+def measure_saes(
+    saes: Mapping[int, Sae], harvest: Harvest, language_model: LanguageModel, *, windows: int = 64
+) -> list[SaeQuality]:
+    """Measure SAEs on a harvest of held-out text; cross-entropies on its first `windows` windows."""
+    token_ids = torch.from_numpy(harvest.token_ids[:windows]).long()
+    ce = _cross_entropy(language_model, token_ids)
+    return [_measure_sae(layer, sae, harvest, language_model, token_ids, ce) for layer, sae in saes.items()]
+
+
+def _measure_sae(
+    layer: int, sae: Sae, harvest: Harvest, language_model: LanguageModel, token_ids: torch.Tensor, ce: float
 ) -> SaeQuality:
-    """Measure one layer's SAE on a harvest of held-out text; cross-entropies on its first `windows` windows."""
     resid = harvest.resid(layer)
     mean = torch.stack([rows.double().sum(dim=0) for rows in resid.split(_CHUNK)]).sum(dim=0) / len(resid)
     mean = mean.float()
@@ -66,7 +74,6 @@ def measure_sae(
         total += (x - mean).pow(2).sum().item()
         fired += torch.bincount(top.indices[top.values > 0], minlength=sae.n_latents)
     density = fired / len(resid)
-    token_ids = torch.from_numpy(harvest.token_ids[:windows]).long()
 
     def reconstruct(stream: torch.Tensor) -> torch.Tensor:
         return sae.decode(sae.encode(stream))
@@ -74,9 +81,10 @@ def measure_sae(
     def flatten(stream: torch.Tensor) -> torch.Tensor:
         return mean.expand_as(stream)
 
-    ce = _cross_entropy(language_model, token_ids, layer, None)
-    ce_sae = _cross_entropy(language_model, token_ids, layer, reconstruct)
-    ce_mean = _cross_entropy(language_model, token_ids, layer, flatten)
+    with replaced_residual(language_model.decoder, layer, reconstruct):
+        ce_sae = _cross_entropy(language_model, token_ids)
+    with replaced_residual(language_model.decoder, layer, flatten):
+        ce_mean = _cross_entropy(language_model, token_ids)
     return SaeQuality(
         layer=layer,
         tokens=len(resid),
@@ -93,15 +101,12 @@ def measure_sae(
     )
 
 
-def _cross_entropy(
-    language_model: LanguageModel, token_ids: torch.Tensor, layer: int, replace: ReplaceResid | None
-) -> float:
+def _cross_entropy(language_model: LanguageModel, token_ids: torch.Tensor) -> float:
+    """Mean cross-entropy of the next token, nats."""
     total = 0.0
-    hook = nullcontext() if replace is None else replaced_residual(language_model.decoder, layer, replace)
-    with hook:
-        for rows in token_ids.split(4):
-            logits = language_model.model(input_ids=rows, use_cache=False).logits[:, :-1].float()
-            total += nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten(), reduction="sum").item()
+    for rows in token_ids.split(4):
+        logits = language_model.model(input_ids=rows, use_cache=False).logits[:, :-1].float()
+        total += nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten(), reduction="sum").item()
     return total / token_ids[:, 1:].numel()
 
 

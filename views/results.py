@@ -27,6 +27,10 @@ _TABS = {
 }
 
 
+TITLES = tuple(_TABS)
+"""The views, in the order of their tabs."""
+
+
 def show_results(analysis: Analysis, engine: Engine, settings: Settings) -> None:
     """Draw everything below the text box. Only the open tab computes anything."""
     if st.session_state[state.TEXT] != analysis.trace.tokens.text:

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bundles.bundle import load_bundle
+from bundles.errors import TrackerError
+from labels.report import report_table
+from labels.rules import rule_from_json
+from labels.table import ALWAYS_YES_F1, COLUMNS, LabelTable, load_labels, save_labels
+from sae.feature import Feature
+
+LAYERS, N_LATENTS = (1, 3), 4
+
+
+def frame_of() -> pd.DataFrame:
+    index = pd.MultiIndex.from_product([LAYERS, range(N_LATENTS)], names=["layer", "feature"])
+    frame = pd.DataFrame(dict.fromkeys(COLUMNS, 0.5), index=index)
+    texts = {"label": [f"label {layer}/{feature}" for layer, feature in index], "f1_method": "lexical", "rule": "{}"}
+    counts = dict.fromkeys(["n_positive", "n_negative", "finance_tokens", "general_tokens"], 10)
+    return frame.assign(**texts, **counts)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    save_labels(LabelTable(frame_of()), tmp_path / "labels.csv")
+    return tmp_path / "labels.csv"
+
+
+def load(path: Path) -> LabelTable:
+    return load_labels(path, layers=LAYERS, n_latents=N_LATENTS)
+
+
+def rewrite(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    change(pd.read_csv(path, dtype={"rule": str})).to_csv(path, index=False)
+
+
+def test_a_saved_table_comes_back(path: Path) -> None:
+    pd.testing.assert_frame_equal(load(path).frame, frame_of()[COLUMNS], check_dtype=False)
+
+
+def test_rows_are_joined_by_layer_and_index_and_never_by_row_order(path: Path) -> None:
+    rewrite(path, lambda frame: frame.sample(frac=1, random_state=0))
+    table = load(path)
+    for layer in LAYERS:
+        for index in range(N_LATENTS):
+            assert table.get(Feature(layer, index))["label"] == f"label {layer}/{index}"
+
+
+def test_a_feature_without_a_row_is_named(path: Path) -> None:
+    rewrite(path, lambda frame: frame.iloc[1:])
+    with pytest.raises(TrackerError, match="L1/F0"):
+        load(path).get(Feature(1, 0))
+    assert load(path).name(Feature(1, 0)) == "unlabelled"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda f: f.drop(columns="f1"), "column f1 is missing"),
+        (lambda f: pd.concat([f, f.iloc[[2]]]), "line 10: layer 1, feature 2 stands there a second time"),
+        (lambda f: f.assign(f1=[7.0, *f["f1"][1:]]), "line 2: f1 must be between 0 and 1, found .*7"),
+        (lambda f: f.assign(f1=["high", *f["f1"][1:]]), "line 2: f1 must be a number, found 'high'"),
+        (lambda f: f.assign(layer=[2, *f["layer"][1:]]), "line 2: layer must be one of 1, 3"),
+        (lambda f: f.assign(feature=[4, *f["feature"][1:]]), "line 2: feature must be 0 to 3"),
+        (lambda f: f.assign(feature=[0.5, *f["feature"][1:]]), "line 2: feature must be a whole number"),
+        (lambda f: f.assign(label=[" ", *f["label"][1:]]), "line 2: label must be not empty"),
+        (
+            lambda f: f.assign(max_activation=[np.inf, *f["max_activation"][1:]]),
+            "max_activation must be a finite number",
+        ),
+    ],
+    ids=["column", "twice", "range", "text", "layer", "index", "fraction", "blank", "infinite"],
+)
+def test_a_bad_table_is_refused_with_the_line(path: Path, change: Callable, said: str) -> None:
+    rewrite(path, change)
+    with pytest.raises(TrackerError, match=said):
+        load(path)
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(TrackerError, match="python -m labels make"):
+        load(tmp_path / "none.csv")
+
+
+def test_a_file_that_is_not_utf8_is_refused(path: Path) -> None:
+    path.write_bytes("layer,feature,label\n1,0,Erträge\n".encode("latin-1"))
+    with pytest.raises(TrackerError, match="UTF-8"):
+        load(path)
+
+
+def test_a_label_may_read_like_a_missing_value(path: Path) -> None:
+    rewrite(path, lambda frame: frame.assign(label=["NA", *frame["label"][1:]]))
+    assert load(path).name(Feature(1, 0)) == "NA"
+
+
+def test_an_unscored_label_stays_and_counts_as_not_scored(path: Path) -> None:
+    rewrite(path, lambda frame: frame.assign(f1=[np.nan, *[0.9] * 7]))
+    report = report_table(load(path))
+    assert "| 1 | 0.900 | 75.0% | 1 |" in report
+    assert "| 3 | 0.900 | 100.0% | 0 |" in report
+
+
+def test_the_built_in_table_labels_every_feature_and_meets_its_bars() -> None:
+    bundle = load_bundle()
+    table = load_labels(bundle.labels, layers=bundle.layers, n_latents=400)
+    assert len(table.frame) == 400 * len(bundle.layers)
+    medians = table.frame["f1"].groupby("layer").median()
+    for layer, bar in {4: 0.82, 10: 0.80, 16: 0.76, 22: 0.74, 28: 0.70}.items():
+        assert medians[layer] >= bar
+    assert (table.frame["f1"] > ALWAYS_YES_F1).mean() >= 0.92
+    for rule in table.frame["rule"]:
+        if rule:
+            rule_from_json(rule)
