@@ -31,12 +31,12 @@ class LearnConfig:
         named: what a class's gain is multiplied by: between equals, a set with a name is easier to read.
     """
 
-    clauses: int = 6
+    clauses: int = 8
     rounds: int = 4
     sample: int = 3000
     words: tuple[int, ...] = (10, 20, 40, 80, 160)
     min_gain: float = 0.005
-    named: float = 1.05
+    named: float = 1.2
 
 
 @dataclass(frozen=True)
@@ -153,24 +153,56 @@ def _greedy(columns: _Columns, weights: np.ndarray, config: LearnConfig) -> tupl
     """The rule made by taking, one after the other, the clause that adds most to the summed weight of the positions
     covered, and which positions (n_positions,) bool it covers.
     """
-    held, as_float, factor = columns.held, columns.as_float, columns.factor
-    on: list[Clause] = []
-    off: list[Clause] = []
-    covered = np.zeros(len(held), bool)
-    barred = np.zeros(len(held), bool)
+    held, as_float = columns.held, columns.as_float
+    on, off = _Side(columns, config), _Side(columns, config)
     for _ in range(config.clauses):
-        gain_on = (np.where(covered | barred, 0, weights) @ as_float) * factor
-        gain_off = (np.where(covered & ~barred, -weights, 0) @ as_float) * factor
+        gain_on = (np.where(on.covered | off.covered, 0, weights) @ as_float) * on.factor
+        gain_off = (np.where(on.covered & ~off.covered, -weights, 0) @ as_float) * off.factor
         i, j = int(gain_on.argmax()), int(gain_off.argmax())
         if max(gain_on[i], gain_off[j]) < config.min_gain:
             break
         if gain_on[i] >= gain_off[j]:
-            on.append(columns.clauses[i])
-            covered |= held[:, i]
+            on.take(i, held[:, i])
         else:
-            off.append(columns.clauses[j])
-            barred |= held[:, j]
-    return Rule(tuple(on), tuple(off)), covered & ~barred
+            off.take(j, held[:, j])
+    return Rule(on.clauses(), off.clauses()), on.covered & ~off.covered
+
+
+class _Side:
+    """One side of a rule while it grows: what it fires on, or what it leaves out."""
+
+    def __init__(self, columns: _Columns, config: LearnConfig) -> None:
+        self._columns, self._max_words = columns, max(config.words)
+        self._taken: list[int] = []
+        self.covered = np.zeros(len(columns.held), bool)
+        self.factor = columns.factor.copy()
+
+    def take(self, column: int, held: np.ndarray) -> None:
+        """Add a clause. Lists of words that together would be longer than one may be are no candidates any more."""
+        self._taken.append(column)
+        self.covered |= held
+        if self._columns.clauses[column].words:
+            have = set(self._words())
+            for other, clause in enumerate(self._columns.clauses):
+                if clause.words and len(have | set(clause.words)) > self._max_words:
+                    self.factor[other] = 0
+
+    def clauses(self) -> tuple[Clause, ...]:
+        """The clauses in the order of their gain, with all words in one list where the first of them stands."""
+        words = self._words()
+        found: list[Clause] = []
+        for column in self._taken:
+            clause = self._columns.clauses[column]
+            if not clause.words:
+                found.append(clause)
+            elif words:
+                found.append(Clause("token", words=words))
+                words = ()
+        return tuple(found)
+
+    def _words(self) -> tuple[str, ...]:
+        lists = [self._columns.clauses[column].words for column in self._taken]
+        return tuple(dict.fromkeys(word for words in lists for word in words))
 
 
 class _OwnWords:

@@ -94,7 +94,7 @@ def test_learning_again_gives_the_same_rule(train: Firings, sets: TokenSets) -> 
 
 def test_long_lists_are_cut_with_an_ellipsis(sets: TokenSets) -> None:
     rule = Rule((Clause("token", words=tuple("abcdefgh")),), (Clause("previous", words=("x",)),))
-    assert word_rule(rule, sets) == "a, b, c, d, e…; not after x"
+    assert word_rule(rule, sets) == "a, b, c, d…; not after x"
 
 
 def test_sets_survive_saving(sets: TokenSets, tmp_path) -> None:
@@ -117,7 +117,7 @@ def test_names_of_sets_are_unique(sets: TokenSets) -> None:
         (" ", "space"),
         ("\n", "line break"),
         ("7", "7"),
-        (" $", "$"),
+        (" $", "dollar sign"),
     ],
 )
 def test_word_forms(text: str, form: str) -> None:
