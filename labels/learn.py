@@ -34,7 +34,7 @@ class LearnConfig:
     clauses: int = 8
     rounds: int = 4
     sample: int = 3000
-    words: tuple[int, ...] = (10, 20, 40, 80, 160)
+    words: tuple[int, ...] = (10, 20, 40, 80, 160, 240)
     min_gain: float = 0.005
     named: float = 1.2
 

@@ -31,7 +31,12 @@ def _blocks(decoder: nn.Module) -> nn.ModuleList:
 
 
 @contextlib.contextmanager
-def _hooked(blocks: nn.ModuleList, layers: Sequence[int], reader: ResidReader) -> Iterator[None]:
+def reading_residuals(decoder: nn.Module, layers: Sequence[int], reader: ResidReader) -> Iterator[None]:
+    """Within it, a forward of this thread hands each wanted layer's stream to `reader` and ends after the last.
+
+    What ends it leaves the block of the `with`, too; see `read_residuals` for the arguments.
+    """
+    blocks = _blocks(decoder)
     last = max(layers)
     caller = threading.get_ident()
 
@@ -48,7 +53,8 @@ def _hooked(blocks: nn.ModuleList, layers: Sequence[int], reader: ResidReader) -
 
     handles = [blocks[layer].register_forward_hook(hook_for(layer)) for layer in sorted(set(layers))]
     try:
-        yield
+        with contextlib.suppress(_Stop):
+            yield
     finally:
         for handle in handles:
             handle.remove()
@@ -67,7 +73,7 @@ def read_residuals(decoder: nn.Module, token_ids: torch.Tensor, layers: Sequence
         layers: 0-based block indices.
         reader: called once a layer; an exception it raises reaches the caller, and no hook survives it.
     """
-    with _hooked(_blocks(decoder), layers, reader), contextlib.suppress(_Stop):
+    with reading_residuals(decoder, layers, reader):
         decoder(input_ids=token_ids, use_cache=False)
 
 

@@ -49,14 +49,17 @@ class LanguageModel:
         return cast(int, self.tokenizer.bos_token_id)  # `load_model_folder` refuses a tokenizer without one
 
 
-def load_model(bundle: Bundle, progress: Progress = silent) -> LanguageModel:
+def load_model(bundle: Bundle, progress: Progress = silent, *, dtype: str | None = None) -> LanguageModel:
     """Load a bundle's model, fetching and converting it first where that was never finished.
+
+    Args:
+        dtype: another than the bundle's, see `Bundle.dtype`.
 
     Raises:
         TrackerError: it can't be fetched or stored, or doesn't fit the bundle.
     """
     folder = ensure_builtin_model(bundle.model, progress)
-    loaded = load_model_folder(folder, bundle.dtype)
+    loaded = load_model_folder(folder, dtype or bundle.dtype)
     if bundle.layers[-1] >= loaded.n_layers:
         raise TrackerError(
             f"Bundle {bundle.name} reads layer {bundle.layers[-1]}, but its model has layers 0 to "

@@ -8,15 +8,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+import torch
 
 from bundles.bundle import BUILT_IN, Bundle, load_bundle
 from bundles.errors import TrackerError
 from model.load import LanguageModel, load_model
 from sae.corpus import mixed_windows
 from sae.files import load_saes, save_sae
-from sae.harvest import Harvest, continue_harvest, start_harvest
+from sae.finetune import FinetuneConfig, finetune_sae
+from sae.harvest import Harvest, continue_harvest, load_harvest, start_harvest
 from sae.quality import measure_saes, quality_table
-from sae.train import TrainConfig, train_sae
+from sae.train import TrainConfig, stream_scale, train_sae
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +69,34 @@ def train(
             log.info("training layer %d with %s", layer, asdict(config))
             # Read whole: random rows of a mapped file are slow to come by.
             save_sae(bundle.sae_folder, layer, train_sae(harvest.resid(layer).clone(), config))
+    except TrackerError as error:
+        raise click.ClickException(str(error)) from None
+
+
+@main.command()
+@_BUNDLE
+@_WORK
+@_SEED
+@click.option("--layer", "layers", type=int, multiple=True, help="Only these; may be given several times.")
+@click.option("--steps", default=FinetuneConfig.steps, show_default=True, help="Of four windows each.")
+def finetune(bundle_name: str, work: Path, seed: int, layers: tuple[int, ...], steps: int) -> None:
+    """Tune trained SAEs on the model's own predictions. Run it once: a second run tunes further."""
+    try:
+        bundle = load_bundle(bundle_name)
+        language_model = load_model(bundle)
+        saes = load_saes(bundle.sae_folder, bundle.layers, d_model=language_model.d_model)
+        if not (work / "train" / "progress.json").is_file():
+            raise TrackerError(
+                f"No activations in {work / 'train'}: run python -m sae train first, with --work {work}."
+            )
+        harvest = load_harvest(work / "train")
+        token_ids = torch.from_numpy(harvest.token_ids).long()
+        for layer in layers or bundle.layers:
+            log.info("tuning layer %d", layer)
+            _, scale = stream_scale(harvest.resid(layer), torch.Generator().manual_seed(seed))
+            config = FinetuneConfig(steps=steps, seed=seed)
+            tuned = finetune_sae(saes[layer], layer, language_model, token_ids, scale, config)
+            save_sae(bundle.sae_folder, layer, tuned)
     except TrackerError as error:
         raise click.ClickException(str(error)) from None
 

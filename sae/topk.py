@@ -13,7 +13,7 @@ class TopK(NamedTuple):
     """The k largest activations of each row; everything else is 0.
 
     Attributes:
-        values: (..., k) float32, in no order, never negative.
+        values: (..., k), in no order, never negative.
         indices: (..., k) int64 latent indices. Where a value is 0 its index says nothing.
     """
 
@@ -23,7 +23,7 @@ class TopK(NamedTuple):
 
 @dataclass(frozen=True)
 class Sae:
-    """A top-k SAE in float32, whatever dtype its file or its model has.
+    """A top-k SAE whose arithmetic is its own weights' (float32 as loaded), whatever dtype the model has.
 
     Attributes:
         encoder_weight: (n_latents, d_model).
@@ -50,8 +50,8 @@ class Sae:
         return self.decoder.shape[1]
 
     def pre_activations(self, resid: torch.Tensor) -> torch.Tensor:
-        """relu(W_enc (x - b_dec) + b_enc), (..., n_latents) float32, for resid (..., d_model) of any dtype."""
-        centred = resid.to(torch.float32) - self.b_dec
+        """relu(W_enc (x - b_dec) + b_enc), (..., n_latents), for resid (..., d_model) of any dtype."""
+        centred = resid.to(self.b_dec.dtype) - self.b_dec
         return nn.functional.linear(centred, self.encoder_weight, self.encoder_bias).relu_()
 
     def encode(self, resid: torch.Tensor) -> TopK:
@@ -63,7 +63,7 @@ class Sae:
         return TopK(values, indices)
 
     def decode(self, top: TopK) -> torch.Tensor:
-        """sum(activation * decoder direction) + b_dec, (..., d_model) float32."""
+        """sum(activation * decoder direction) + b_dec, (..., d_model)."""
         dense = top.values.new_zeros(*top.values.shape[:-1], self.n_latents)
         dense.scatter_(-1, top.indices, top.values)
         return dense @ self.decoder + self.b_dec

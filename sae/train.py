@@ -53,15 +53,25 @@ class TrainConfig:
             raise TrackerError(f"decay must lie in (0, 1] and outlier above 0; found {self.decay} and {self.outlier}.")
 
 
-class _Weights(nn.Module):
-    """The SAE's parameters on a stream that is centred and scaled."""
+class ScaledSae(nn.Module):
+    """An SAE's parameters on a stream that is centred and scaled, as they are trained."""
 
-    def __init__(self, directions: torch.Tensor) -> None:
+    def __init__(self, directions: torch.Tensor, centre: torch.Tensor, scale: float) -> None:
         super().__init__()
+        self.centre, self.scale = centre, scale
         self.decoder = nn.Parameter(directions.clone())
         self.encoder = nn.Parameter(directions.clone())
         self.encoder_bias = nn.Parameter(torch.zeros(len(directions)))
         self.b_dec = nn.Parameter(torch.zeros(directions.shape[1]))
+
+    @classmethod
+    def from_sae(cls, sae: Sae, scale: float) -> ScaledSae:
+        """The parameters of a trained SAE; `folded` gives it back."""
+        scaled = cls(sae.decoder, sae.b_dec.clone(), scale)
+        with torch.no_grad():
+            scaled.encoder.copy_(sae.encoder_weight)
+            scaled.encoder_bias.copy_(sae.encoder_bias / scale)
+        return scaled
 
     def forward(self, x: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """(reconstruction (batch, d_model), indices (batch, k)) of x (batch, d_model)."""
@@ -71,6 +81,41 @@ class _Weights(nn.Module):
         dense = torch.zeros_like(pre).scatter(-1, indices, values.relu())
         return dense @ self.decoder + self.b_dec, indices
 
+    @torch.no_grad()
+    def normalize_decoder(self) -> None:
+        """Give every decoder direction unit norm."""
+        self.decoder.copy_(nn.functional.normalize(self.decoder, dim=1))
+
+    @torch.no_grad()
+    def folded(self, k: int) -> Sae:
+        """The SAE of the unscaled stream: activations are in its units, decoder rows have unit norm."""
+        return Sae(
+            encoder_weight=self.encoder.detach().clone(),
+            encoder_bias=self.encoder_bias.detach() * self.scale,
+            decoder=self.decoder.detach().clone(),
+            b_dec=self.centre + self.b_dec.detach() * self.scale,
+            k=k,
+        )
+
+
+def loss_weight(x: torch.Tensor, outlier: float = 4.0) -> torch.Tensor:
+    """(batch,) weight of each token of a scaled stream (batch, d_model) in the loss.
+
+    A first token that becomes an attention sink has hundreds of times the others' squared norm: unweighted, one of them
+    outweighs its whole batch. The root leaves it weight enough to be learnt, as rare as it is.
+    """
+    return (outlier / x.pow(2).mean(dim=1)).sqrt().clamp(max=1.0)
+
+
+def stream_scale(rows: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, float]:
+    """(mean (d_model,), root of the median token's variance) of a sample of rows (n_tokens, d_model).
+
+    The median, as a few sinks can hold most of the variance.
+    """
+    sample = rows[torch.randint(len(rows), (min(len(rows), 65_536),), generator=generator)].float()
+    centre = sample.mean(dim=0)
+    return centre, float((sample - centre).pow(2).mean(dim=1).median().sqrt())
+
 
 def train_sae(rows: torch.Tensor, config: TrainConfig) -> Sae:
     """Train on rows (n_tokens, d_model) of any dtype, in float32, with Adam on the squared error.
@@ -79,12 +124,9 @@ def train_sae(rows: torch.Tensor, config: TrainConfig) -> Sae:
     into the weights that are returned, whose decoder rows have unit norm.
     """
     generator = torch.Generator().manual_seed(config.seed)
-    sample = rows[torch.randint(len(rows), (min(len(rows), 65_536),), generator=generator)].float()
-    centre = sample.mean(dim=0)
-    # The median, as a few sinks can hold most of the variance.
-    scale = (sample - centre).pow(2).mean(dim=1).median().sqrt()
+    centre, scale = stream_scale(rows, generator)
     directions = torch.randn(config.n_latents, rows.shape[1], generator=generator)
-    weights = _Weights(nn.functional.normalize(directions, dim=1))
+    weights = ScaledSae(nn.functional.normalize(directions, dim=1), centre, scale)
     optimizer = torch.optim.Adam(weights.parameters(), lr=config.lr, betas=(0.9, 0.999), fused=True)
     n_steps = max(1, round(config.epochs * len(rows) / config.batch))
     fired = torch.zeros(config.n_latents)
@@ -93,16 +135,12 @@ def train_sae(rows: torch.Tensor, config: TrainConfig) -> Sae:
         optimizer.param_groups[0]["lr"] = config.lr * _schedule(step, n_steps, config)
         x = (batch.float() - centre) / scale
         x_hat, indices = weights(x, config.k)
-        # A first token that becomes an attention sink has hundreds of times the others' squared norm: unweighted, one
-        # of them outweighs its whole batch. The root leaves it weight enough to be learnt, as rare as it is.
-        weight = (config.outlier / x.pow(2).mean(dim=1)).sqrt().clamp(max=1.0)
-        loss = (weight * (x_hat - x).pow(2).mean(dim=1)).mean()
+        loss = (loss_weight(x, config.outlier) * (x_hat - x).pow(2).mean(dim=1)).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        with torch.no_grad():
-            weights.decoder.copy_(nn.functional.normalize(weights.decoder, dim=1))
-            fired += torch.bincount(indices.flatten(), minlength=config.n_latents)
+        weights.normalize_decoder()
+        fired += torch.bincount(indices.flatten(), minlength=config.n_latents)
         seen_loss += loss.item()
         if (step + 1) % 200 == 0 or step + 1 == n_steps:
             n = (step % 200) + 1
@@ -114,7 +152,7 @@ def train_sae(rows: torch.Tensor, config: TrainConfig) -> Sae:
             )  # fmt: skip
             fired.zero_()
             seen_loss = 0.0
-    return _folded(weights, centre, scale, config.k)
+    return weights.folded(config.k)
 
 
 def _schedule(step: int, n_steps: int, config: TrainConfig) -> float:
@@ -131,15 +169,3 @@ def _batches(rows: torch.Tensor, batch: int, n_steps: int, generator: torch.Gene
         for chunk in order.split(batch)[: min(n_batches, n_steps - done)]:
             yield rows[chunk]
             done += 1
-
-
-def _folded(weights: _Weights, centre: torch.Tensor, scale: torch.Tensor, k: int) -> Sae:
-    """The SAE of the unscaled stream: activations are in its units, decoder rows have unit norm."""
-    with torch.no_grad():
-        return Sae(
-            encoder_weight=weights.encoder.detach().clone(),
-            encoder_bias=weights.encoder_bias.detach() * scale,
-            decoder=weights.decoder.detach().clone(),
-            b_dec=centre + weights.b_dec.detach() * scale,
-            k=k,
-        )
