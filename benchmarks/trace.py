@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import statistics
-import time
-from collections.abc import Callable
 
 import click
 import numpy as np
 import torch
 
+from benchmarks.alternate import alternate
 from bundles.bundle import BUILT_IN, load_bundle
 from model.load import LanguageModel, load_model
 from model.tokens import TokenizedText
@@ -37,7 +36,7 @@ def main(bundle_name: str, tokens: int, rounds: int) -> None:
     def trace() -> None:
         trace_tokens(text, language_model, saes)
 
-    timed = _alternate({"bare_forward": bare, "trace": trace}, rounds)
+    timed = alternate({"bare_forward": bare, "trace": trace}, rounds, warmups=2)
     ratios = [t / b for t, b in zip(timed["trace"], timed["bare_forward"], strict=True)]
     figures = {
         "bundle": bundle.name,
@@ -58,18 +57,6 @@ def _random_text(language_model: LanguageModel, tokens: int) -> TokenizedText:
     """Random tokens, as one window: what a forward costs does not depend on which tokens they are."""
     ids = np.random.default_rng(0).integers(100, len(language_model.tokenizer), tokens - 1)
     return TokenizedText("", ids, np.zeros((tokens - 1, 2), np.int64), tokens)
-
-
-def _alternate(runs: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every run, one after the other in each round, so that drift of the machine meets all alike."""
-    timed: dict[str, list[float]] = {name: [] for name in runs}
-    for counted in [False] * 2 + [True] * rounds:
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if counted:
-                timed[name].append(time.perf_counter() - start)
-    return timed
 
 
 if __name__ == "__main__":
