@@ -1,9 +1,9 @@
-"""Features of all layers as a network, one column a layer."""
+"""Features of all layers and what links them, one column a layer: correlations, and circuits."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
@@ -28,25 +28,116 @@ _LABEL_WIDTH = 13  # characters a line under a node, two lines: five columns of 
 _NODE_SIZES = (12.0, 34.0)
 _EDGE_WIDTHS = (1.0, 7.0)
 _HOVER_SHARE = 0.37  # of an edge's way: unlike its middle, this is no column of nodes for any number of layers skipped
+_MOST_NODES = 150  # more can be neither read nor drawn fast
 _WIDTH_CLASSES = 4  # one Plotly trace a class and sign: a trace an edge would make the page slow
 
 
+class DrawnEdge(NamedTuple):
+    """One line of the graph.
+
+    Attributes:
+        source: the shallower end.
+        target: the deeper end.
+        size: width, from 0, the thinnest, to 1.
+        positive: its colour.
+        solid: else dotted.
+        hover: what it says under the pointer, beside its ends' names; harmless for Plotly.
+    """
+
+    source: Feature
+    target: Feature
+    size: float
+    positive: bool
+    solid: bool
+    hover: str
+
+
 def plot_network(
-    graph: nx.DiGraph, *, colours: Mapping[int, str], threshold: float, selected: Feature | None = None
+    graph: nx.DiGraph,
+    *,
+    colours: Mapping[int, str],
+    threshold: float,
+    significant: float = 0.05,
+    selected: Feature | None = None,
 ) -> go.Figure:
-    """Nodes in one column a layer, as large as their activation; edges as wide as |r|, coloured by its sign.
+    """Correlations as a graph: edges as wide as |r|, coloured by its sign, dotted where they may be chance.
 
     Args:
-        graph: nodes are `Feature`s with the attributes of a `rank_features` row; edges go from the shallower layer to
-            the deeper and carry `r` and `n_either`.
+        graph: of `circuits.graph.feature_graph`.
         colours: one a layer.
         threshold: |r| at which edges begin; the thinnest line.
+        significant: largest q of a solid line.
     """
+    edges = [
+        DrawnEdge(
+            source,
+            target,
+            (abs(link["r"]) - threshold) / max(1 - threshold, 1e-9),
+            link["r"] > 0,
+            link["q"] <= significant,
+            f"r {number(link['r'], '+.2f')} over {link['n_either']} tokens, q {number(link['q'], '.2g')}",
+        )
+        for source, target, link in graph.edges(data=True)
+    ]
+    return _plot_layers(graph, edges, colours, selected)
+
+
+def plot_circuit(graph: nx.DiGraph, *, colours: Mapping[int, str], selected: Feature | None = None) -> go.Figure:
+    """A circuit: edges coloured by the sign of their effect, dotted where only attribution estimates it.
+
+    An edge that skips a layer is drawn only where ablation measured it. A line is as wide as its effect, or estimate,
+    is large among those on the same target.
+
+    Args:
+        graph: of `circuits.graph.circuit_graph`; error nodes are not drawn.
+        colours: one a layer.
+    """
+    features = graph.subgraph([node for node in graph if isinstance(node, Feature)])
+    values = {
+        (source, target): float(edge["effect"] if "effect" in edge else edge["attribution"])
+        for source, target, edge in features.edges(data=True)
+        if "effect" in edge or (edge["direct"] and "attribution" in edge)
+    }
+    largest: dict[Feature, float] = {}
+    for (_, target), value in values.items():
+        largest[target] = max(largest.get(target, 0.0), abs(value))
+    edges = [
+        DrawnEdge(
+            source, target, _share(abs(value), largest[target]), value > 0, "effect" in edge, _circuit_hover(edge)
+        )
+        for (source, target), value in values.items()
+        for edge in [features.edges[source, target]]
+    ]
+    return _plot_layers(features, edges, colours, selected)
+
+
+def _circuit_hover(edge: Mapping[str, float]) -> str:
+    lines = []
+    if "effect" in edge:
+        lines.append(f"Effect {number(edge['effect'], '+.3g')}: what the deeper feature loses without the other")
+    else:
+        lines.append("Not verified yet")
+    if "attribution" in edge:
+        lines.append(f"Attribution {number(edge['attribution'], '+.3g')}, {edge['share']:.0%} of what the layer gives")
+    if not edge["direct"]:
+        lines.append("Skips a layer: a total effect, through the features between")
+    if "r" in edge:
+        lines.append(f"r {number(edge['r'], '+.2f')}, q {number(edge['q'], '.2g')}")
+    return "<br>".join(lines)
+
+
+def _plot_layers(
+    graph: nx.DiGraph, edges: Sequence[DrawnEdge], colours: Mapping[int, str], selected: Feature | None
+) -> go.Figure:
+    """Nodes in one column a layer, as large as their activation, with the attributes of a `rank_features` row."""
     if not len(graph):
         return empty_figure("No feature passes the filters.")
+    n_nodes = len(graph)
+    graph = graph.subgraph(_strongest(graph, _MOST_NODES))
+    edges = [edge for edge in edges if edge.source in graph and edge.target in graph]
     places = _places(graph)
     figure = go.Figure()
-    _add_edges(figure, graph, places, threshold)
+    _add_edges(figure, graph, edges, places)
     layers = sorted({node.layer for node in graph})
     strongest = {n: max(graph.nodes[m]["activation"] for m in graph if m.layer == n) for n in layers}
     for layer in layers:
@@ -79,7 +170,22 @@ def plot_network(
             selected={"marker": {"opacity": 1}},
             unselected={"marker": {"opacity": 1}},
         )
-    return _finish(figure, layers, max(sum(n.layer == layer for n in graph) for layer in layers))
+    _finish(figure, layers, max(sum(n.layer == layer for n in graph) for layer in layers))
+    if len(graph) < n_nodes:
+        text = f"{len(graph)} of {n_nodes:,} features are drawn, the strongest of each layer"
+        figure.add_annotation(text=text, showarrow=False, x=0, y=-0.03, xref="paper", yref="paper", xanchor="left")
+    return figure
+
+
+def _strongest(graph: nx.DiGraph, most: int) -> list[Feature]:
+    """At most `most` nodes, equally many of each layer, those that fire most."""
+    layers = sorted({node.layer for node in graph})
+    each = max(1, most // len(layers))
+    kept = []
+    for layer in layers:
+        own = [node for node in graph if node.layer == layer]
+        kept += own if len(graph) <= most else sorted(own, key=lambda node: -graph.nodes[node]["activation"])[:each]
+    return kept
 
 
 def _finish(figure: go.Figure, layers: list[int], tallest: int) -> go.Figure:
@@ -127,50 +233,48 @@ def _node_text(row: Mapping[str, object], chosen: bool) -> str:
 
 
 def _add_edges(
-    figure: go.Figure, graph: nx.DiGraph, places: Mapping[Feature, tuple[float, float]], threshold: float
+    figure: go.Figure, graph: nx.DiGraph, edges: Sequence[DrawnEdge], places: Mapping[Feature, tuple[float, float]]
 ) -> None:
-    classes: dict[tuple[bool, int], list[tuple[Feature, Feature]]] = {}
-    for source, target, r in graph.edges(data="r"):
-        share = (abs(r) - threshold) / max(1 - threshold, 1e-9)
-        step = min(int(max(share, 0) * _WIDTH_CLASSES), _WIDTH_CLASSES - 1)
-        classes.setdefault((r > 0, step), []).append((source, target))
-    for (positive, step), edges in sorted(classes.items()):
+    classes: dict[tuple[bool, bool, int], list[DrawnEdge]] = {}
+    for edge in edges:
+        step = min(int(max(edge.size, 0) * _WIDTH_CLASSES), _WIDTH_CLASSES - 1)
+        classes.setdefault((edge.solid, edge.positive, step), []).append(edge)
+    for (solid, positive, step), own in sorted(classes.items()):
         x: list[float | None] = []
         y: list[float | None] = []
-        for source, target in edges:
-            x += [places[source][0], places[target][0], None]
-            y += [places[source][1], places[target][1], None]
+        for edge in own:
+            x += [places[edge.source][0], places[edge.target][0], None]
+            y += [places[edge.source][1], places[edge.target][1], None]
         width = _EDGE_WIDTHS[0] + (_EDGE_WIDTHS[1] - _EDGE_WIDTHS[0]) * step / (_WIDTH_CLASSES - 1)
         figure.add_scatter(
             x=x,
             y=y,
             mode="lines",
-            line={"width": width, "color": POSITIVE if positive else NEGATIVE, "dash": "solid" if positive else "dot"},
+            line={"width": width, "color": POSITIVE if positive else NEGATIVE, "dash": "solid" if solid else "dot"},
             opacity=0.25 + 0.12 * step,
             hoverinfo="skip",
         )
-    figure.add_trace(_edge_hovers(graph, places))
+    figure.add_trace(_edge_hovers(graph, edges, places))
 
 
-def _edge_hovers(graph: nx.DiGraph, places: Mapping[Feature, tuple[float, float]]) -> go.Scatter:
+def _edge_hovers(
+    graph: nx.DiGraph, edges: Sequence[DrawnEdge], places: Mapping[Feature, tuple[float, float]]
+) -> go.Scatter:
     """Invisible markers on the edges, because a line has no hover of its own."""
-    edges = list(graph.edges(data=True))
 
-    def along(source: Feature, target: Feature, axis: int) -> float:
-        start, end = places[source][axis], places[target][axis]
+    def along(edge: DrawnEdge, axis: int) -> float:
+        start, end = places[edge.source][axis], places[edge.target][axis]
         return start + _HOVER_SHARE * (end - start)
 
+    def name(node: Feature) -> str:
+        return f"{plotly_text(shorten(str(graph.nodes[node]['label']), 50))} ({node})"
+
     return go.Scatter(
-        x=[along(s, t, 0) for s, t, _ in edges],
-        y=[along(s, t, 1) for s, t, _ in edges],
+        x=[along(edge, 0) for edge in edges],
+        y=[along(edge, 1) for edge in edges],
         mode="markers",
         marker={"size": 12, "opacity": 0},
-        hovertext=[
-            f"{plotly_text(shorten(str(graph.nodes[s]['label']), 50))} ({s})<br>"
-            f"{plotly_text(shorten(str(graph.nodes[t]['label']), 50))} ({t})<br>"
-            f"r {number(data['r'], '+.2f')} over {data.get('n_either', 0)} tokens"
-            for s, t, data in edges
-        ],
+        hovertext=[f"{name(edge.source)}<br>{name(edge.target)}<br>{edge.hover}" for edge in edges],
         hovertemplate="%{hovertext}<extra></extra>",
         selected={"marker": {"opacity": 0}},
         unselected={"marker": {"opacity": 0}},

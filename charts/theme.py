@@ -54,8 +54,8 @@ def _has_right_to_left(text: str) -> bool:
 
 
 def shorten(text: str, width: int) -> str:
-    """At most `width` characters, the last an ellipsis where something is left out."""
-    shown = visible(text).strip()
+    """At most `width` characters, the last an ellipsis where something is left out; blanks alone as a sign."""
+    shown = visible(text).strip() or "␣" * bool(text)
     return shown if len(shown) <= width else shown[: width - 1].rstrip() + "…"
 
 

@@ -1,11 +1,25 @@
-"""Features and their correlations as a graph."""
+"""Features and what links them, as graphs."""
 
 from __future__ import annotations
+
+import math
+from typing import NamedTuple
 
 import networkx as nx
 import pandas as pd
 
+from circuits.circuit import EDGE_COLUMNS, Circuit
+from circuits.paths import Path, strongest_paths
 from sae.feature import Feature
+
+
+class ErrorNode(NamedTuple):
+    """What a layer's SAE leaves out of the residual stream: its reconstruction error."""
+
+    layer: int
+
+    def __str__(self) -> str:
+        return f"L{self.layer}/error"
 
 
 def feature_graph(ranked: pd.DataFrame, links: pd.DataFrame, threshold: float) -> nx.DiGraph:
@@ -13,17 +27,112 @@ def feature_graph(ranked: pd.DataFrame, links: pd.DataFrame, threshold: float) -
 
     Args:
         ranked: rows of `tracing.rank.rank_features`; every row becomes a node, a `Feature`, with the row's values.
-        links: rows of `circuits.correlation.correlate`; a row with an end that is not ranked is left out.
+        links: rows of `circuits.correlation.Correlations.pairs`; one with an end that is not ranked is left out.
 
     Returns:
-        Edges go from the shallower layer to the deeper and carry `r` and `n_either`.
+        Edges go from the shallower layer to the deeper and carry `r`, `q` and `n_either`.
     """
+    graph = _nodes(ranked)
+    for link in links.to_dict("records"):
+        source, target = _ends(link)
+        if abs(link["r"]) >= threshold and source in graph and target in graph:
+            graph.add_edge(source, target, r=float(link["r"]), q=float(link["q"]), n_either=int(link["n_either"]))
+    return graph
+
+
+def circuit_graph(ranked: pd.DataFrame, circuit: Circuit) -> nx.DiGraph:
+    """A circuit as a graph from its first layer to its last.
+
+    Args:
+        ranked: rows of `tracing.rank.rank_features`: the circuit's features.
+
+    Returns:
+        Nodes are `Feature`s with the row's values, `kind` "feature" and `influence`, and one `ErrorNode` a layer that
+        contributes, with `kind` "error", `layer` and `label`. Edges carry those of `EDGE_COLUMNS`' measures that were
+        computed, `share`, and `direct`: whether the ends are neighbouring SAE layers, so that nothing lies between.
+    """
+    graph = _nodes(ranked)
+    influence = circuit.influence()
+    for node in list(graph):
+        graph.nodes[node].update(kind="feature", influence=float(influence.get(tuple(node), 0.0)))
+    layers = sorted({node.layer for node in graph})
+    before = dict(zip(layers[1:], layers, strict=False))
+    for edge in circuit.edges.to_dict("records"):
+        source, target = _ends(edge)
+        if source in graph and target in graph:
+            known = {name: float(edge[name]) for name in (*EDGE_COLUMNS[4:], "share") if not math.isnan(edge[name])}
+            graph.add_edge(source, target, direct=before.get(target.layer) == source.layer, **known)
+    for row in circuit.incoming.to_dict("records"):
+        target, total = Feature(int(row["layer"]), int(row["feature"])), row["kept"] + row["other"] + abs(row["error"])
+        if target in graph and target.layer in before and total > 0:
+            error = ErrorNode(before[target.layer])
+            label = f"What the SAE of layer {error.layer} leaves out"
+            graph.add_node(error, kind="error", layer=error.layer, label=label)
+            share = abs(row["error"]) / total
+            graph.add_edge(error, target, direct=True, attribution=float(row["error"]), share=float(share))
+    return graph
+
+
+def feature_layers(graph: nx.DiGraph) -> list[list[Feature]]:
+    """The graph's features by layer, layers ascending."""
+    features = sorted(node for node in graph if isinstance(node, Feature))
+    return [[f for f in features if f.layer == layer] for layer in sorted({f.layer for f in features})]
+
+
+def circuit_paths(graph: nx.DiGraph, k: int) -> list[Path]:
+    """The k strongest paths from the first layer's features to the last's, over direct edges.
+
+    A path's strength is the share of its last feature that runs through it: the product of the edges' `share`. Its sign
+    is the product of the signs of their effects, where those were verified, else of their attributions.
+    """
+    signed = nx.DiGraph()
+    for source, target, edge in graph.edges(data=True):
+        if edge["direct"] and edge.get("share") and isinstance(source, Feature):
+            signed.add_edge(
+                source, target, weight=math.copysign(edge["share"], edge.get("effect", edge["attribution"]))
+            )
+    layers = feature_layers(graph)
+    signed.add_nodes_from(node for layer in layers for node in layer)
+    return strongest_paths(signed, layers, k, weight="weight")
+
+
+def path_in_words(path: Path, graph: nx.DiGraph, width: int = 40) -> str:
+    """A path as a sentence: 'interest rates' L4 → 'monetary policy' L16 → …"""
+    names = []
+    for node in path.nodes:
+        label = str(graph.nodes[node].get("label", node))
+        names.append(f"'{label if len(label) <= width else label[: width - 1].rstrip() + '…'}' {node}")
+    return " → ".join(names)
+
+
+def firing_groups(links: pd.DataFrame, *, significant: float, seed: int = 0) -> list[list[Feature]]:
+    """Groups of features that fire together, the largest first.
+
+    Louvain communities (Blondel et al. 2008) of the features with significant positive correlations, weighed by r.
+
+    Args:
+        links: rows of `Correlations.pairs`.
+        significant: largest q that counts.
+    """
+    graph = nx.Graph()
+    for link in links[(links["r"] > 0) & (links["q"] <= significant)].to_dict("records"):
+        source, target = _ends(link)
+        graph.add_edge(source, target, weight=float(link["r"]))
+    if not graph:
+        return []
+    groups = nx.community.louvain_communities(graph, seed=seed)
+    return sorted((sorted(group) for group in groups), key=lambda group: (-len(group), group))
+
+
+def _nodes(ranked: pd.DataFrame) -> nx.DiGraph:
     graph = nx.DiGraph()
     for row in ranked.to_dict("records"):
         graph.add_node(Feature(int(row["layer"]), int(row["feature"])), **{str(key): row[key] for key in row})
-    for link in links.to_dict("records"):
-        source = Feature(int(link["source_layer"]), int(link["source_feature"]))
-        target = Feature(int(link["target_layer"]), int(link["target_feature"]))
-        if abs(link["r"]) >= threshold and source in graph and target in graph:
-            graph.add_edge(source, target, r=float(link["r"]), n_either=int(link["n_either"]))
     return graph
+
+
+def _ends(row: dict) -> tuple[Feature, Feature]:  # type: ignore[type-arg]  # a row of a frame
+    return (
+        Feature(int(row["source_layer"]), int(row["source_feature"])),
+        Feature(int(row["target_layer"]), int(row["target_feature"])),
+    )

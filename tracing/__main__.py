@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import get_args
 
 import click
@@ -14,6 +13,7 @@ from model.load import load_model
 from sae.files import load_saes
 from tracing.rank import Aggregation, RankBy, rank_features
 from tracing.run import trace_text
+from tracing.text import text_or_file
 
 
 @click.command()
@@ -32,27 +32,13 @@ def main(text: str, bundle_name: str, top: int, by: RankBy, aggregation: Aggrega
         language_model = load_model(bundle)
         saes = load_saes(bundle.sae_folder, bundle.layers, d_model=language_model.d_model)
         labels = load_labels(bundle.labels, layers=bundle.layers, n_latents=saes[bundle.layers[0]].n_latents)
-        trace = trace_text(_read(text), language_model, saes, bundle)
+        trace = trace_text(text_or_file(text), language_model, saes, bundle)
         ranked = rank_features(
             trace, labels, layers=bundle.layers, top=top, by=by, aggregation=aggregation, min_f1=min_f1
         )
     except TrackerError as error:
         raise click.ClickException(str(error)) from None
     click.echo(ranked.to_csv(index=False, float_format="%.4g"), nl=False)
-
-
-def _read(text: str) -> str:
-    """The file's text where `text` is a file's path, else `text` itself."""
-    try:
-        is_file = Path(text).is_file()
-    except (OSError, ValueError):  # too long for a path, or holding a NUL byte: a passage
-        is_file = False
-    if not is_file:
-        return text
-    try:
-        return Path(text).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise TrackerError(f"{text} is not UTF-8 text (byte {error.start}). Save it as UTF-8 and try again.") from None
 
 
 if __name__ == "__main__":

@@ -2,36 +2,61 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
 from charts.rows import features_of
-from circuits.correlation import correlate
+from circuits.correlation import MIN_TOKENS, Correlations, correlate
 from views.state import Scene
 from views.top_features import to_csv
 
+_KEPT = "correlations_kept"
 
-def links(scene: Scene) -> pd.DataFrame:
-    """Rows of `correlate` between the features shown, with |r| at the threshold or above, strongest first."""
-    pairs = correlate(scene.analysis.trace, features_of(scene.ranked))
-    kept = pairs[pairs["r"].abs() >= scene.settings.threshold]
-    return kept.sort_values("r", key=np.abs, ascending=False, ignore_index=True)
+
+def correlations_of(scene: Scene) -> Correlations:
+    """Correlations of the features shown, over the whole text; kept until text or features change."""
+    trace, features = scene.analysis.trace, features_of(scene.ranked)
+    kept = st.session_state.get(_KEPT)
+    if kept is None or kept[0] is not trace or kept[1] != features:
+        kept = (trace, features, correlate(trace, features))
+        st.session_state[_KEPT] = kept
+    return kept[2]
+
+
+def show_counts(correlations: Correlations, threshold: float) -> None:
+    """Say, under the slider and above the view, how many links there are and how many chance alone would give."""
+    n_found = int((correlations.pairs["r"].abs() >= threshold).sum())
+    chance = correlations.chance(threshold)
+    counted = (
+        f"**{n_found:,} link{'' if n_found == 1 else 's'}** at |r| ≥ {threshold:.2f}; chance alone would give about "
+        f"{chance:,.{0 if chance >= 10 else 1}f}."
+    )
+    st.sidebar.caption(counted)
+    rare = correlations.n_rare
+    st.markdown(
+        counted + (f" {rare} feature{'s fire' if rare > 1 else ' fires'} on too few words to be judged." * bool(rare))
+    )
 
 
 def show(scene: Scene) -> None:
     """Draw the tab."""
-    found = links(scene)
+    trace = scene.analysis.trace
+    if trace.n_tokens < MIN_TOKENS:
+        st.info(f"A text of {trace.n_tokens} tokens is too short for correlations; they need at least {MIN_TOKENS}.")
+        return
+    correlations = correlations_of(scene)
+    show_counts(correlations, scene.settings.threshold)
+    found = correlations.links(scene.settings.threshold)
     if found.empty:
         st.info(
             "No pair of the features shown correlates this much over the words of this text. Lower the correlation "
-            "threshold or show more features; in a very short text no pair has enough words to be measured."
+            "threshold or show more features."
         )
         return
     table = describe(found, scene.ranked)
     st.caption(
-        f"{len(table):,} pair{'s' if len(table) > 1 else ''} of features in different layers, over the words of the "
-        "whole text. A correlation is not a cause: both may follow the same words."
+        "Pairs of features in different layers, over the words of the whole text. A correlation is not a cause: both "
+        "may follow the same words."
     )
     st.dataframe(
         table,
@@ -42,7 +67,14 @@ def show(scene: Scene) -> None:
             "r": st.column_config.NumberColumn(
                 format="%+.2f", help="Pearson's correlation over the tokens: +1 together, −1 opposite."
             ),
+            "q": st.column_config.NumberColumn(
+                format="%.2g",
+                help="Of the pairs with a q as small as this, the share that chance gives. Up to 0.05 counts.",
+            ),
             "Tokens": st.column_config.NumberColumn(help="Tokens on which at least one of the two fires."),
+            "Worth": st.column_config.NumberColumn(
+                format="%.0f", help="Independent tokens this text is worth for the pair: features stay on for a while."
+            ),
             "Label": st.column_config.TextColumn(width=330),
             "Deeper label": st.column_config.TextColumn(width=330),
         },
@@ -70,6 +102,8 @@ def describe(found: pd.DataFrame, ranked: pd.DataFrame) -> pd.DataFrame:
             "Label": [names[feature] for feature in sources],
             "To": [str(feature) for feature in targets],
             "Deeper label": [names[feature] for feature in targets],
+            "q": found["q"].to_numpy(),
             "Tokens": found["n_either"].to_numpy(),
+            "Worth": found["n_effective"].to_numpy(),
         }
     )

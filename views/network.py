@@ -5,23 +5,28 @@ from __future__ import annotations
 import streamlit as st
 
 from charts.network import plot_network
+from circuits.correlation import SIGNIFICANT
 from circuits.graph import feature_graph
 from views.clicks import show_feature_chart
-from views.correlations import links
+from views.correlations import correlations_of, show_counts
 from views.state import Scene
 
 
 def show(scene: Scene) -> None:
     """Draw the tab."""
     threshold = scene.settings.threshold
-    graph = feature_graph(scene.ranked, links(scene), threshold)
+    correlations = correlations_of(scene)
+    show_counts(correlations, threshold)
+    graph = feature_graph(scene.ranked, correlations.links(threshold), threshold)
     st.caption(
-        f"{graph.number_of_nodes()} features, {graph.number_of_edges()} links with a correlation of {threshold:.2f} or "
-        "more, up or down. Larger nodes fire more strongly within their layer; wider lines correlate more: solid blue "
-        "together, dotted red opposite. Click a node to choose its feature."
+        "Larger nodes fire more strongly within their layer; wider lines correlate more: blue together, red opposite. "
+        f"A solid line is more than chance (q at most {SIGNIFICANT}), a dotted one may be chance. Click a node to "
+        "choose its feature."
     )
     show_feature_chart(
-        plot_network(graph, colours=scene.colours, threshold=threshold, selected=scene.feature),
+        plot_network(
+            graph, colours=scene.colours, threshold=threshold, significant=SIGNIFICANT, selected=scene.feature
+        ),
         key="network",
         name="feature-network",
         alt="Network of features, one column a layer",

@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from charts.bars import MEASURE_TITLES, plot_layer
+from charts.theme import shorten
 from views.clicks import show_feature_chart
 from views.state import Scene
 
@@ -77,6 +78,7 @@ def show(scene: Scene) -> None:
                     alt=f"Bars of the strongest features of layer {layer}",
                 )
     table = scene.ranked[list(_COLUMNS)].rename(columns=_COLUMNS)
+    table["Peak word"] = [shorten(word, 40) for word in table["Peak word"]]
     st.dataframe(
         table,
         hide_index=True,

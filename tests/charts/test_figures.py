@@ -17,7 +17,7 @@ from charts.bars import plot_layer
 from charts.comparison import plot_comparison
 from charts.evolution import plot_lineage
 from charts.heatmap import plot_heatmap
-from charts.network import plot_network
+from charts.network import plot_circuit, plot_network
 from charts.theme import layer_colours
 from sae.feature import Feature
 
@@ -30,7 +30,7 @@ def graph_of(ranked: pd.DataFrame, edges: list[tuple[int, int, float]]) -> nx.Di
         graph.add_node(Feature(row["layer"], row["feature"]), **row)
     nodes = list(graph)
     for source, target, r in edges:
-        graph.add_edge(nodes[source], nodes[target], r=r, n_either=12)
+        graph.add_edge(nodes[source], nodes[target], r=r, q=0.01, n_either=12, direct=True, attribution=r, share=0.1)
     return graph
 
 
@@ -49,6 +49,7 @@ def figures(ranked: pd.DataFrame) -> dict[str, go.Figure]:
         "comparison": plot_comparison(ranked, colours=COLOURS),
         "heatmap": plot_heatmap(ranked, values, words, colours=COLOURS),
         "network": plot_network(graph_of(ranked, [(0, 10, 0.9), (1, 11, -0.6)]), colours=COLOURS, threshold=0.5),
+        "circuit": plot_circuit(graph_of(ranked, [(0, 10, 0.9), (1, 11, -0.6)]), colours=COLOURS),
         "evolution": plot_lineage(lineage_of(ranked), colours=COLOURS, chosen_layer=4),
     }
 
@@ -61,7 +62,7 @@ def strings(value: object) -> list[str]:
     return [text for item in value for text in strings(item)] if isinstance(value, list) else []
 
 
-@pytest.mark.parametrize("name", ["bars", "comparison", "heatmap", "network", "evolution"])
+@pytest.mark.parametrize("name", ["bars", "comparison", "heatmap", "network", "circuit", "evolution"])
 def test_hostile_labels_and_words_become_letters(ranked: pd.DataFrame, name: str) -> None:
     figure = json.loads(figures(ranked)[name].to_json())
     figure["layout"].pop("template", None)
@@ -73,7 +74,7 @@ def test_hostile_labels_and_words_become_letters(ranked: pd.DataFrame, name: str
     assert any("<script>" in html.unescape(text) for text in strings(figure))
 
 
-@pytest.mark.parametrize("name", ["bars", "comparison", "heatmap", "network", "evolution"])
+@pytest.mark.parametrize("name", ["bars", "comparison", "heatmap", "network", "circuit", "evolution"])
 def test_figures_leave_backgrounds_and_fonts_to_the_theme(ranked: pd.DataFrame, name: str) -> None:
     layout = figures(ranked)[name].layout
     assert layout.paper_bgcolor is None

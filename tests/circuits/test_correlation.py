@@ -1,50 +1,147 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
-from scipy.stats import pearsonr
 
-from circuits.correlation import COLUMNS, correlate
+from circuits.correlation import COLUMNS, SIGNIFICANT, correlate, effective_size, p_value, standardize
 from sae.feature import Feature
-from tests.tracing.test_rank import trace_of
-from tracing.trace import Trace
+from tests.circuits.traces import bursts, features_of, trace_of
+from tracing.trace import LayerTrace, Trace
+
+LAYERS = (4, 10, 16, 22, 28)
 
 
-def test_r_equals_scipys_pair_by_pair(tiny_trace: Trace) -> None:
-    features = [Feature(layer, index) for layer in tiny_trace.layers for index in range(0, 40, 3)]
-    pairs = correlate(tiny_trace, features)
-    assert len(pairs) > 50
+def test_r_equals_numpys_on_the_dense_matrix(tiny_trace: Trace) -> None:
+    features = features_of(tiny_trace)
+    pairs = correlate(tiny_trace, features).pairs
+    dense = np.stack([tiny_trace.column(feature) for feature in features]).astype(float)
+    with np.errstate(invalid="ignore"):
+        expected = np.corrcoef(dense)
+    place = {feature: at for at, feature in enumerate(features)}
+    assert len(pairs) > 300
     for row in pairs.itertuples():
-        left = tiny_trace.column(Feature(row.source_layer, row.source_feature))
-        right = tiny_trace.column(Feature(row.target_layer, row.target_feature))
-        assert row.r == pytest.approx(pearsonr(left, right).statistic, abs=1e-6)
-        assert row.n_either == ((left > 0) | (right > 0)).sum()
+        a, b = Feature(row.source_layer, row.source_feature), Feature(row.target_layer, row.target_feature)
+        assert row.r == pytest.approx(expected[place[a], place[b]], abs=1e-6)
+        assert row.n_either == ((dense[place[a]] > 0) | (dense[place[b]] > 0)).sum()
 
 
 def test_pairs_join_different_layers_shallower_first_and_none_twice(tiny_trace: Trace) -> None:
-    pairs = correlate(tiny_trace, [Feature(layer, index) for layer in (4, 1, 3) for index in range(20)])
+    pairs = correlate(tiny_trace, [Feature(layer, index) for layer in (4, 1, 3) for index in range(20)]).pairs
     assert list(pairs.columns) == COLUMNS
     assert (pairs["source_layer"] < pairs["target_layer"]).all()
     assert not pairs.duplicated(COLUMNS[:4]).any()
 
 
 def test_a_planted_pair_is_found_and_its_namesake_in_the_other_layer_is_not() -> None:
-    # Latent 0 of layer 1 moves with latent 2 of layer 3. Latent 0 of layer 3, its namesake, moves against it.
-    first = [[1.0, 0, 0], [2.0, 0, 0], [3.0, 0, 0], [0.0, 0, 1]]
-    second = [[2.0, 0, 1.0], [1.0, 0, 2.0], [0.0, 0, 3.0], [3.0, 0, 0.0]]
-    trace = trace_of({1: first, 3: second})
-    pairs = correlate(trace, [Feature(1, 0), Feature(3, 0), Feature(3, 2)], min_support=1)
-    r = {(row.source_feature, row.target_feature): row.r for row in pairs.itertuples()}
-    assert r[0, 2] == pytest.approx(1.0)
-    assert r[0, 0] == pytest.approx(-1.0)
+    # Latent 0 of layer 1 moves with latent 1 of layer 3; latent 0 of layer 3, its namesake, moves against it.
+    rhythm = np.arange(20.0) % 5
+    trace = trace_of({1: rhythm[:, None], 3: np.stack([4 - rhythm, 2 * rhythm], axis=1)})
+    r = {row.target_feature: row.r for row in correlate(trace, features_of(trace)).pairs.itertuples()}
+    assert r == {0: pytest.approx(-1.0), 1: pytest.approx(1.0)}
 
 
-def test_pairs_with_too_few_tokens_or_a_constant_side_are_left_out() -> None:
-    trace = trace_of({1: [[1.0, 5.0], [0, 5.0], [0, 5.0], [0, 5.0]], 3: [[2.0], [0], [0], [0]]})
-    features = [Feature(1, 0), Feature(1, 1), Feature(3, 0)]
-    assert correlate(trace, features, min_support=2).empty
-    kept = correlate(trace, features, min_support=1)
-    assert kept[["source_feature", "target_feature"]].values.tolist() == [[0, 0]]
+def test_rare_and_constant_features_are_left_out_and_counted() -> None:
+    generator = np.random.default_rng(0)
+    usual = generator.random((30, 2))
+    rare = np.zeros((30, 1))
+    rare[:4] = 1
+    trace = trace_of({1: np.hstack([usual[:, :1], rare]), 3: np.hstack([usual[:, 1:], np.full((30, 1), 5.0)])})
+    found = correlate(trace, features_of(trace), min_fires=5)
+    assert found.n_rare == 2
+    assert found.pairs[["source_feature", "target_feature"]].values.tolist() == [[0, 0]]
 
 
-def test_no_feature_gives_an_empty_table_with_its_columns(tiny_trace: Trace) -> None:
-    assert list(correlate(tiny_trace, []).columns) == COLUMNS
+@pytest.mark.parametrize("n_tokens", [1, 3, 7])
+def test_a_text_too_short_to_judge_gives_no_pair(n_tokens: int) -> None:
+    generator = np.random.default_rng(0)
+    trace = trace_of({1: generator.random((n_tokens, 3)), 3: generator.random((n_tokens, 3))})
+    found = correlate(trace, features_of(trace), min_fires=1)
+    assert list(found.pairs.columns) == COLUMNS
+    assert found.pairs.empty
+    assert found.chance(0.5) == 0
+
+
+def test_no_feature_gives_an_empty_table(tiny_trace: Trace) -> None:
+    found = correlate(tiny_trace, [])
+    assert list(found.pairs.columns) == COLUMNS
+    assert found.links(0.5).empty
+    assert np.isnan(found.false_discovery_rate(0.5))
+
+
+def test_p_is_the_share_of_permutations_with_a_larger_r_also_for_rare_features() -> None:
+    generator = np.random.default_rng(1)
+    left = np.where(generator.random(300) < 0.05, generator.random(300), 0)
+    right = np.where(generator.random(300) < 0.08, generator.random(300), 0)
+    scaled = standardize(np.stack([left, right], axis=1))
+    null = np.array([scaled[:, 0] @ generator.permutation(scaled[:, 1]) for _ in range(20_000)])
+    skewness = np.sqrt(300) * (scaled**3).sum(axis=0)
+    for r in (0.1, 0.2, 0.3):
+        p = p_value(np.array(r), np.array(300.0), np.array(skewness.prod()))
+        assert p == pytest.approx(2 * (null >= r).mean(), rel=0.5, abs=1e-3)
+
+
+def test_effective_size_is_that_of_the_variance_of_r() -> None:
+    generator = np.random.default_rng(2)
+    r, sizes = [], []
+    for _ in range(300):
+        left, right = (standardize(bursts(400, 1, rho=0.9, density=0.3, generator=generator)) for _ in range(2))
+        r.append(float((left.T @ right).item()))
+        sizes.append(float(effective_size(left, right).item()))
+    assert 1 / np.var(r) == pytest.approx(np.median(sizes), rel=0.35)
+    assert np.median(sizes) < 200
+
+
+@pytest.mark.parametrize(("rho", "density"), [(0.0, 0.3), (0.5, 0.1), (0.9, 0.1), (0.95, 0.3)])
+def test_independent_bursts_give_a_significant_link_in_fewer_than_one_run_in_twenty(rho: float, density: float) -> None:
+    false_runs = 0
+    for seed in range(100):
+        generator = np.random.default_rng(seed)
+        trace = trace_of({n: bursts(400, 6, rho=rho, density=density, generator=generator) for n in LAYERS})
+        false_runs += bool((correlate(trace, features_of(trace), n_shifts=1).pairs["q"] <= SIGNIFICANT).any())
+    assert false_runs < 5
+
+
+def test_planted_links_of_one_half_are_found() -> None:
+    found = planted = 0
+    for seed in range(30):
+        generator = np.random.default_rng(seed)
+        first, second = (bursts(400, 10, rho=0.5, density=0.4, generator=generator) for _ in range(2))
+        shared = first[:, 0] / first[:, 0].std()
+        noise = second[:, 0] / second[:, 0].std()
+        second[:, 0] = shared + np.sqrt(3) * noise  # r = 1 / sqrt(1 + 3)
+        trace = trace_of({4: first, 10: second})
+        pairs = correlate(trace, features_of(trace), n_shifts=1).pairs.set_index(["source_feature", "target_feature"])
+        planted += 1
+        found += float(pairs["q"].loc[[(0, 0)]].iloc[0]) <= SIGNIFICANT
+    assert found / planted > 0.9
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.15])
+def test_the_chance_count_is_what_shuffled_layers_give(tiny_trace: Trace, threshold: float) -> None:
+    generator = np.random.default_rng(0)
+    counted, displayed = [], []
+    for _ in range(20):
+        shuffled = Trace(
+            tiny_trace.tokens,
+            {
+                layer: LayerTrace(layer, own.values[order], own.indices[order], own.n_latents)
+                for layer, own in tiny_trace.layers.items()
+                for order in [generator.permutation(tiny_trace.n_tokens)]
+            },
+        )
+        found = correlate(shuffled, features_of(shuffled))
+        counted.append(len(found.links(threshold)))
+        displayed.append(found.chance(threshold))
+    assert np.mean(counted) > 20
+    assert np.mean(displayed) == pytest.approx(np.mean(counted), rel=0.2)
+
+
+def test_chance_and_false_discovery_rate_count_what_lies_at_or_beyond_the_threshold() -> None:
+    generator = np.random.default_rng(3)
+    shared = generator.random((100, 3))
+    trace = trace_of({4: shared, 10: shared + 0.01 * generator.random((100, 3))})
+    found = correlate(trace, features_of(trace))
+    assert len(found.links(0.9)) == 3
+    assert found.chance(0.9) == 0
+    assert found.false_discovery_rate(0.9) == 0
+    assert found.chance(0.0) == len(found.pairs) == 9

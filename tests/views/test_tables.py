@@ -29,10 +29,14 @@ def test_pairs_carry_both_labels_joined_by_layer_and_index() -> None:
             "target_feature": [int(ranked["feature"].iloc[1])],
             "r": [0.9],
             "n_either": [12],
+            "n_effective": [9.5],
+            "p": [0.001],
+            "q": [0.02],
         }
     )
     row = describe(found, ranked).iloc[0]
-    assert (row["Label"], row["Deeper label"], row["Tokens"]) == ("label 1", "label 4", 12)
+    assert (row["Label"], row["Deeper label"]) == ("label 1", "label 4")
+    assert (row["Tokens"], row["Worth"], row["q"]) == (12, 9.5, 0.02)
 
 
 @pytest.mark.parametrize("cell", ["=HYPERLINK(1)", "+1+1", "-2+3", "@SUM(A1)", " =1"])

@@ -1,0 +1,246 @@
+"""The analysis without a browser: functions for a notebook, and a command line.
+
+    analysis = trace("Net sales rose 5.4% to $1,234 million.")
+    circuit(analysis)
+
+python circuit_tracer.py report.txt --top 10 --threshold 0.3 --effects --out results
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import click
+import networkx as nx
+import pandas as pd
+import torch
+
+from bundles.bundle import BUILT_IN, Bundle, load_bundle
+from bundles.errors import TrackerError
+from charts.network import plot_circuit
+from charts.rows import features_of
+from charts.theme import layer_colours
+from circuits.ablation import ablate as ablate_features, effects_of
+from circuits.attribution import Attribution, attribute as attribute_features
+from circuits.circuit import Circuit, trace_circuit, verify
+from circuits.correlation import SIGNIFICANT, Correlations, correlate as correlate_features
+from circuits.export import attribution_graph, export_files
+from circuits.graph import circuit_graph, circuit_paths, firing_groups, path_in_words
+from circuits.recording import Recording, record
+from labels.table import LabelTable, load_labels
+from model.load import LanguageModel, load_model
+from model.next_token import next_token
+from model.progress import Progress, silent
+from model.tokens import tokenize
+from sae.feature import Feature
+from sae.files import load_saes
+from tracing.rank import rank_features
+from tracing.text import text_or_file
+from tracing.trace import Trace
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A text run through a bundle's model, ready for every question about it.
+
+    Attributes:
+        bundle: what belongs together.
+        language_model: in float32 on a CPU, so that small effects are not rounded away.
+        labels: of the bundle's features.
+        recording: the text's residual streams and top-k activations.
+    """
+
+    bundle: Bundle
+    language_model: LanguageModel
+    labels: LabelTable
+    recording: Recording
+
+    @property
+    def trace(self) -> Trace:
+        """Top-k activations by token and layer."""
+        return self.recording.trace
+
+    @cached_property
+    def fired(self) -> pd.DataFrame:
+        """Every feature that fires, the strongest of each layer first; columns as `rank_features`."""
+        n_latents = max(layer.n_latents for layer in self.trace.layers.values())
+        return rank_features(self.trace, self.labels, layers=self.bundle.layers, top=n_latents, hide_always_on=False)
+
+    def top(self, n: int) -> pd.DataFrame:
+        """The n features of each layer that fire most, always-on ones left out."""
+        return rank_features(self.trace, self.labels, layers=self.bundle.layers, top=n)
+
+
+def trace(text: str, *, bundle: str = BUILT_IN, progress: Progress = silent) -> Analysis:
+    """Run a text through a bundle's model.
+
+    Raises:
+        TrackerError: the text is blank or too long, or a part of the bundle can't be loaded.
+    """
+    parts = load_bundle(bundle)
+    language_model = load_model(parts, progress, dtype=None if torch.cuda.is_available() else "float32")
+    saes = load_saes(parts.sae_folder, parts.layers, d_model=language_model.d_model)
+    labels = load_labels(parts.labels, layers=parts.layers, n_latents=saes[parts.layers[0]].n_latents)
+    tokens = tokenize(text, language_model.tokenizer, window=parts.window, max_tokens=parts.max_tokens)
+    return Analysis(parts, language_model, labels, record(tokens, language_model, saes, progress))
+
+
+def correlate(analysis: Analysis, features: Sequence[Feature] | None = None, *, top: int = 10) -> Correlations:
+    """Correlations between features of different layers: the given ones, or the `top` of each layer."""
+    return correlate_features(analysis.trace, features_of(analysis.top(top)) if features is None else features)
+
+
+def attribute(analysis: Analysis, targets: Sequence[Feature], progress: Progress = silent) -> Attribution:
+    """What every upstream feature contributes to the targets, which lie in one layer; see `circuits.attribution`."""
+    return attribute_features(analysis.recording, targets, progress)
+
+
+def ablate(
+    analysis: Analysis, sources: Sequence[Feature], targets: Sequence[Feature], progress: Progress = silent
+) -> pd.DataFrame:
+    """What the targets lose when each source is taken out; columns as `circuits.ablation.COLUMNS`."""
+    return effects_of(list(ablate_features(analysis.recording, sources, progress=progress)), targets)
+
+
+def circuit(
+    analysis: Analysis,
+    *,
+    top: int = 10,
+    threshold: float = 0.3,
+    effects: bool = False,
+    correlations: Correlations | None = None,
+    progress: Progress = silent,
+) -> tuple[Circuit, nx.DiGraph]:
+    """The circuit of each layer's `top` features, and its graph.
+
+    Args:
+        threshold: |r| from which a correlation makes an edge.
+        effects: verify every edge by ablation.
+        correlations: of `correlate` with the same `top`, where it is at hand.
+    """
+    ranked = analysis.top(top)
+    features = features_of(ranked)
+    correlations = correlations or correlate_features(analysis.trace, features)
+    found = trace_circuit(analysis.recording, features, correlations, threshold=threshold, progress=progress)
+    if effects:
+        for verified in verify(analysis.recording, found, progress=progress):
+            found = verified
+    return found, circuit_graph(ranked, found)
+
+
+def export(analysis: Analysis, found: Circuit, graph: nx.DiGraph, correlations: Correlations, out: Path) -> None:
+    """Write everything into a folder, which is made: CSV tables, graphs for other tools, the figure.
+
+    `features.csv` holds every feature that fires, with activation = the largest over the text's tokens;
+    `correlations.csv` all pairs that could be judged; `edges.csv` the circuit's links, empty where not computed.
+
+    Raises:
+        TrackerError: the folder can't be written.
+    """
+    language_model, tokens = analysis.language_model, analysis.trace.tokens
+    viewer = attribution_graph(
+        graph,
+        analysis.trace,
+        slug=out.name or "circuit",
+        scan=analysis.bundle.name,
+        bos=str(language_model.tokenizer.decode([language_model.bos_id])),
+        n_layers=language_model.n_layers,
+        expected=next_token(language_model, tokens),
+    )
+    figure = plot_circuit(graph, colours=layer_colours(analysis.bundle.layers))
+    files = export_files(found, graph, correlations, analysis.fired, viewer)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (out / name).write_bytes(content)
+        figure.write_html(out / "figure.html")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise TrackerError(
+            f"The results can't be written to {out}: {reason}. Name another folder with --out."
+        ) from None
+
+
+def summary(
+    analysis: Analysis, found: Circuit, graph: nx.DiGraph, correlations: Correlations, threshold: float
+) -> Iterator[str]:
+    """What was found, in a few lines."""
+    yield f"{analysis.trace.n_tokens:,} tokens, {len(analysis.fired):,} features fire."
+    yield ""
+    for layer, rows in analysis.top(3).groupby("layer"):
+        named = "; ".join(f"{row['label']} (F{row['feature']}, F1 {row['f1']:.2f})" for row in rows.to_dict("records"))
+        yield f"Layer {layer}: {named}"
+    yield ""
+    pairs = correlations.pairs
+    n_links = len(correlations.links(threshold))
+    n_significant = int(((pairs["r"].abs() >= threshold) & (pairs["q"] <= SIGNIFICANT)).sum())
+    yield (
+        f"{n_links} links at |r| >= {threshold:g}; chance alone would give about {correlations.chance(threshold):.1f}. "
+        f"{n_significant} have q <= {SIGNIFICANT}; {correlations.n_rare} features fire too rarely to be judged."
+    )
+    kept, error = found.completeness()
+    if not math.isnan(kept):  # nothing could be attributed
+        yield f"The graph holds {kept:.0%} of the influence on its features; {error:.0%} runs through SAE errors."
+    for number, path in enumerate(circuit_paths(graph, 3), start=1):
+        yield f"Path {number}: {path_in_words(path, graph)} ({'+' if path.sign > 0 else '-'}, {path.strength:.2%})"
+    groups = firing_groups(correlations.links(threshold), significant=SIGNIFICANT)
+    if groups:
+        labels = {node: str(values.get("label", node)) for node, values in graph.nodes(data=True)}
+        yield f"Largest group that fires together: {'; '.join(labels[node] for node in groups[0][:5])}"
+
+
+@click.command()
+@click.argument("text")
+@click.option(
+    "--bundle", default=BUILT_IN, show_default=True, help="Model, SAEs and labels: a name in bundles/ or a TOML file."
+)
+@click.option(
+    "--top", default=10, show_default=True, type=click.IntRange(1), help="Features a layer that become nodes."
+)
+@click.option(
+    "--threshold",
+    default=0.3,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="|r| from which a correlation is a link.",
+)
+@click.option(
+    "--effects", is_flag=True, help="Verify every edge: take its source out and measure what the target loses."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the tables, graphs and figure."
+)
+def main(text: str, bundle: str, top: int, threshold: float, effects: bool, out: Path | None) -> None:
+    """Trace the circuit of TEXT, or of the UTF-8 file that TEXT is a path to.
+
+    Prints a summary; with --out, writes features.csv, correlations.csv, edges.csv, graph.graphml, graph.gexf,
+    graph.json (node-link), attribution_graph.json (for circuit-tracer's viewer and Neuronpedia) and figure.html.
+    """
+    try:
+        with click.progressbar(length=1000, label="Tracing", file=sys.stderr) as bar:
+
+            def report(what: str, share: float) -> None:
+                bar.label = what
+                bar.update(round(1000 * share) - bar.pos)
+
+            analysis = trace(text_or_file(text), bundle=bundle, progress=report)
+            correlations = correlate(analysis, top=top)
+            found, graph = circuit(
+                analysis, top=top, threshold=threshold, effects=effects, correlations=correlations, progress=report
+            )
+        for line in summary(analysis, found, graph, correlations, threshold):
+            click.echo(line)
+        if out is not None:
+            export(analysis, found, graph, correlations, out)
+            click.echo(f"\nWritten to {out}")
+    except TrackerError as error:
+        raise click.ClickException(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""A text run once through the model, kept so that its upper blocks can be run again on a changed residual stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from model.load import LanguageModel
+from model.progress import Progress, silent
+from model.replay import Replay, record_window
+from model.tokens import TokenizedText
+from sae.topk import Sae
+from tracing.trace import LayerTrace, Trace
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Every window of a text, recorded at the SAE layers.
+
+    Attributes:
+        trace: the top-k activations of this very run. They differ from those of a trace made in bfloat16.
+        windows: one `Replay` a window.
+        starts: first token of each window, BOS not counted.
+        saes: by layer, float32.
+    """
+
+    trace: Trace
+    windows: tuple[Replay, ...]
+    starts: tuple[int, ...]
+    saes: Mapping[int, Sae]
+
+    @property
+    def layers(self) -> list[int]:
+        """SAE layers, ascending."""
+        return sorted(self.trace.layers)
+
+    def tokens_of(self, window: int) -> slice:
+        """The text's tokens in a window."""
+        start = self.starts[window]
+        n_tokens = len(self.windows[window].resid[self.layers[0]]) - 1
+        return slice(start, start + n_tokens)
+
+
+def record(
+    tokens: TokenizedText, language_model: LanguageModel, saes: Mapping[int, Sae], progress: Progress = silent
+) -> Recording:
+    """Run a text once and keep the residual streams of the SAE layers.
+
+    Args:
+        language_model: load it in float32 where that fits. An ablation changes some activations by less than bfloat16
+            can tell apart.
+    """
+    layers = sorted(saes)
+    device = language_model.model.device
+    windows, encoded = [], {layer: [] for layer in layers}
+    for done, ids in enumerate(tokens.windows()):
+        progress("Reading the text", done / len(tokens.window_starts))
+        row = torch.from_numpy(np.concatenate([[language_model.bos_id], ids])).to(device)
+        windows.append(record_window(language_model.decoder, row, layers))
+        for layer in layers:
+            encoded[layer].append(saes[layer].encode(windows[-1].resid[layer][1:]))
+    progress("Reading the text", 1.0)
+    traced = {
+        layer: LayerTrace(
+            layer,
+            torch.cat([top.values for top in encoded[layer]]).cpu().numpy(),
+            torch.cat([top.indices for top in encoded[layer]]).to(torch.int32).cpu().numpy(),
+            saes[layer].n_latents,
+        )
+        for layer in layers
+    }
+    return Recording(Trace(tokens, traced), tuple(windows), tokens.window_starts, dict(saes))

@@ -1,0 +1,25 @@
+"""The text a command line was given: written out, or as a file's path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bundles.errors import TrackerError
+
+
+def text_or_file(text: str) -> str:
+    """The file's text where `text` is a file's path, else `text` itself.
+
+    Raises:
+        TrackerError: the file is not UTF-8.
+    """
+    try:
+        is_file = Path(text).is_file()
+    except (OSError, ValueError):  # too long for a path, or holding a NUL byte: a passage
+        is_file = False
+    if not is_file:
+        return text
+    try:
+        return Path(text).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise TrackerError(f"{text} is not UTF-8 text (byte {error.start}). Save it as UTF-8 and try again.") from None
