@@ -86,7 +86,7 @@ def report(bundle_name: str) -> None:
 @_WORK
 @_SAMPLE
 @_SEED
-def check(bundle_name: str, work: Path, sample: int, seed: int) -> None:
+def rescore(bundle_name: str, work: Path, sample: int, seed: int) -> None:
     """Score the table's rules anew on `validation`, on a sample of this seed, and compare with the F1 in the table."""
     try:
         bundle = load_bundle(bundle_name)
