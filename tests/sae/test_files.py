@@ -80,7 +80,7 @@ def test_weight_that_is_not_finite_is_refused(folder: Path, bad: float) -> None:
 
 def test_shapes_that_disagree_are_refused(folder: Path) -> None:
     rewrite(folder, 1, "encoder.bias", torch.zeros(7))
-    with pytest.raises(TrackerError, match=r"encoder_bias should be \(40,\), found \(7,\)"):
+    with pytest.raises(TrackerError, match=r"encoder\.bias should be \(40,\), found \(7,\)"):
         load_saes(folder, [1])
 
 
@@ -93,10 +93,38 @@ def test_missing_tensor_is_named(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("transcode", True), ("skip_connection", True), ("activation", "groupmax"), ("k", 41), ("k", "6")],
+    [
+        ("transcode", True),
+        ("skip_connection", True),
+        ("activation", "sigmoid"),
+        ("k", 41),
+        ("k", "6"),
+    ],
 )
 def test_unsupported_configuration_is_refused_by_name(folder: Path, key: str, value: object) -> None:
     path = folder / "layers.1" / "cfg.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     with pytest.raises(TrackerError, match=key):
         load_saes(folder, [1])
+
+
+def test_groupmax_needs_groups_of_equal_size(folder: Path) -> None:
+    path = folder / "layers.1" / "cfg.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"activation": "groupmax", "k": 6}))
+    with pytest.raises(TrackerError, match="40 latents don't divide by 6"):
+        load_saes(folder, [1])
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"k": 8}))
+    assert load_saes(folder, [1])[1].activation == "groupmax"
+
+
+def test_a_pickle_is_refused_by_its_name(folder: Path) -> None:
+    (folder / "layers.1" / "sae.safetensors").rename(folder / "layers.1" / "sae.pt")
+    with pytest.raises(TrackerError, match=r"layers\.1/sae\.pt is a pickle"):
+        load_saes(folder, [1, 3])
+
+
+def test_saes_move_to_a_device_whole(folder: Path) -> None:
+    sae = load_saes(folder, [1])[1]
+    moved = sae.to(torch.device("meta"))
+    assert moved.decoder.device.type == moved.b_dec.device.type == moved.encoder_weight.device.type == "meta"
+    assert (moved.k, moved.activation) == (sae.k, sae.activation)

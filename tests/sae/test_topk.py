@@ -3,25 +3,31 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
+from bundles.errors import TrackerError
 from model.hooks import read_residuals
 from model.load import LanguageModel
+from sae.files import load_saes
 from sae.topk import Sae
 from tests.conftest import random_sae
 
 
 def import_sparse_coder() -> ModuleType:
     """sparsify's encoder alone: its package's own import wants a trainer with data sets."""
+    if "sparsify" in sys.modules:
+        return importlib.import_module("sparsify.sparse_coder")
     found = importlib.util.find_spec("sparsify")
     if found is None or found.submodule_search_locations is None:
         pytest.skip("eai-sparsify, a development dependency, is not installed")
     package = ModuleType("sparsify")
     package.__path__ = list(found.submodule_search_locations)
-    sys.modules.setdefault("sparsify", package)
+    sys.modules["sparsify"] = package
     return importlib.import_module("sparsify.sparse_coder")
 
 
@@ -97,3 +103,52 @@ def test_encode_equals_sparsify_on_the_built_in_model(
         top = sae.encode(resids[layer])
         assert torch.equal(top.values, expected.top_acts)
         assert torch.equal(top.indices, expected.top_indices)
+
+
+def test_groupmax_and_its_file_equal_sparsifys(tmp_path: Path) -> None:
+    sparsify = import_sparse_coder()
+    config = sparsify.SparseCoderConfig(num_latents=48, k=6, activation="groupmax")
+    torch.manual_seed(0)
+    peer = sparsify.SparseCoder(24, config, dtype=torch.float32)
+    peer.encoder.bias.data.normal_(std=0.1)
+    peer.b_dec.data.normal_()
+    peer.save_to_disk(tmp_path / "layers.2")
+    sae = load_saes(tmp_path, [2], d_model=24)[2]
+    resid = torch.randn(5, 7, 24)
+    with torch.no_grad():
+        expected = peer.encode(resid.flatten(0, 1))
+        decoded = peer.W_dec[expected.top_indices].mul(expected.top_acts[..., None]).sum(1) + peer.b_dec
+    top = sae.encode(resid)
+    assert torch.equal(top.values.flatten(0, 1), expected.top_acts)
+    assert torch.equal(top.indices.flatten(0, 1), expected.top_indices)
+    torch.testing.assert_close(sae.decode(top).flatten(0, 1), decoded)
+
+
+def test_topk_of_a_file_that_sparsify_wrote_equals_sparsifys(tmp_path: Path) -> None:
+    sparsify = import_sparse_coder()
+    torch.manual_seed(0)
+    peer = sparsify.SparseCoder(24, sparsify.SparseCoderConfig(num_latents=48, k=6), dtype=torch.float32)
+    peer.encoder.bias.data.normal_(std=0.1)
+    peer.b_dec.data.normal_()
+    peer.save_to_disk(tmp_path / "layers.2")
+    resid = torch.randn(30, 24)
+    with torch.no_grad():
+        expected = peer.encode(resid)
+    top = load_saes(tmp_path, [2])[2].encode(resid)
+    assert torch.equal(top.values, expected.top_acts)
+    assert torch.equal(top.indices, expected.top_indices)
+
+
+def test_open_kinds_keep_every_activation_or_refuse() -> None:
+    sae = random_sae(24, n_latents=50)
+    resid = torch.randn(40, 24)
+    pre = sae.pre_activations(resid)
+    relu = replace(sae, activation="relu", k=50)
+    assert torch.equal(relu.encode(resid).values.sort().values, pre.sort().values)
+    jump = replace(sae, activation="jumprelu", threshold=torch.full((50,), 2.0), k=50)
+    kept = jump.encode(resid)
+    assert torch.equal((kept.values > 0).sum(-1), (pre > 2.0).sum(-1))
+    most = int((pre > 2.0).sum(-1).max())
+    assert torch.equal(replace(jump, k=most).encode(resid).values, kept.values[:, :most])
+    with pytest.raises(TrackerError, match=f"{most} of its 50 latents active"):
+        replace(jump, k=most - 1).encode(resid)
