@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import cast
 
@@ -11,15 +12,20 @@ import numpy as np
 import pandas as pd
 
 from bundles.errors import TrackerError
+from labels.baseline import GOOD, MARKS
+from labels.spreadsheet import guard, unguard
 from sae.feature import Feature
 
 ALWAYS_YES_F1 = 2 / 3
-"""F1 of a judge who always says yes on a sample half firing, half silent; a label must beat it to be reliable."""
+"""F1 of a judge who always says yes on a sample half firing, half silent, as the built-in labels' samples are."""
+UNLABELLED = "unlabelled"
+"""Stands for the label of a feature that has none."""
+_WRITTEN = 1e-6  # A table keeps six digits: 0.666667 is 2/3, which beats nothing.
 
 KEYS = ["layer", "feature"]
 _TEXT = ["label", "f1_method", "rule"]
-_SHARES = ["f1", "precision", "recall", "balanced_accuracy", "density"]
-_COUNTS = ["n_positive", "n_negative", "finance_tokens", "general_tokens"]
+_SHARES = ["f1", "precision", "recall", "balanced_accuracy", "density", "accuracy", "f1_always_yes"]
+_COUNTS = ["n_positive", "n_negative", "finance_tokens", "general_tokens", "n_unanswered"]
 _MEASURES = [
     "specialization",
     "specialization_index",
@@ -38,6 +44,19 @@ COLUMNS = [
 ]  # fmt: skip
 
 
+IMPORTED = [
+    "accuracy", "f1_always_yes", "mark", "n_unanswered", "specialization_source", "label_source", "original_label",
+]  # fmt: skip
+"""Columns that only a table from other tools' files has."""
+MEASURED, REPORTED, UNVERIFIED = "measured", "reported", "reported-unverified"
+SPECIALIZATION_SOURCES = ("", MEASURED, REPORTED, UNVERIFIED)
+"""Where a specialization comes from: nowhere; measured on text by this project's definition; a file whose numbers can
+be means of top-k activations; a file whose numbers can't."""
+_IMPORTED_TEXT = ["mark", "specialization_source", "label_source", "original_label"]
+_EXACT = ["f1", "precision", "recall", "balanced_accuracy", "accuracy", "f1_always_yes"]
+_FOREIGN = ["label", "label_source", "original_label"]
+
+
 @dataclass(frozen=True)
 class LabelTable:
     """Labels and measures of a bundle's features.
@@ -47,10 +66,58 @@ class LabelTable:
             measured on held-out text, on `n_positive` firing and `n_negative` silent tokens, by `f1_method`; they are
             NaN where the feature fires too rarely there. Activations are in the units of the residual stream, means
             are over all tokens, `q50, q90, q99` are quantiles over the tokens on which the feature fires, `density` is
-            the share of those tokens. `rule` is what `label` says, as JSON that can be checked by a program.
+            the share of those tokens. `rule` is what `label` says, as JSON that can be checked by a program. A table
+            of imported labels has the columns `IMPORTED` besides: `f1_always_yes` is what always saying yes scores on
+            the label's own sample, `mark` says why a label is not reliable (see `labels.baseline.MARKS`),
+            `specialization_source` is one of `SPECIALIZATION_SOURCES`. What isn't known is NaN or empty.
     """
 
     frame: pd.DataFrame
+
+    @cached_property
+    def f1_always_yes(self) -> pd.Series:
+        """What always saying yes scores on each label's sample, NaN where it isn't known.
+
+        It is the table's own column; else it follows from the counts of firing and silent tokens, and is
+        `ALWAYS_YES_F1` in a table without them.
+        """
+        if "f1_always_yes" in self.frame:
+            return self.frame["f1_always_yes"].astype(float)
+        if "n_positive" not in self.frame:
+            return pd.Series(ALWAYS_YES_F1, index=self.frame.index)
+        positive, negative = (self.frame[name].astype(float) for name in ("n_positive", "n_negative"))
+        return 2 * positive / (2 * positive + negative).where(lambda n: n > 0)
+
+    @cached_property
+    def reliable(self) -> pd.Series:
+        """Whether each label's F1 beats always saying yes on its own sample, and nothing else speaks against it."""
+        beats = self.frame["f1"].astype(float) > self.f1_always_yes + _WRITTEN
+        return beats & (self.frame["mark"] == GOOD) if "mark" in self.frame else beats
+
+    @cached_property
+    def unverified(self) -> pd.Series:
+        """Whether each specialization was reported by a file whose numbers can't be means of top-k activations."""
+        if "specialization_source" not in self.frame:
+            return pd.Series(False, index=self.frame.index)
+        return self.frame["specialization_source"] == UNVERIFIED
+
+    @property
+    def has_quantiles(self) -> bool:
+        """Whether any feature's activations can be ranked by percentile."""
+        return bool(self.frame[["density", "q50", "q90", "q99", "max_activation"]].notna().all(axis=1).any())
+
+    def is_reliable(self, feature: Feature) -> bool:
+        """`reliable` of one feature; False where the table has no row for it."""
+        key = tuple(feature)
+        return bool(self.reliable[key]) if key in self.frame.index else False
+
+    def find(self, feature: Feature) -> pd.Series:
+        """A feature's row, or one that says `unlabelled` and knows no number."""
+        if tuple(feature) in self.frame.index:
+            return self.get(feature)
+        texts = self.frame.select_dtypes(exclude=["number", "bool"]).columns
+        blank = {name: "" if name in texts else np.nan for name in self.frame.columns}
+        return pd.Series(blank | {"label": UNLABELLED}, name=tuple(feature), dtype=object)
 
     def get(self, feature: Feature) -> pd.Series:
         """A feature's row.
@@ -65,7 +132,7 @@ class LabelTable:
     def name(self, feature: Feature) -> str:
         """A feature's label, or `unlabelled`."""
         key = tuple(feature)
-        return str(self.frame.at[key, "label"]) if key in self.frame.index else "unlabelled"
+        return str(self.frame.at[key, "label"]) if key in self.frame.index else UNLABELLED
 
 
 def load_labels(path: Path, *, layers: Sequence[int], n_latents: int) -> LabelTable:
@@ -76,20 +143,39 @@ def load_labels(path: Path, *, layers: Sequence[int], n_latents: int) -> LabelTa
             that the SAEs don't have; each is named with its line.
     """
     try:
-        frame = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, na_values={
-            name: [""] for name in [*_SHARES, *_COUNTS, *_MEASURES]
-        })  # fmt: skip
+        frame = pd.read_csv(
+            path,
+            dtype=dict.fromkeys([*_TEXT, *_IMPORTED_TEXT], str),
+            keep_default_na=False,
+            na_values={name: [""] for name in [*_SHARES, *_COUNTS, *_MEASURES]},
+        )
     except FileNotFoundError:
-        raise TrackerError(f"No label table at {path}. Make one with: python -m labels make --help") from None
+        raise TrackerError(
+            f"No label table at {path}. Make one with: python -m labels make --help, or from other tools' files with: "
+            "python -m labels import --help"
+        ) from None
     except (ValueError, UnicodeDecodeError) as error:
         raise TrackerError(f"{path} is not a CSV table in UTF-8 ({error}).") from None
     check_table(frame, str(path), layers=layers, n_latents=n_latents)
-    return LabelTable(frame.set_index(KEYS)[COLUMNS].sort_index())
+    for name in frame.columns.intersection(_FOREIGN):
+        frame[name] = unguard(frame[name])
+    return LabelTable(frame.set_index(KEYS)[columns_of(frame)].sort_index())
 
 
 def save_labels(table: LabelTable, path: Path) -> None:
-    """Write a label table as CSV."""
-    table.frame.sort_index()[COLUMNS].reset_index().to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+    """Write a label table as CSV, numbers with six digits; imported scores with all of theirs."""
+    frame = table.frame.sort_index()[columns_of(table.frame)].reset_index()
+    for name in frame.columns.intersection(_FOREIGN):
+        frame[name] = guard(frame[name].astype(str))
+    if "mark" in frame.columns:
+        for name in _EXACT:
+            frame[name] = [repr(float(value)) if value == value else "" for value in frame[name]]
+    frame.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+
+
+def columns_of(frame: pd.DataFrame) -> list[str]:
+    """The columns a table has, in their order: `COLUMNS`, then those of `IMPORTED` that are there."""
+    return [*COLUMNS, *(name for name in IMPORTED if name in frame.columns)]
 
 
 def check_table(frame: pd.DataFrame, where: str, *, layers: Sequence[int], n_latents: int) -> None:
@@ -97,7 +183,8 @@ def check_table(frame: pd.DataFrame, where: str, *, layers: Sequence[int], n_lat
     missing = [name for name in [*KEYS, *COLUMNS] if name not in frame.columns]
     if missing:
         raise TrackerError(f"{where}: column {', '.join(missing)} is missing. A label table has {', '.join(COLUMNS)}.")
-    for name in [*KEYS, *_SHARES, *_COUNTS, *_MEASURES]:
+    numbers = frame.columns.intersection([*_SHARES, *_COUNTS, *_MEASURES])
+    for name in [*KEYS, *numbers]:
         if not pd.api.types.is_numeric_dtype(frame[name]):
             bad = pd.to_numeric(frame[name], errors="coerce").isna() & frame[name].notna()
             raise _refused(where, frame, bad, name, "a number")
@@ -113,10 +200,15 @@ def check_table(frame: pd.DataFrame, where: str, *, layers: Sequence[int], n_lat
             f"{where}, line {_line(twice)}: layer {row['layer']}, feature {row['feature']} stands there a second time. "
             "Keep one row a feature."
         )
-    for name in _SHARES:
+    for name in numbers.intersection(_SHARES):
         _require(where, frame, frame[name].isna() | frame[name].between(0, 1), name, "between 0 and 1")
-    for name in [*_COUNTS, *_MEASURES]:
+    for name in numbers.difference(_SHARES):
         _require(where, frame, frame[name].isna() | np.isfinite(frame[name].astype(float)), name, "a finite number")
+    for name, known in {"mark": tuple(MARKS), "specialization_source": SPECIALIZATION_SOURCES}.items():
+        if name in frame:
+            _require(
+                where, frame, frame[name].isin(list(known)), name, f"empty or one of {', '.join(filter(None, known))}"
+            )
     _require(where, frame, frame["label"].str.strip() != "", "label", "not empty")
 
 

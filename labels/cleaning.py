@@ -1,0 +1,91 @@
+"""Clean the labels that other tools wrote: what is cut or unescaped was in them, and nothing is added."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+_LEADING = re.compile(r"^[\s*#>-]*\[?(?:EXPLANATION|Explanation|explanation|LABEL|Label)\]?\s*:[\s*]*")
+_RUN_ON = re.compile(
+    r"\s*(?:\n|(?:\d+\.\s*)?\bExample\s+\d+\s*:|\[EXPLANATION\]|\bE(?:XPLANATION|xplanation)\s*:"
+    r"|\bExplanation\s+This\s+label\b|\bThis\s+label\s+captures\b)",
+)
+_SENTENCE_END = re.compile(r"[.!?][\"')\]]*\s+(?=[\"'(\[]?[^\W_a-z])")
+_ABBREVIATION = re.compile(
+    r"vs|e\.g|i\.e|cf|approx|no|inc|corp|co|ltd|plc|llc|mr|mrs|ms|dr|prof|st|jr|sr|jan|feb|mar|apr|jun|jul|aug|sept?|oct"
+    r"|nov|dec|fig|vol|dept|est|(?:[a-z]\.)*[a-z]",
+    re.IGNORECASE,
+)
+
+
+class CleanLabel(NamedTuple):
+    """A label as it is shown, and what was done to it.
+
+    Attributes:
+        text: one line, one sentence; empty where nothing is left.
+        changes: what was done, in words; empty where the label was clean.
+    """
+
+    text: str
+    changes: tuple[str, ...]
+
+
+def clean_label(original: str) -> CleanLabel:
+    r"""Take escapes, doubled quotes and everything after the first sentence off a label.
+
+    Labels run on into the prompt that made them ("… concepts.\n\nExample 2: [EXPLANATION]: …"), carry the quotes of
+    the file they came from, or say more than one sentence. Capitals and words that were cut short stay: what they
+    should read isn't known.
+    """
+    text, changes = original.strip(), []
+    for change, step in _STEPS.items():
+        changed = step(text)
+        if changed != text:
+            changes.append(change)
+            text = changed
+    return CleanLabel(text, tuple(changes))
+
+
+def _unescape(text: str) -> str:
+    text = text.replace("\\n", "\n").replace('\\"', '"')
+    if text.endswith("\\"):
+        # The tools strip a label's outer quotes and with them the second half of an escaped one at its end.
+        text = text[:-1] + ('"' if text.count('"') % 2 else "")
+    return text.strip()
+
+
+def _single_quotes(text: str) -> str:
+    text = re.sub(r'"{2,}', '"', text)
+    if len(text) > 1 and text[0] == text[-1] == '"' and text.count('"') == 2:
+        text = text[1:-1]
+    return text.strip()
+
+
+def _without_prompt(text: str) -> str:
+    text = _LEADING.sub("", text).strip()
+    run_on = _RUN_ON.search(text)
+    return text if run_on is None else text[: run_on.start()].strip()
+
+
+def _first_sentence(text: str) -> str:
+    for end in _SENTENCE_END.finditer(text):
+        sentence = text[: end.end()].rstrip()
+        word = re.split(r"[\s(\"']", text[: end.start()])[-1]
+        abbreviated = text[end.start()] == "." and _ABBREVIATION.fullmatch(word)
+        # A number in front ("1. Prices") is no sentence.
+        if not abbreviated and re.search(r"[^\W\d_]{2}", sentence):
+            return sentence
+    return text
+
+
+def _one_spaced(text: str) -> str:
+    return " ".join(text.split())
+
+
+_STEPS = {
+    "escapes": _unescape,
+    "doubled quotes": _single_quotes,
+    "prompt text": _without_prompt,
+    "further sentences": _first_sentence,
+    "white space": _one_spaced,
+}
