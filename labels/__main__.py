@@ -13,6 +13,7 @@ import pandas as pd
 from bundles.bundle import BUILT_IN, Bundle, load_bundle
 from bundles.errors import TrackerError
 from labels.firings import Firings, encode_harvest
+from labels.import_command import import_labels
 from labels.learn import LearnConfig, count_words, learn_rule
 from labels.report import report_table
 from labels.rules import Contexts, Rule, rule_from_json, rule_to_json
@@ -158,6 +159,8 @@ def _label_layer(
     frame = pd.concat([pd.DataFrame(rows), statistics], axis=1)
     return frame.assign(layer=layer, feature=range(train.n_latents), f1_method=METHOD)
 
+
+main.add_command(import_labels)
 
 if __name__ == "__main__":
     main()

@@ -1,0 +1,46 @@
+"""Rows of a CSV file one at a time, each with its line, so that a file of any length takes the same memory."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from bundles.errors import TrackerError
+
+
+def read_header(path: Path) -> list[str]:
+    """Column names, empty where the file is empty or no text.
+
+    Raises:
+        TrackerError: the file can't be opened.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            return [name.strip() for name in next(csv.reader(lines), [])]
+    except (UnicodeDecodeError, csv.Error):
+        return []
+    except OSError as error:
+        raise TrackerError(f"{path} can't be read ({error.strerror}).") from None
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """(line on which the row begins, its cells) of every row below the header that isn't blank.
+
+    Raises:
+        TrackerError: not UTF-8, or a quote that never closes; with the line.
+    """
+    line = 1
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        rows = csv.reader(lines)
+        try:
+            next(rows, None)
+            line = rows.line_num + 1
+            for cells in rows:
+                if cells:
+                    yield line, cells
+                line = rows.line_num + 1
+        except UnicodeDecodeError:
+            raise TrackerError(f"{path}, after line {line}: not UTF-8 text. Save the file as UTF-8.") from None
+        except csv.Error as error:
+            raise TrackerError(f"{path}, line {line}: not a row of CSV ({error}). Is a quote left open?") from None

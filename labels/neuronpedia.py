@@ -1,0 +1,96 @@
+"""Import Neuronpedia's explanation export: `.jsonl` or `.jsonl.gz`, one explanation a line.
+
+Each line has `modelId`, `layer` (a source such as `20-gemmascope-res-16k`, which begins with the layer), `index`,
+`description` and, left unread here, who wrote it and an embedding. See https://docs.neuronpedia.org/api-and-data/exports.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bundles.errors import TrackerError
+from labels.imported import Imported, Tally, Target
+
+KIND = "Neuronpedia export"
+_KEYS = ("modelId", "layer", "index", "description")
+_SOURCE = re.compile(r"(?P<layer>\d+)(?:-(?P<set>.+))?")
+_ELSEWHERE = re.compile(r"(?:^|[-_])(?:att|attn|mlp|transcoder|clt|hook_z)(?:$|[-_])")
+
+
+def is_neuronpedia(path: Path) -> bool:
+    """Whether the file's first line is an explanation."""
+    if not path.name.endswith((".jsonl", ".jsonl.gz")):
+        return False
+    try:
+        first = next(_lines(path), (1, ""))[1]
+        record = json.loads(first)
+    except (TrackerError, ValueError):
+        return False
+    return isinstance(record, dict) and all(key in record for key in _KEYS)
+
+
+def read_neuronpedia(path: Path, target: Target, tally: Tally) -> Imported:
+    """Labels of an export, line by line; of several explanations of one feature the first counts.
+
+    Raises:
+        TrackerError: a line is about a feature that the bundle doesn't have, or the file mixes SAEs of one layer.
+    """
+    first: dict[tuple[int, int], int] = {}
+    sources: dict[int, str] = {}
+    for line, text in _lines(path):
+        tally.read += 1
+        where = f"{path.name}, line {line}"
+        record = _record(text)
+        if record is None:
+            tally.reject(where, f"a line must be an object with {', '.join(_KEYS)}", text)
+            continue
+        source, index, description = str(record["layer"]), str(record["index"]), record["description"]
+        match = _SOURCE.fullmatch(source)
+        if match is None or not index.isdecimal():
+            tally.reject(where, "layer must begin with a number and index be one", f"{source}, {index}")
+            continue
+        if _ELSEWHERE.search(match["set"] or ""):
+            tally.reject(where, "the SAE does not read the residual stream after a layer", source)
+            continue
+        feature = target.feature(match["layer"], index, where)
+        if sources.setdefault(feature.layer, source) != source:
+            raise TrackerError(
+                f"{where}: {source} and {sources[feature.layer]} are different SAEs of layer {feature.layer}. Import "
+                "the export of one of them. Nothing was written."
+            )
+        if feature in first:
+            tally.reject(f"{where}, first on line {first[feature]}", "the feature has an explanation already")
+            continue
+        first[feature] = line
+        yield from tally.label(feature, description if isinstance(description, str) else "", where)
+
+
+def _record(text: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and all(key in record for key in _KEYS) else None
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, text) of every line that isn't blank."""
+    line = 0
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8-sig") as lines:
+            for line, text in enumerate(lines, start=1):
+                if text.strip():
+                    yield line, text
+    except (UnicodeDecodeError, EOFError, zlib.error, gzip.BadGzipFile):
+        raise TrackerError(
+            f"{path}, after line {line}: not text in UTF-8, or a .gz file that is cut short. Download it again."
+        ) from None
+    except OSError as error:
+        raise TrackerError(f"{path} can't be read ({error}).") from None
