@@ -12,6 +12,7 @@ import pandas as pd
 
 from bundles.bundle import BUILT_IN, Bundle, load_bundle
 from bundles.errors import TrackerError
+from labels.check_command import check_table_file
 from labels.firings import Firings, encode_harvest
 from labels.import_command import import_labels
 from labels.learn import LearnConfig, count_words, learn_rule
@@ -160,6 +161,7 @@ def _label_layer(
     return frame.assign(layer=layer, feature=range(train.n_latents), f1_method=METHOD)
 
 
+main.add_command(check_table_file)
 main.add_command(import_labels)
 
 if __name__ == "__main__":

@@ -1,0 +1,63 @@
+"""`python -m labels check`: whether a label table is sound, and what it holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pandas as pd
+
+from bundles.bundle import BUILT_IN, load_bundle
+from bundles.errors import TrackerError
+from labels.baseline import GOOD
+from labels.consistency import contradictions
+from labels.import_command import latents_of
+from labels.table import LabelTable, load_labels
+
+_SHOWN = 20
+
+
+@click.command("check")
+@click.argument("table_path", metavar="[TABLE]", required=False, type=Path)
+@click.option("--bundle", "bundle_name", default=BUILT_IN, show_default=True, help="Whose features the table is about.")
+@click.option("--latents", type=int, help="Latents of each SAE, where the SAE folder isn't on this machine.")
+def check_table_file(table_path: Path | None, bundle_name: str, latents: int | None) -> None:
+    """Check a label table: columns, ranges, features that the bundle has, and numbers that must agree.
+
+    TABLE is a CSV file, the bundle's own where left out. Ends with status 1 where something is wrong.
+    """
+    try:
+        bundle = load_bundle(bundle_name)
+        n_latents = latents_of(bundle, latents)
+        path = table_path or bundle.labels
+        table = load_labels(path, layers=bundle.layers, n_latents=n_latents)
+    except TrackerError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{path}\n{_holdings(table, len(bundle.layers) * n_latents)}")
+    found = contradictions(table)
+    if found:
+        rest = [f"and {len(found) - _SHOWN:,} more"] if len(found) > _SHOWN else []
+        shown = "\n".join(f"  {line}" for line in [*found[:_SHOWN], *rest])
+        raise click.ClickException(
+            f"{len(found):,} contradictions:\n{shown}\nCorrect these rows, or make the table anew."
+        )
+    click.echo("No contradictions.")
+
+
+def _holdings(table: LabelTable, n_features: int) -> str:
+    frame = table.frame
+    scored, reliable = int(frame["f1"].notna().sum()), int(table.reliable.sum())
+    lines = [
+        f"  {len(frame):,} of {n_features:,} features have a row, {scored:,} an F1, {reliable:,} a reliable label",
+        f"  {int(frame['density'].notna().sum()):,} have a density, {_with_quantiles(frame):,} quantiles of activation",
+    ]
+    for name in ("mark", "specialization_source"):
+        if name in frame:
+            counts = frame.loc[frame[name] != GOOD, name].value_counts()
+            said = ", ".join(f"{value} {n:,}" for value, n in counts.items())
+            lines.append(f"  {name}: {said or 'none'}")
+    return "\n".join(lines)
+
+
+def _with_quantiles(frame: pd.DataFrame) -> int:
+    return int(frame[["q50", "q90", "q99", "max_activation"]].notna().all(axis=1).sum())
