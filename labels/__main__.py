@@ -16,6 +16,7 @@ from labels.check_command import check_table_file
 from labels.firings import Firings, encode_harvest
 from labels.import_command import import_labels
 from labels.learn import LearnConfig, count_words, learn_rule
+from labels.measure_command import measure
 from labels.report import report_table
 from labels.rules import Contexts, Rule, rule_from_json, rule_to_json
 from labels.score import NOT_SCORED, Score, balanced_sample, score
@@ -163,6 +164,7 @@ def _label_layer(
 
 main.add_command(check_table_file)
 main.add_command(import_labels)
+main.add_command(measure)
 
 if __name__ == "__main__":
     main()

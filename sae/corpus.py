@@ -26,31 +26,36 @@ class Windows(NamedTuple):
     finance: np.ndarray
 
 
-def read_documents(path: Path, split: str) -> Iterator[str]:
-    """Documents of one split, `train` or `validation`, in a stable order.
+def read_documents(path: Path, split: str | None) -> Iterator[str]:
+    """Documents of one split, `train` or `validation`, in a stable order; all of them where `split` is None.
 
-    A `.jsonl` or `.jsonl.gz` file holds one object a line with `text` and `split`. In a folder, every `.txt` file is a
-    document of UTF-8 text, every tenth of them, in order of name, for `validation`.
+    A `.jsonl` or `.jsonl.gz` file holds one object a line with `text` and, where a split is asked for, `split`. In a
+    folder, every `.txt` file is a document of UTF-8 text, every tenth of them, in order of name, for `validation`.
 
     Raises:
-        TrackerError: neither a folder nor such a file, or a line is not such an object.
+        TrackerError: neither a folder nor such a file, a line is not such an object, or a file is not UTF-8.
     """
     if path.is_dir():
         for index, file in enumerate(sorted(path.rglob("*.txt"))):
-            if ("validation" if index % 10 == 9 else "train") == split:
-                yield file.read_text(encoding="utf-8")
+            if split in (None, "validation" if index % 10 == 9 else "train"):
+                try:
+                    yield file.read_text(encoding="utf-8")
+                except UnicodeDecodeError:
+                    raise TrackerError(f"{file} is not UTF-8 text. Save it as UTF-8, or take it out.") from None
         return
     if not path.is_file() or not path.name.endswith((".jsonl", ".jsonl.gz")):
         raise TrackerError(f"{path} should be a folder of .txt files or a .jsonl or .jsonl.gz file; it is neither.")
     opener = gzip.open if path.suffix == ".gz" else open
+    wanted = "`text`" if split is None else "`text` and `split`"
     with opener(path, "rt", encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             try:
                 document = json.loads(line)
-                if document["split"] == split:
-                    yield document["text"]
+                text = document["text"] if split is None or document["split"] == split else None
             except (ValueError, KeyError, TypeError):
-                raise TrackerError(f"{path}, line {number}: expected an object with `text` and `split`.") from None
+                raise TrackerError(f"{path}, line {number}: expected an object with {wanted}.") from None
+            if text is not None:
+                yield text
 
 
 def cut_windows(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, *, window: int) -> np.ndarray:

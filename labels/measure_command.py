@@ -1,0 +1,89 @@
+"""`python -m labels measure`: specialization, density and quantiles of a bundle's features on the user's own text."""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+
+import click
+import pandas as pd
+
+from bundles.bundle import BUILT_IN, load_bundle
+from bundles.errors import TrackerError
+from labels.measure import fill_table, measure_features
+from labels.table import LabelTable, load_labels, save_labels
+from model.load import load_model
+from sae.corpus import read_documents
+from sae.feature import ALWAYS_ON
+from sae.files import load_saes
+
+_TEXT = "a folder of .txt files, or a .jsonl(.gz) file with `text` in every line; may be given several times."
+
+
+@click.command()
+@click.option("--finance", "finance", required=True, multiple=True, type=Path, help=f"Finance text: {_TEXT}")
+@click.option("--general", "general", required=True, multiple=True, type=Path, help=f"General text: {_TEXT}")
+@click.option("--bundle", "bundle_name", default=BUILT_IN, show_default=True, help="Whose features.")
+@click.option("--out", type=Path, help="Where the table goes; in the place of the bundle's own where left out.")
+@click.option("--split", type=click.Choice(["train", "validation"]), help="Only documents of this split.")
+@click.option("--window", type=click.IntRange(min=2), help="Tokens a forward sees; the bundle's where left out.")
+@click.option("--tokens", type=click.IntRange(min=1), help="At most so many of each kind; all where left out.")
+def measure(
+    finance: tuple[Path, ...], general: tuple[Path, ...], bundle_name: str, out: Path | None, split: str | None,
+    window: int | None, tokens: int | None,
+) -> None:  # fmt: skip
+    """Measure how financial and how dense each feature is, on your own text.
+
+    Runs the text through the bundle's model and SAEs and fills the label table's columns of specialization, density
+    and activations. Labels and their scores stay. The text is kept nowhere.
+    """
+    try:
+        bundle = load_bundle(bundle_name)
+        language_model = load_model(bundle)
+        saes = load_saes(bundle.sae_folder, bundle.layers, d_model=language_model.d_model)
+        n_latents = saes[bundle.layers[0]].n_latents
+        table = None
+        if bundle.labels.exists():
+            table = load_labels(bundle.labels, layers=bundle.layers, n_latents=n_latents)
+        measured = measure_features(
+            chain.from_iterable(read_documents(path, split) for path in finance),
+            chain.from_iterable(read_documents(path, split) for path in general),
+            language_model,
+            saes,
+            window=window or bundle.window,
+            max_tokens=tokens,
+        )
+        path = out or bundle.labels
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f"{path.name}.new")
+        save_labels(fill_table(table, measured), beside)
+        load_labels(beside, layers=bundle.layers, n_latents=n_latents)
+        beside.replace(path)
+    except TrackerError as error:
+        raise click.ClickException(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(f"{error.filename} can't be written ({error.strerror}).") from None
+    click.echo(measure_report(measured, table))
+    click.echo(f"\nWrote {path}.")
+
+
+def measure_report(measured: dict[int, pd.DataFrame], table: LabelTable | None) -> str:
+    """What was measured, by layer, as a Markdown table."""
+    first = next(iter(measured.values()))
+    lines = [
+        f"{int(first['finance_tokens'].iloc[0]):,} tokens of finance text, {int(first['general_tokens'].iloc[0]):,} of "
+        "general text.",
+        "",
+        "| layer | never fire | always on | median density | finance above 0.5 | general below -0.5 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for layer, frame in measured.items():
+        index = frame["specialization_index"]
+        lines.append(
+            f"| {layer} | {int((frame['density'] == 0).sum())} | {int((frame['density'] > ALWAYS_ON).sum())} | "
+            f"{frame['density'].median():.4f} | {int((index > 0.5).sum())} | {int((index < -0.5).sum())} |"
+        )
+    replaced = 0 if table is None else int(table.unverified.sum())
+    if replaced:
+        lines += ["", f"{replaced} unverified specializations were replaced by measured ones."]
+    return "\n".join(lines)
