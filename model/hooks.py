@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import cast
+from typing import Any
 
 import torch
 from torch import nn
+
+from bundles.errors import TrackerError
 
 ResidReader = Callable[[int, torch.Tensor], None]
 """Called as reader(layer, resid) with resid (n_windows, window, d_model) in the model's dtype."""
@@ -26,8 +28,20 @@ class _Stop(Exception):
     """Raised by the hook on the last wanted layer: everything after it would be thrown away."""
 
 
-def _blocks(decoder: nn.Module) -> nn.ModuleList:
-    return cast(nn.ModuleList, decoder.layers)
+def blocks_of(decoder: nn.Module) -> nn.ModuleList:
+    """The decoder blocks, by layer: `.layers` in the Llama, Mistral, Qwen and Gemma families, `.h` in GPT-2's.
+
+    Raises:
+        TrackerError: the decoder has neither.
+    """
+    for name in ("layers", "h"):
+        blocks = getattr(decoder, name, None)
+        if isinstance(blocks, nn.ModuleList):
+            return blocks
+    raise TrackerError(
+        f"{type(decoder).__name__} keeps its blocks neither in `.layers` nor in `.h`: this family of models isn't "
+        "supported; bundles/README.md names those that are."
+    )
 
 
 @contextlib.contextmanager
@@ -36,7 +50,7 @@ def reading_residuals(decoder: nn.Module, layers: Sequence[int], reader: ResidRe
 
     What ends it leaves the block of the `with`, too; see `read_residuals` for the arguments.
     """
-    blocks = _blocks(decoder)
+    blocks = blocks_of(decoder)
     last = max(layers)
     caller = threading.get_ident()
 
@@ -68,7 +82,7 @@ def read_residuals(decoder: nn.Module, token_ids: torch.Tensor, layers: Sequence
     one model at once: each reader sees its own thread's forward alone.
 
     Args:
-        decoder: the stack of blocks without head, with `.layers` (transformers' `LlamaModel`, say).
+        decoder: the stack of blocks without head (transformers' `LlamaModel`, say), see `blocks_of`.
         token_ids: (n_windows, window) int64, every row starting with BOS, no padding.
         layers: 0-based block indices.
         reader: called once a layer; an exception it raises reaches the caller, and no hook survives it.
@@ -82,14 +96,15 @@ def replaced_residual(decoder: nn.Module, layer: int, replace: ReplaceResid) -> 
     """Within it, forwards of this thread go on after block `layer` with `replace`'s stream; BOS positions stay."""
     caller = threading.get_ident()
 
-    def hook(_block: nn.Module, _args: object, output: torch.Tensor) -> torch.Tensor | None:
+    def hook(_block: nn.Module, _args: object, output: Any) -> Any:
         if threading.get_ident() != caller:
             return None
-        changed = output.clone()
-        changed[:, 1:] = replace(output[:, 1:]).to(output.dtype)
-        return changed
+        resid = output if isinstance(output, torch.Tensor) else output[0]
+        changed = resid.clone()
+        changed[:, 1:] = replace(resid[:, 1:]).to(resid)
+        return changed if isinstance(output, torch.Tensor) else (changed, *output[1:])
 
-    handle = _blocks(decoder)[layer].register_forward_hook(hook)
+    handle = blocks_of(decoder)[layer].register_forward_hook(hook)
     try:
         yield
     finally:

@@ -10,12 +10,12 @@ import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
 
-from model.hooks import reading_residuals
+from model.hooks import blocks_of, reading_residuals
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Replay:
 
     Attributes:
         blocks: the decoder's, by layer.
-        calls: by layer, the block's keyword arguments.
+        calls: by layer, the block's arguments after the residual stream, and its keyword arguments.
         resid: by wanted layer, (window, d_model), BOS first.
     """
 
     blocks: nn.ModuleList
-    calls: dict[int, dict[str, Any]]
+    calls: dict[int, tuple[tuple[Any, ...], dict[str, Any]]]
     resid: dict[int, torch.Tensor]
 
     def run(self, start: int, resid: torch.Tensor, stops: Sequence[int]) -> dict[int, torch.Tensor]:
@@ -44,7 +44,8 @@ class Replay:
         """
         found: dict[int, torch.Tensor] = {}
         for layer in range(start + 1, max(stops) + 1):
-            output = self.blocks[layer](resid, **self.calls[layer])
+            arguments, named = self.calls[layer]
+            output = self.blocks[layer](resid, *arguments, **named)
             resid = output if isinstance(output, torch.Tensor) else output[0]
             if layer in stops:
                 found[layer] = resid
@@ -60,15 +61,15 @@ def record_window(decoder: nn.Module, token_ids: torch.Tensor, layers: Sequence[
         token_ids: (window,) int64, BOS first.
         layers: whose residual streams are kept; the blocks after the first of them can be run again.
     """
-    blocks = cast(nn.ModuleList, decoder.layers)
-    calls: dict[int, dict[str, Any]] = {}
+    blocks = blocks_of(decoder)
+    calls: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = {}
     resid: dict[int, torch.Tensor] = {}
     caller = threading.get_ident()
 
     def keep_call(layer: int) -> Callable[..., None]:
-        def hook(_block: nn.Module, _args: object, kwargs: dict[str, Any]) -> None:
+        def hook(_block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if threading.get_ident() == caller:  # another session's forward passes through the same hook
-                calls[layer] = kwargs
+                calls[layer] = args[1:], kwargs
 
         return hook
 

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
-from bundles.bundle import load_bundle
+from bundles.bundle import Bundle, ModelSource, PretrainedSource, load_bundle
+from bundles.check import labels_note, missing_parts
+from bundles.choice import bundle_names, command_bundle, opening_bundle
 from bundles.errors import TrackerError
+from bundles.options import bundle_options
+from bundles.overrides import Overrides
 
 BUILT_IN_TOML = Path(__file__).resolve().parents[2] / "bundles" / "smollm2-135m.toml"
+OWN_TOML = BUILT_IN_TOML.with_name("llama2-7b-finance.toml")
 
 
 def changed(tmp_path: Path, old: str, new: str) -> str:
@@ -46,3 +54,177 @@ def test_unknown_bundle_names_those_there_are() -> None:
 def test_a_wrong_file_is_refused_by_what_is_wrong(tmp_path: Path, old: str, new: str, named: str) -> None:
     with pytest.raises(TrackerError, match=named):
         load_bundle(changed(tmp_path, old, new))
+
+
+VARIABLES = ("BUNDLE", "BUNDLES", "MODEL", "REVISION", "DTYPE", "LAYERS", "SAES", "LABELS")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(f"FEATURE_TRACKER_{name}", raising=False)
+
+
+def set_all(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(f"FEATURE_TRACKER_{name}", value)
+
+
+def saes_in(folder: Path, *layers: int, name: str = "sae.safetensors") -> Path:
+    for layer in layers:
+        (folder / f"layers.{layer}").mkdir(parents=True)
+        (folder / f"layers.{layer}" / name).touch()
+    return folder
+
+
+def own(folder: Path, **changes: str) -> str:
+    """A user's TOML in a folder of their own, with parts that need not exist."""
+    text = OWN_TOML.read_text(encoding="utf-8")
+    for old, new in changes.items():
+        text = re.sub(rf"(?m)^{old} = .*$", new, text)
+    path = folder / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_the_finance_bundle_is_the_hubs_model_with_the_folder_of_spaces() -> None:
+    bundle = load_bundle("llama2-7b-finance")
+    assert bundle.model == PretrainedSource(id="cxllin/Llama2-7b-Finance", revision="main")
+    assert bundle.layers == (4, 10, 16, 22, 28)
+    assert bundle.sae_folder.name.startswith("llama2_7b_finance_layers4 10 16")
+    assert bundle.labels.name == "llama2-7b-finance.csv"
+
+
+def test_variables_set_each_part_of_the_own_bundle_and_of_no_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    set_all(monkeypatch, MODEL="a/b", REVISION="v2", DTYPE="float16", LAYERS="1, 3", SAES="my saes", LABELS="l.csv")
+    bundle = load_bundle("llama2-7b-finance")
+    assert bundle.model == PretrainedSource(id="a/b", revision="v2")
+    assert (bundle.dtype, bundle.layers) == ("float16", (1, 3))
+    assert (bundle.sae_folder, bundle.labels) == (tmp_path / "my saes", tmp_path / "l.csv")
+    built_in = load_bundle()
+    assert isinstance(built_in.model, ModelSource)
+    assert built_in.layers == (4, 10, 16, 22, 28)
+
+
+def test_options_come_before_variables_and_variables_before_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, DTYPE="float16", LAYERS="1 3")
+    bundle = load_bundle("llama2-7b-finance", Overrides(dtype="bfloat16"))
+    assert (bundle.dtype, bundle.layers, bundle.window) == ("bfloat16", (1, 3), 2048)
+
+
+def test_a_model_may_be_a_folder_in_the_file_or_in_the_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bundle = load_bundle(own(tmp_path, id='folder = "/models/a b"', revision='bos = "<s>"'))
+    assert bundle.model == PretrainedSource(folder=Path("/models/a b"), bos="<s>")
+    set_all(monkeypatch, MODEL=str(tmp_path))
+    assert load_bundle("llama2-7b-finance").model == PretrainedSource(folder=tmp_path)
+    set_all(monkeypatch, MODEL="./not yet there")
+    model = load_bundle("llama2-7b-finance").model
+    assert isinstance(model, PretrainedSource) and model.folder is not None
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"LAYERS": "4 ten"}, "4 ten"),
+        ({"LAYERS": "10 4"}, "ascending"),
+        ({"DTYPE": "int3"}, "dtype must be"),
+        ({"MODEL": "/a/folder", "REVISION": "v2"}, "revision belongs to"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_named(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], named: str
+) -> None:
+    set_all(monkeypatch, **settings)
+    with pytest.raises(TrackerError, match=named):
+        load_bundle("llama2-7b-finance")
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"id": 'name = "a/b"'}, "unknown key 'name'"),
+        ({"id": 'id = "a/b"\nfolder = "c"'}, "either `id`"),
+        ({"revision": "trust_remote_code = true"}, "unknown key 'trust_remote_code'"),
+        ({"layers": "layers = 4"}, "layers must be a list"),
+        ({"layers": 'layers = ["4"]'}, "layers must be distinct block indices"),
+        ({"window": 'window = "all"'}, "window must hold"),
+    ],
+)
+def test_a_wrong_own_file_is_refused_by_what_is_wrong(tmp_path: Path, changes: dict[str, str], named: str) -> None:
+    with pytest.raises(TrackerError, match=named):
+        load_bundle(own(tmp_path, **changes))
+
+
+def test_what_is_missing_names_path_variable_and_contents(tmp_path: Path) -> None:
+    saes = saes_in(tmp_path / "my saes", 4, 10)
+    bundle = load_bundle(
+        own(tmp_path, id=f'folder = "{tmp_path}/model"', sae_folder=f'sae_folder = "{saes}"', revision="")
+    )
+    about_saes, about_model = missing_parts(bundle)
+    assert f"looked for {saes}, but it lacks layers.16, layers.22, layers.28" in about_saes
+    assert "cfg.json and sae.safetensors" in about_saes and "FEATURE_TRACKER_SAES" in about_saes
+    assert f"looked for {tmp_path}/model, but there is no such folder" in about_model
+    assert "config.json" in about_model and "FEATURE_TRACKER_MODEL" in about_model
+    assert "unlabelled" in labels_note(bundle) and "python -m labels import" in labels_note(bundle)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "pytorch_model.bin").touch()
+    assert "pickles" in missing_parts(bundle)[1]
+
+
+def test_nothing_is_missing_where_every_part_is_there(tmp_path: Path) -> None:
+    saes = saes_in(tmp_path / "my saes", 4, 10, 16, 22, 28, name="sae_weights.safetensors")
+    labels = tmp_path / "labels.csv"
+    labels.touch()
+    path = own(tmp_path, sae_folder=f'sae_folder = "{saes}"', labels=f'labels = "{labels}"')
+    assert missing_parts(load_bundle(path)) == []
+    assert labels_note(load_bundle(path)) == ""
+    assert missing_parts(load_bundle()) == []
+
+
+def test_the_own_bundle_opens_once_its_parts_are_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert opening_bundle() == ("smollm2-135m", "")
+    set_all(monkeypatch, SAES=str(tmp_path / "saes"))
+    assert opening_bundle().name == "smollm2-135m"
+    assert f"looked for {tmp_path}/saes" in opening_bundle().lacking
+    saes_in(tmp_path / "saes", 4, 10, 16, 22, 28)
+    assert opening_bundle() == ("llama2-7b-finance", "")
+
+
+def test_a_folder_of_own_bundles_joins_those_of_the_project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = own(tmp_path)
+    set_all(monkeypatch, BUNDLES=str(tmp_path))
+    assert bundle_names() == ["smollm2-135m", "llama2-7b-finance", path]
+    set_all(monkeypatch, BUNDLES=str(tmp_path / "nowhere"))
+    with pytest.raises(TrackerError, match="FEATURE_TRACKER_BUNDLES names"):
+        bundle_names()
+
+
+def test_a_command_never_goes_on_with_another_bundle_than_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert command_bundle("", Overrides()).name == "smollm2-135m"
+    assert command_bundle("", Overrides(saes="elsewhere")).name == "llama2-7b-finance"
+    set_all(monkeypatch, BUNDLE=own(tmp_path))
+    with pytest.raises(TrackerError, match=r"not complete.*looked for.*--bundle smollm2-135m"):
+        command_bundle("", Overrides())
+    assert command_bundle("smollm2-135m", Overrides()).name == "smollm2-135m"
+    assert command_bundle(own(tmp_path), Overrides()).name == "mine"
+
+
+def test_command_line_options_reach_the_command_as_a_bundle() -> None:
+    @click.command()
+    @bundle_options
+    @click.option("--top", default=3)
+    def show(bundle: Bundle, top: int) -> None:
+        click.echo(f"{bundle.title} {bundle.model.name} {bundle.layers} {top}")
+
+    run = CliRunner().invoke(show, ["--model", "a/b", "--layers", "1 2", "--top", "5"])
+    assert run.output == "Llama-2-7B finance a/b (1, 2) 5\n"
+    run = CliRunner().invoke(show, ["--bundle", "gpt-9"])
+    assert run.exit_code == 1
+    assert "No bundle 'gpt-9'" in run.output

@@ -1,0 +1,183 @@
+"""The hub's errors and downloads, against a hub on this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from bundles.bundle import PretrainedSource
+from bundles.errors import TrackerError
+from model.hub import ensure_hub_model, is_whole
+from model.load import LanguageModel, load_model_folder
+from tests.model.tiny_hub import TOKEN, serving
+
+NAME = "someone/Tiny-Finance"
+SOURCE = PretrainedSource(id=NAME)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory, tiny_model: LanguageModel) -> Path:
+    """A repository as people have them: the weights twice, the second time as a pickle, and a program."""
+    folder = tmp_path_factory.mktemp("repository")
+    tiny_model.model.save_pretrained(folder)
+    tiny_model.tokenizer.save_pretrained(folder)
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04 a pickle")
+    (folder / "modeling_tiny.py").write_text("raise SystemExit('this must not run')\n")
+    (folder / "original").mkdir()
+    (folder / "original" / "model.safetensors").write_bytes(b"x" * 1000)
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no token"))
+    return tmp_path / "hub"
+
+
+@pytest.fixture
+def asked(repository: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """An open hub; what was asked of it."""
+    with serving(repository, NAME) as (address, asked):
+        point_to(address, monkeypatch)
+        yield asked
+
+
+def point_to(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    template = address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+
+def test_safetensors_configuration_and_tokenizer_are_fetched_and_nothing_that_runs(asked: list[str]) -> None:
+    folder = ensure_hub_model(SOURCE)
+    names = {path.name for path in folder.rglob("*")}
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
+    assert not names & {"pytorch_model.bin", "modeling_tiny.py", "original"}
+    assert load_model_folder(folder, "float32").n_layers == 6
+    assert not any("pytorch_model.bin" in request for request in asked)
+
+
+def test_progress_counts_bytes_to_the_whole(asked: list[str]) -> None:
+    told: list[tuple[str, float]] = []
+    folder = ensure_hub_model(SOURCE, lambda what, share: told.append((what, share)))
+    shares = [share for _, share in told]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert sum(path.stat().st_size for path in folder.iterdir()) > 0
+    downloading = [share for what, share in told if what.startswith(f"Downloading {NAME}: ")]
+    assert len(downloading) >= 3
+    assert downloading[-1] == pytest.approx(1.0)
+
+
+def test_a_progress_that_raises_ends_the_download(asked: list[str]) -> None:
+    class Enough(Exception):
+        pass
+
+    def stop(what: str, _share: float) -> None:
+        if what.startswith("Downloading"):
+            raise Enough
+
+    with pytest.raises(Enough):
+        ensure_hub_model(SOURCE, stop)
+
+
+def test_what_lies_in_the_cache_is_used_without_asking_the_hub(asked: list[str]) -> None:
+    folder = ensure_hub_model(SOURCE)
+    asked.clear()
+    assert ensure_hub_model(SOURCE) == folder
+    assert asked == []
+
+
+def test_a_download_that_was_cut_off_goes_on(asked: list[str]) -> None:
+    folder = ensure_hub_model(SOURCE)
+    (folder / "model.safetensors").unlink()
+    asked.clear()
+    assert is_whole(ensure_hub_model(SOURCE))
+    assert asked
+
+
+def test_a_model_that_does_not_exist_is_said_to(asked: list[str]) -> None:
+    with pytest.raises(TrackerError, match=r"no model someone/Tiny-Finnance on http://127\.0\.0\.1.*HF_TOKEN"):
+        ensure_hub_model(PretrainedSource(id="someone/Tiny-Finnance"))
+
+
+def test_a_revision_that_does_not_exist_is_said_to(asked: list[str]) -> None:
+    with pytest.raises(TrackerError, match="no revision 'v7'"):
+        ensure_hub_model(PretrainedSource(id=NAME, revision="v7"))
+
+
+@pytest.mark.parametrize("name", ["a/b/c", "not a folder", "-x/y"])
+def test_a_name_that_is_no_name_is_said_to(asked: list[str], name: str) -> None:
+    with pytest.raises(TrackerError, match="neither a folder on this machine nor a name on the Hugging Face hub"):
+        ensure_hub_model(PretrainedSource(id=name))
+
+
+def test_a_gated_model_says_where_to_get_access(repository: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(repository, NAME, gated=True) as (address, _):
+        point_to(address, monkeypatch)
+        with pytest.raises(TrackerError, match=rf"is gated.*{address}/{NAME}.*HF_TOKEN.*because it got no token"):
+            ensure_hub_model(SOURCE)
+        monkeypatch.setenv("HF_TOKEN", "hf_of_a_stranger")
+        with pytest.raises(TrackerError, match=r"is gated.*with the token it got"):
+            ensure_hub_model(SOURCE)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        assert is_whole(ensure_hub_model(SOURCE))
+
+
+def test_without_network_the_sentence_says_what_else_works(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    point_to("http://127.0.0.1:9", monkeypatch)  # the discard port: nobody listens
+    with pytest.raises(TrackerError, match=r"can't be reached.*HTTPS_PROXY.*FEATURE_TRACKER_MODEL"):
+        ensure_hub_model(SOURCE)
+
+
+def test_offline_mode_is_named(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(TrackerError, match="HF_HUB_OFFLINE"):
+        ensure_hub_model(SOURCE)
+
+
+def test_a_repository_of_pickles_is_refused_before_anything_is_fetched(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04")
+    with serving(folder, NAME) as (address, asked):
+        point_to(address, monkeypatch)
+        with pytest.raises(TrackerError, match=r"no safetensors.*pytorch_model\.bin.*save_pretrained"):
+            ensure_hub_model(SOURCE)
+        assert not any("/resolve/" in request for request in asked)
+
+
+def test_too_little_room_is_said_with_both_numbers(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.hub.shutil.disk_usage", lambda _path: type("Usage", (), {"free": 10})())
+    with pytest.raises(TrackerError, match=r"takes 0\.0 GB, and 0\.0 GB are free.*HF_HOME"):
+        ensure_hub_model(SOURCE)
+
+
+def test_a_part_that_is_missing_makes_a_folder_not_whole(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    for number in (1, 3):
+        (tmp_path / f"model-0000{number}-of-00003.safetensors").write_bytes(b"")
+    assert not is_whole(tmp_path)
+    (tmp_path / "model-00002-of-00003.safetensors").write_bytes(b"")
+    assert is_whole(tmp_path)
+
+
+def test_the_command_line_fetches_a_bundle_from_the_hub(repository: Path, tmp_path: Path) -> None:
+    with serving(repository, NAME) as (address, _):
+        environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hf home")}
+        environment["FEATURE_TRACKER_CACHE"] = str(tmp_path / "cache")
+        command = [sys.executable, "-m", "model", "fetch", "--bundle", "llama2-7b-finance", "--model", NAME]
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert is_whole(Path(done.stdout.splitlines()[-1]))
