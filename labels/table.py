@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bundles.errors import TrackerError
-from labels.baseline import GOOD, MARKS
+from labels.baseline import GOOD, MARKS, NO_BETTER, NOT_SCORED
 from labels.spreadsheet import guard, unguard
 from sae.feature import Feature
 
@@ -93,6 +93,14 @@ class LabelTable:
         """Whether each label's F1 beats always saying yes on its own sample, and nothing else speaks against it."""
         beats = self.frame["f1"].astype(float) > self.f1_always_yes + _WRITTEN
         return beats & (self.frame["mark"] == GOOD) if "mark" in self.frame else beats
+
+    @cached_property
+    def marks(self) -> pd.Series:
+        """Why each label isn't reliable, one of `labels.baseline.MARKS`."""
+        if "mark" in self.frame:
+            return self.frame["mark"]
+        marks = pd.Series(NO_BETTER, index=self.frame.index).where(self.frame["f1"].notna(), NOT_SCORED)
+        return marks.where(~self.reliable, GOOD)
 
     @cached_property
     def unverified(self) -> pd.Series:

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from bundles.errors import TrackerError
-from labels.table import ALWAYS_YES_F1, LabelTable
+from labels.baseline import NOT_SCORED
+from labels.table import UNLABELLED, LabelTable
 from sae.feature import ALWAYS_ON
 from tracing.trace import LayerTrace, Trace
 
@@ -17,6 +18,7 @@ Aggregation = Literal["max", "mean", "sum", "share"]
 RankBy = Literal["activation", "percentile"]
 
 _MEASURES = ["f1", "precision", "recall", "balanced_accuracy", "specialization", "specialization_index", "density"]
+_UNVERIFIED = ["specialization", "specialization_index"]
 
 
 def aggregate(dense: np.ndarray, how: Aggregation) -> np.ndarray:
@@ -50,14 +52,16 @@ def rank_features(
         aggregation: how a feature's activations over the tokens become one number.
         by: `activation` ranks by that number; `percentile` by where the feature's largest activation here lies among
             its own activations in the corpus, so that neither late layers' larger norms nor dense features crowd out
-            the telling ones.
-        hide_always_on: leave out features whose corpus density is above `ALWAYS_ON`.
+            the telling ones. Features whose quantiles the table doesn't know come after the others, by activation.
+        hide_always_on: leave out features whose corpus density is above `ALWAYS_ON`; one whose density isn't known
+            stays.
         min_f1: leave out features whose label scores less; 0 keeps the unscored.
         positions: tokens to look at, all where None.
 
     Returns:
-        `layer, feature, label, f1, precision, recall, balanced_accuracy, reliable, specialization,
-        specialization_index, density, activation, percentile, peak_position, peak_word`; one row a feature that fires.
+        `layer, feature, label, f1, precision, recall, balanced_accuracy, specialization, specialization_index,
+        density, f1_always_yes, reliable, mark, activation, percentile, peak_position, peak_word`; one row a feature
+        that fires. Specialization that was reported and not verified is NaN: it is no measure to set beside others.
     """
     if aggregation not in get_args(Aggregation) or by not in get_args(RankBy):
         raise TrackerError(f"Rank by one of {get_args(RankBy)} and one of {get_args(Aggregation)}.")
@@ -89,14 +93,18 @@ def _rank_layer(layer: LayerTrace, positions: np.ndarray, table: LabelTable, how
     dense = LayerTrace(layer.layer, layer.values[positions], layer.indices[positions], layer.n_latents).dense()
     firing = np.flatnonzero(dense.any(axis=0))
     dense = dense[:, firing]
-    labels = table.frame.reindex(pd.MultiIndex.from_product([[layer.layer], firing]))
+    features = pd.MultiIndex.from_product([[layer.layer], firing])
+    labels = table.frame.reindex(features)
     peak = dense.argmax(axis=0) if len(firing) else np.zeros(0, np.int64)
     largest = dense.max(axis=0) if len(firing) else np.zeros(0, np.float32)
     frame = pd.DataFrame({"layer": layer.layer, "feature": firing})
-    frame["label"] = labels["label"].fillna("unlabelled").to_numpy()
+    frame["label"] = labels["label"].fillna(UNLABELLED).to_numpy()
     for column in _MEASURES:
         frame[column] = labels[column].to_numpy(dtype=float)
-    frame["reliable"] = frame["f1"] > ALWAYS_YES_F1
+    frame.loc[table.unverified.reindex(features, fill_value=False).to_numpy(dtype=bool), _UNVERIFIED] = np.nan
+    frame["f1_always_yes"] = table.f1_always_yes.reindex(features).to_numpy(dtype=float)
+    frame["reliable"] = table.reliable.reindex(features, fill_value=False).to_numpy(dtype=bool)
+    frame["mark"] = table.marks.reindex(features, fill_value=NOT_SCORED).to_numpy()
     frame["activation"] = aggregate(dense, how) if len(firing) else np.zeros(0)
     frame["percentile"] = percentile(largest, labels)
     frame["peak_position"] = positions[peak]

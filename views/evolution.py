@@ -8,7 +8,7 @@ import streamlit as st
 from charts.evolution import plot_lineage
 from charts.rows import features_of
 from circuits.lineage import lineage
-from labels.table import ALWAYS_YES_F1, LabelTable
+from labels.table import LabelTable
 from views.clicks import show_chart
 from views.state import Scene
 
@@ -46,10 +46,15 @@ def show(scene: Scene) -> None:
 
 def with_labels(line: pd.DataFrame, labels: LabelTable) -> pd.DataFrame:
     """A lineage with each feature's `label, f1, reliable, specialization_index`."""
-    rows = [labels.get(feature) for feature in features_of(line)]
+    features = features_of(line)
+    rows = [labels.find(feature) for feature in features]
+    unverified = labels.unverified
     return line.assign(
         label=[str(row["label"]) for row in rows],
         f1=[float(row["f1"]) for row in rows],
-        reliable=[float(row["f1"]) > ALWAYS_YES_F1 for row in rows],
-        specialization_index=[float(row["specialization_index"]) for row in rows],
+        reliable=[labels.is_reliable(feature) for feature in features],
+        specialization_index=[
+            float("nan") if unverified.get(tuple(feature), False) else float(row["specialization_index"])
+            for feature, row in zip(features, rows, strict=True)
+        ],
     )

@@ -57,8 +57,8 @@ def read_settings(layers: Sequence[int]) -> Settings:
             1.0,
             0.0,
             0.05,
-            help="F1 says how well a label predicts, on text it was not made from, where its feature fires. Guessing "
-            "“always” scores 0.67: labels at or below that are marked with a question mark.",
+            help="F1 says how well a label predicts, on text it was not made from, where its feature fires. Labels "
+            "that don't beat guessing “always” (0.67 where half the sample fires) are marked with a question mark.",
         )
         hide = st.toggle(
             "Hide always-on features",

@@ -18,10 +18,12 @@ _COLUMNS = {
     "percentile": "Percentile",
     "peak_word": "Peak word",
     "f1": "F1",
+    "f1_always_yes": "F1 of guessing",
     "precision": "Precision",
     "recall": "Recall",
     "balanced_accuracy": "Balanced accuracy",
     "reliable": "Reliable",
+    "mark": "Why not",
     "specialization_index": "Specialization",
     "specialization": "Specialization, raw",
     "density": "Density",
@@ -29,11 +31,13 @@ _COLUMNS = {
 
 HELP = {
     "Percentile": "Where the feature's largest activation here lies among its own activations in a large body of text.",
-    "F1": "How well the label predicts, on text it was not made from, where the feature fires. Guessing scores 0.67.",
+    "F1": "How well the label predicts, on text it was not made from, where the feature fires.",
+    "F1 of guessing": "F1 of always guessing that it fires, on the sample that the label was scored on.",
     "Precision": "Of the words the label points at, the share on which the feature fires.",
     "Recall": "Of the words on which the feature fires, the share the label points at.",
     "Balanced accuracy": "Mean of the shares of firing and silent words judged right. Guessing scores 0.5.",
-    "Reliable": "The label's F1 beats guessing.",
+    "Reliable": "The label's F1 beats guessing on the same sample.",
+    "Why not": "What speaks against a label that is not reliable.",
     "Specialization": "From −1, fires on general text only, to +1, fires on finance text only.",
     "Specialization, raw": "Mean activation a token on finance text minus the same on general text.",
     "Density": "Share of the tokens of a large body of text on which the feature fires.",
@@ -44,6 +48,7 @@ _FORMATS = {
     "Activation": "%.3f",
     "Percentile": "%.1f",
     "F1": "%.2f",
+    "F1 of guessing": "%.2f",
     "Precision": "%.2f",
     "Recall": "%.2f",
     "Balanced accuracy": "%.2f",
@@ -56,8 +61,8 @@ _FORMATS = {
 def show(scene: Scene) -> None:
     """Draw the tab."""
     st.caption(
-        "Longer bars fire more strongly. Pale bars with a question mark have an unreliable label (F1 of 0.67 or less, "
-        "or none). Click a bar to choose its feature."
+        "Longer bars fire more strongly. Pale bars with a question mark have an unreliable label: its F1 does not beat "
+        "guessing, or it has none. Click a bar to choose its feature."
     )
     selected = scene.feature
     # Charts of a fixed width stand side by side where there is room and below each other where there is none.
@@ -90,6 +95,7 @@ def show(scene: Scene) -> None:
             "Label": st.column_config.TextColumn(width="large"),
             "Peak word": st.column_config.TextColumn(help=HELP["Peak word"]),
             "Reliable": st.column_config.CheckboxColumn(help=HELP["Reliable"]),
+            "Why not": st.column_config.TextColumn(help=HELP["Why not"]),
         },
     )
     st.download_button(
