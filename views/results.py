@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import streamlit as st
 
 from charts.rows import Row, feature_of, rows_of
 from charts.theme import layer_colours
-from labels.table import ALWAYS_YES_F1
 from sae.feature import Feature
 from tracing.rank import rank_features
 from views import comparison, correlations, evolution, heatmap, network, state, top_features, words
@@ -52,6 +53,13 @@ def show_results(analysis: Analysis, engine: Engine, settings: Settings) -> None
 
 
 def _scene(analysis: Analysis, engine: Engine, settings: Settings) -> Scene:
+    if not engine.labels.has_quantiles:
+        st.caption(
+            "Ranked by activation. This label table does not know how often and how strongly each feature fires on a "
+            "large body of text, so there are no percentiles, and always-on features can't be hidden. "
+            "`python -m labels measure` measures both on your own text."
+        )
+        settings = replace(settings, by="activation")
     chosen = state.chosen_words()
     words_chosen = None if chosen is None else np.asarray(chosen, dtype=np.int64)
     ranked = rank_features(
@@ -101,9 +109,9 @@ def _choose_feature(scene: Scene) -> Scene:
     chosen = state.chosen_feature()
     if chosen is not None and chosen not in labels:
         if chosen[0] in scene.settings.layers:  # stays chosen though it isn't among the top here
-            row = scene.engine.labels.get(Feature(*chosen))
-            reliable = bool(row["f1"] > ALWAYS_YES_F1)
-            shown = {"layer": chosen[0], "feature": chosen[1], "label": row["label"], "reliable": reliable}
+            feature = Feature(*chosen)
+            label, reliable = scene.engine.labels.name(feature), scene.engine.labels.is_reliable(feature)
+            shown = {"layer": chosen[0], "feature": chosen[1], "label": label, "reliable": reliable}
             labels = {chosen: _option(shown)} | labels
         else:
             chosen = None
