@@ -40,7 +40,7 @@ class DrawnEdge(NamedTuple):
         target: the deeper end.
         size: width, from 0, the thinnest, to 1.
         positive: its colour.
-        solid: else dotted.
+        solid: else dashed.
         hover: what it says under the pointer, beside its ends' names; harmless for Plotly.
     """
 
@@ -60,7 +60,7 @@ def plot_network(
     significant: float = 0.05,
     selected: Feature | None = None,
 ) -> go.Figure:
-    """Correlations as a graph: edges as wide as |r|, coloured by its sign, dotted where they may be chance.
+    """Correlations as a graph: edges as wide as |r|, coloured by its sign, dashed where they may be chance.
 
     Args:
         graph: of `circuits.graph.feature_graph`.
@@ -83,7 +83,7 @@ def plot_network(
 
 
 def plot_circuit(graph: nx.DiGraph, *, colours: Mapping[int, str], selected: Feature | None = None) -> go.Figure:
-    """A circuit: edges coloured by the sign of their effect, dotted where only attribution estimates it.
+    """A circuit: edges coloured by the sign of their effect, dashed where only attribution estimates it.
 
     An edge that skips a layer is drawn only where ablation measured it. A line is as wide as its effect, or estimate,
     is large among those on the same target.
@@ -250,7 +250,7 @@ def _add_edges(
             x=x,
             y=y,
             mode="lines",
-            line={"width": width, "color": POSITIVE if positive else NEGATIVE, "dash": "solid" if solid else "dot"},
+            line={"width": width, "color": POSITIVE if positive else NEGATIVE, "dash": "solid" if solid else "dash"},
             opacity=0.25 + 0.12 * step,
             hoverinfo="skip",
         )

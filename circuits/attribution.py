@@ -69,7 +69,7 @@ class Attribution:
     Attributes:
         targets: downstream features, all of one layer.
         activation: (n_targets,) their activations summed over the tokens.
-        upstream: by layer, every SAE layer before the targets'.
+        upstream: by layer, the SAE layers before the targets' that were looked at.
     """
 
     targets: tuple[Feature, ...]
@@ -77,10 +77,19 @@ class Attribution:
     upstream: dict[int, LayerAttribution]
 
 
-def attribute(recording: Recording, targets: Sequence[Feature], progress: Progress = silent) -> Attribution:
+def attribute(
+    recording: Recording,
+    targets: Sequence[Feature],
+    progress: Progress = silent,
+    *,
+    next_layer_only: bool = False,
+) -> Attribution:
     """Contributions of every upstream feature, error, bias and BOS to the targets: one backward pass a target.
 
     Top-k is taken as it fell: the gradient flows through the latents that were kept.
+
+    Args:
+        next_layer_only: look at the SAE layer before the targets' alone, which is cheaper.
 
     Raises:
         TrackerError: the targets lie in several layers, or in the first.
@@ -91,7 +100,7 @@ def attribute(recording: Recording, targets: Sequence[Feature], progress: Progre
             f"Attribution needs targets of one SAE layer after the first ({recording.layers[1:]}); found "
             f"{sorted(layers)}."
         )
-    upstream = [layer for layer in recording.layers if layer < targets[0].layer]
+    upstream = [layer for layer in recording.layers if layer < targets[0].layer][-1 if next_layer_only else 0 :]
     parts = []
     for number, window in enumerate(recording.windows):
         progress("Attributing", number / len(recording.windows))

@@ -20,6 +20,7 @@ EDGE_COLUMNS = [
     "source_layer", "source_feature", "target_layer", "target_feature", "r", "q", "attribution", "effect",
 ]  # fmt: skip
 _KEYS = EDGE_COLUMNS[:4]
+_SOURCES_AT_ONCE = 8  # ablations run layer by layer; in parts, so that who stops early has the strongest edges
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Circuit:
     """What links a set of features over one text.
 
     Attributes:
+        layers: the SAE layers, ascending; an edge between two that follow each other is direct.
         edges: one row a pair of features of different layers that is linked in any way. Columns as `EDGE_COLUMNS` and
             `share`: correlation `r` and its `q`; `attribution`, the source's estimated contribution to the target's
             summed activation, between neighbouring SAE layers only; `effect`, what the target really lost when the
@@ -36,6 +38,7 @@ class Circuit:
             of all other features of the layer before, and the contribution of its SAE's error.
     """
 
+    layers: tuple[int, ...]
     edges: pd.DataFrame
     incoming: pd.DataFrame
 
@@ -96,7 +99,11 @@ def trace_circuit(
         sources = [feature for feature in features if feature.layer == above]
         if targets:
             at = number / (len(layers) - 1)
-            found = attribute(recording, targets, lambda what, done, at=at: progress(what, at + done / len(layers)))
+
+            def report(what: str, share: float, at: float = at) -> None:
+                progress(what, at + share / (len(layers) - 1))
+
+            found = attribute(recording, targets, report, next_layer_only=True)
             rows, sums = _direct_edges(found, above, sources, min_share)
             edges.append(rows)
             incoming.append(sums)
@@ -108,7 +115,7 @@ def trace_circuit(
     columns = ["layer", "feature", "kept", "other", "error"]
     sums = pd.concat(incoming, ignore_index=True) if incoming else pd.DataFrame(columns=columns)
     joined = joined.reindex(columns=[*EDGE_COLUMNS, "share"]).sort_values(_KEYS, ignore_index=True)
-    return Circuit(joined.astype(dict.fromkeys(_KEYS, int)), sums)
+    return Circuit(tuple(layers), joined.astype(dict.fromkeys(_KEYS, int)), sums)
 
 
 def _direct_edges(
@@ -142,23 +149,37 @@ def _direct_edges(
     return pd.DataFrame(rows, columns=[*_KEYS, "attribution", "share"]), sums
 
 
+def unverified_sources(circuit: Circuit, most: int | None = None) -> list[Feature]:
+    """The sources of the strongest edges without an effect, strongest edge first.
+
+    Args:
+        most: look at so many edges: those with the largest |attribution| share, then those that only correlate.
+    """
+    edges = circuit.edges[circuit.edges["effect"].isna()]
+    order = edges.assign(size=edges["share"].fillna(0.0), r_size=edges["r"].abs().fillna(0.0))
+    chosen = order.sort_values(["size", "r_size"], ascending=False, kind="stable").head(
+        len(edges) if most is None else most
+    )
+    return [Feature(int(a), int(b)) for a, b in chosen[_KEYS[:2]].drop_duplicates().itertuples(index=False)]
+
+
 def verify(
-    recording: Recording, circuit: Circuit, *, most: int | None = None, progress: Progress = silent
+    recording: Recording, circuit: Circuit, sources: Sequence[Feature] | None = None, progress: Progress = silent
 ) -> Iterator[Circuit]:
-    """Ablate the sources of the largest edges, and yield the circuit with the effects known so far after each source.
+    """Take sources out, and yield the circuit with the effects known so far after each.
 
     One ablation of a source tells its effect on all its targets, of deeper layers, too.
 
     Args:
-        most: verify the edges with the largest |attribution| share, so many of them, then those correlated only.
+        sources: all with an edge that isn't verified where None.
     """
-    order = circuit.edges.assign(size=circuit.edges["share"].fillna(0.0), r_size=circuit.edges["r"].abs().fillna(0.0))
-    chosen = order.sort_values(["size", "r_size"], ascending=False).head(most if most is not None else len(order))
-    sources = [Feature(int(a), int(b)) for a, b in chosen[_KEYS[:2]].drop_duplicates().itertuples(index=False)]
-    edges = circuit.edges.copy()
-    for ablation in ablate(recording, sources, progress=progress):
-        edges = _with_effects(edges, ablation)
-        yield replace(circuit, edges=edges)
+    chosen = unverified_sources(circuit) if sources is None else list(sources)
+    edges = circuit.edges
+    for start in range(0, len(chosen), _SOURCES_AT_ONCE):
+        for done, ablation in enumerate(ablate(recording, chosen[start : start + _SOURCES_AT_ONCE]), start=start + 1):
+            edges = _with_effects(edges, ablation)
+            progress("Taking features out", done / len(chosen))
+            yield replace(circuit, edges=edges)
 
 
 def _with_effects(edges: pd.DataFrame, ablation: Ablation) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import networkx as nx
@@ -55,8 +56,7 @@ def circuit_graph(ranked: pd.DataFrame, circuit: Circuit) -> nx.DiGraph:
     influence = circuit.influence()
     for node in list(graph):
         graph.nodes[node].update(kind="feature", influence=float(influence.get(tuple(node), 0.0)))
-    layers = sorted({node.layer for node in graph})
-    before = dict(zip(layers[1:], layers, strict=False))
+    before = {deeper: layer for layer, deeper in pairwise(circuit.layers)}
     for edge in circuit.edges.to_dict("records"):
         source, target = _ends(edge)
         if source in graph and target in graph:

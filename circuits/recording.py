@@ -44,6 +44,22 @@ class Recording:
         return slice(start, start + n_tokens)
 
 
+def part_of(tokens: TokenizedText, first: int, n_windows: int) -> TokenizedText:
+    """Some windows of a text as a text of their own.
+
+    Args:
+        first: the first window that is taken.
+        n_windows: at most so many.
+    """
+    start = tokens.window_starts[first]
+    stop = min(start + n_windows * (tokens.window - 1), tokens.n_tokens)
+    begin = int(tokens.offsets[start, 0])
+    end = int(tokens.offsets[stop, 0]) if stop < tokens.n_tokens else len(tokens.text)
+    return TokenizedText(
+        tokens.text[begin:end], tokens.ids[start:stop], tokens.offsets[start:stop] - begin, tokens.window
+    )
+
+
 def record(
     tokens: TokenizedText, language_model: LanguageModel, saes: Mapping[int, Sae], progress: Progress = silent
 ) -> Recording:

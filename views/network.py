@@ -20,7 +20,7 @@ def show(scene: Scene) -> None:
     graph = feature_graph(scene.ranked, correlations.links(threshold), threshold)
     st.caption(
         "Larger nodes fire more strongly within their layer; wider lines correlate more: blue together, red opposite. "
-        f"A solid line is more than chance (q at most {SIGNIFICANT}), a dotted one may be chance. Click a node to "
+        f"A solid line is more than chance (q at most {SIGNIFICANT}), a dashed one may be chance. Click a node to "
         "choose its feature."
     )
     show_feature_chart(

@@ -11,7 +11,7 @@ from charts.rows import Row, feature_of, rows_of
 from charts.theme import layer_colours
 from sae.feature import Feature
 from tracing.rank import rank_features
-from views import comparison, correlations, evolution, heatmap, network, state, top_features, words
+from views import circuit, comparison, correlations, evolution, heatmap, network, state, top_features, words
 from views.engine import Engine
 from views.errors import shown_errors
 from views.plain import plain
@@ -24,6 +24,7 @@ _TABS = {
     "Words": words.show,
     "Correlations": correlations.show,
     "Network": network.show,
+    "Circuit": circuit.show,
     "Evolution": evolution.show,
 }
 

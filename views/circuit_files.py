@@ -1,0 +1,77 @@
+"""A circuit as files, made in memory when one is asked for."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from functools import partial
+
+import streamlit as st
+
+from charts.network import plot_circuit
+from circuits.export import attribution_graph, export_files
+from tracing.rank import rank_features
+from views.circuit_run import TracedCircuit
+from views.state import Scene
+from views.top_features import to_csv
+
+_WHAT = {
+    "features.csv": "Every feature that fires, with its label and measures",
+    "correlations.csv": "Every pair of the circuit's features, with r, p and q",
+    "edges.csv": "The links: r, q, attribution, effect",
+    "graph.graphml": "The graph for Gephi, Cytoscape and yEd",
+    "graph.gexf": "The graph for Gephi",
+    "graph.json": "The graph for D3 and NetworkX",
+    "attribution_graph.json": "For circuit-tracer's viewer and Neuronpedia; holds your text",
+    "figure.html": "The figure, to be opened in a browser",
+}
+_MIMES = {"csv": "text/csv", "json": "application/json", "html": "text/html"}
+_ALL = "circuit.zip"
+
+
+def show_downloads(kept: TracedCircuit, scene: Scene) -> None:
+    """Offer every file, and all of them at once."""
+    with st.popover("Download", icon=":material/download:"):
+        for name, what in {_ALL: "All of them", **_WHAT}.items():
+            st.download_button(
+                f"{what} (:gray[{name}])",
+                data=partial(_file, name, kept, scene),
+                file_name=name,
+                mime=_MIMES.get(name.rpartition(".")[2], "application/octet-stream"),
+                key=f"circuit_download_{name}",
+                on_click="ignore",
+                type="tertiary",
+            )
+
+
+def circuit_files(kept: TracedCircuit, scene: Scene) -> dict[str, bytes]:
+    """Every file by name. The table with words of the text is safe to open in a spreadsheet."""
+    engine, trace, graph = scene.engine, kept.recording.trace, kept.graph()
+    bundle, language_model = engine.bundle, engine.language_model
+    n_latents = max(layer.n_latents for layer in trace.layers.values())
+    fired = rank_features(trace, engine.labels, layers=bundle.layers, top=n_latents, hide_always_on=False)
+    viewer = attribution_graph(
+        graph,
+        trace,
+        slug="circuit",
+        scan=bundle.name,
+        bos=str(language_model.tokenizer.decode([language_model.bos_id])),
+        n_layers=language_model.n_layers,
+        expected=kept.expected,
+    )
+    figure = plot_circuit(graph, colours=scene.colours)
+    files = export_files(kept.found, graph, kept.correlations, fired, viewer)
+    return files | {"features.csv": to_csv(fired), "figure.html": figure.to_html().encode()}
+
+
+def _file(name: str, kept: TracedCircuit, scene: Scene) -> bytes:
+    files = circuit_files(kept, scene)
+    return _zipped(files) if name == _ALL else files[name]
+
+
+def _zipped(files: dict[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return packed.getvalue()
