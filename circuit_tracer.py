@@ -22,7 +22,7 @@ import torch
 
 from bundles.bundle import BUILT_IN, Bundle, load_bundle
 from bundles.errors import TrackerError
-from charts.network import plot_circuit
+from charts.network import circuit_page
 from charts.rows import features_of
 from charts.theme import layer_colours
 from circuits.ablation import ablate as ablate_features, effects_of
@@ -152,13 +152,12 @@ def export(analysis: Analysis, found: Circuit, graph: nx.DiGraph, correlations: 
         n_layers=language_model.n_layers,
         expected=next_token(language_model, tokens),
     )
-    figure = plot_circuit(graph, colours=layer_colours(analysis.bundle.layers))
     files = export_files(found, graph, correlations, analysis.fired, viewer)
+    files["figure.html"] = circuit_page(graph, colours=layer_colours(analysis.bundle.layers))
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             (out / name).write_bytes(content)
-        figure.write_html(out / "figure.html")
     except OSError as error:
         reason = error.strerror or str(error)
         raise TrackerError(

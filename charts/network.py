@@ -111,6 +111,12 @@ def plot_circuit(graph: nx.DiGraph, *, colours: Mapping[int, str], selected: Fea
     return _plot_layers(features, edges, colours, selected)
 
 
+def circuit_page(graph: nx.DiGraph, *, colours: Mapping[int, str]) -> bytes:
+    """A circuit's figure as an HTML page that needs nothing from the network; see `plot_circuit`."""
+    figure = plot_circuit(graph, colours=colours)
+    return figure.update_layout(template="plotly_white").to_html().encode()
+
+
 def _circuit_hover(edge: Mapping[str, float]) -> str:
     lines = []
     if "effect" in edge:
@@ -173,7 +179,9 @@ def _plot_layers(
     _finish(figure, layers, max(sum(n.layer == layer for n in graph) for layer in layers))
     if len(graph) < n_nodes:
         text = f"{len(graph)} of {n_nodes:,} features are drawn, the strongest of each layer"
-        figure.add_annotation(text=text, showarrow=False, x=0, y=-0.03, xref="paper", yref="paper", xanchor="left")
+        figure.add_annotation(
+            text=text, showarrow=False, x=0, y=0, xref="paper", yref="paper", xanchor="left", yanchor="bottom"
+        )
     return figure
 
 

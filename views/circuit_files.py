@@ -8,7 +8,7 @@ from functools import partial
 
 import streamlit as st
 
-from charts.network import plot_circuit
+from charts.network import circuit_page
 from circuits.export import attribution_graph, export_files
 from tracing.rank import rank_features
 from views.circuit_run import TracedCircuit
@@ -59,9 +59,9 @@ def circuit_files(kept: TracedCircuit, scene: Scene) -> dict[str, bytes]:
         n_layers=language_model.n_layers,
         expected=kept.expected,
     )
-    figure = plot_circuit(graph, colours=scene.colours)
+    figure = circuit_page(graph, colours=scene.colours)
     files = export_files(kept.found, graph, kept.correlations, fired, viewer)
-    return files | {"features.csv": to_csv(fired), "figure.html": figure.to_html().encode()}
+    return files | {"features.csv": to_csv(fired), "figure.html": figure}
 
 
 def _file(name: str, kept: TracedCircuit, scene: Scene) -> bytes:

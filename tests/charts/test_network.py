@@ -1,0 +1,90 @@
+"""Networks and circuits as drawn: what is solid, what is left out, how many nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import networkx as nx
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from charts.network import plot_circuit, plot_network
+from charts.theme import NEGATIVE, POSITIVE, layer_colours
+from circuits.graph import ErrorNode
+from sae.feature import Feature
+
+COLOURS = layer_colours((4, 10, 16))
+
+
+@pytest.fixture
+def graph(ranked: pd.DataFrame) -> nx.DiGraph:
+    graph = nx.DiGraph()
+    for row in ranked.to_dict("records"):
+        graph.add_node(Feature(row["layer"], row["feature"]), **row)
+    return graph
+
+
+def lines(figure: go.Figure) -> list[tuple[str, str, int]]:
+    """Colour, dash and number of edges of each class of lines."""
+    return [(t.line.color, t.line.dash, len(t.x) // 3) for t in figure.data if t.mode == "lines"]
+
+
+def link(r: float, q: float) -> dict[str, float]:
+    return {"r": r, "q": q, "n_either": 12}
+
+
+def test_a_correlation_is_solid_only_where_it_is_more_than_chance(graph: nx.DiGraph) -> None:
+    nodes = list(graph)
+    graph.add_edge(nodes[0], nodes[10], **link(0.9, 0.05))
+    graph.add_edge(nodes[1], nodes[11], **link(0.9, 0.051))
+    graph.add_edge(nodes[2], nodes[12], **link(-0.9, 0.001))
+    found = lines(plot_network(graph, colours=COLOURS, threshold=0.5, significant=0.05))
+    assert sorted(found) == sorted([(POSITIVE, "solid", 1), (POSITIVE, "dash", 1), (NEGATIVE, "solid", 1)])
+
+
+def test_a_circuits_edges_take_sign_and_line_from_the_effect(graph: nx.DiGraph) -> None:
+    nodes = list(graph)
+    graph.add_edge(nodes[0], nodes[10], direct=True, attribution=2.0, share=0.2)
+    graph.add_edge(nodes[1], nodes[11], direct=True, attribution=2.0, share=0.2, effect=-1.0)
+    found = lines(plot_circuit(graph, colours=COLOURS))
+    assert sorted(found) == sorted([(POSITIVE, "dash", 1), (NEGATIVE, "solid", 1)])
+
+
+def test_an_edge_that_skips_a_layer_is_drawn_only_with_its_effect(graph: nx.DiGraph) -> None:
+    nodes = list(graph)
+    graph.add_edge(nodes[0], nodes[20], direct=False, r=0.9, q=0.01)
+    assert lines(plot_circuit(graph, colours=COLOURS)) == []
+    graph.edges[nodes[0], nodes[20]]["effect"] = 1.5
+    figure = plot_circuit(graph, colours=COLOURS)
+    assert lines(figure) == [(POSITIVE, "solid", 1)]
+    hovers = [text for trace in figure.data if trace.mode == "markers" for text in trace.hovertext]
+    assert "total effect" in hovers[0]
+
+
+def test_error_nodes_are_not_drawn(graph: nx.DiGraph) -> None:
+    target = list(graph)[10]
+    graph.add_node(ErrorNode(4), kind="error", layer=4, label="rest")
+    graph.add_edge(ErrorNode(4), target, direct=True, attribution=2.0, share=0.5)
+    figure = plot_circuit(graph, colours=COLOURS)
+    assert lines(figure) == []
+    assert sum(len(trace.x) for trace in figure.data if trace.mode == "markers+text") == 30
+
+
+def test_of_two_thousand_nodes_the_strongest_are_drawn_and_the_rest_is_counted(
+    ranked_of: Callable[..., pd.DataFrame],
+) -> None:
+    ranked = ranked_of((4, 10, 16, 22, 28), 400)
+    graph = nx.DiGraph()
+    for row in ranked.to_dict("records"):
+        graph.add_node(Feature(row["layer"], row["feature"]), **row)
+    nodes = list(graph)
+    for source, target in zip(nodes[:400], nodes[400:800], strict=True):
+        graph.add_edge(source, target, **link(0.9, 0.01))
+    figure = plot_network(graph, colours=layer_colours((4, 10, 16, 22, 28)), threshold=0.5)
+    drawn = [trace for trace in figure.data if trace.mode == "markers+text"]
+    assert [len(trace.x) for trace in drawn] == [30] * 5
+    kept = {tuple(data) for trace in drawn for data in trace.customdata}
+    assert kept == {tuple(node) for place in range(5) for node in nodes[400 * place : 400 * place + 30]}
+    assert any("150 of 2,000 features" in note.text for note in figure.layout.annotations)
+    assert sum(n for _, _, n in lines(figure)) == 30

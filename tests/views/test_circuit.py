@@ -1,0 +1,202 @@
+"""The Circuit tab on a tiny model: tracing, verifying, stopping, parts of a long text, files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import networkx as nx
+import pytest
+from streamlit.testing.v1 import AppTest
+
+import views.circuit_run
+from bundles.bundle import Bundle, load_bundle
+from charts.theme import layer_colours
+from circuits.circuit import EDGE_COLUMNS, Circuit
+from labels.table import LabelTable
+from model.load import LanguageModel
+from sae.topk import Sae
+from tests.conftest import SENTENCES
+from tests.test_page import TEXT, analyze, errors, open_tab, page, slider, tiny_labels  # noqa: F401, a fixture
+from views.circuit_files import _zipped, circuit_files
+from views.circuit_run import TracedCircuit, _exact
+from views.engine import Engine
+
+SHORT = " ".join(SENTENCES.split()[:40])
+
+
+def traced(page: AppTest, text: str = SHORT) -> TracedCircuit:  # noqa: F811
+    """Analyze a text, open the tab, trace."""
+    analyze(page, text)
+    open_tab(page, "Circuit")
+    page.button(key="circuit_trace").click().run()
+    assert not errors(page)
+    assert not page.exception
+    return page.session_state["circuit_kept"]
+
+
+def says(page: AppTest, words: str) -> bool:  # noqa: F811
+    return any(words in element.value for element in [*page.markdown, *page.caption, *page.info])
+
+
+def verify_all(page: AppTest) -> None:  # noqa: F811
+    page.selectbox(key="circuit_amount").set_value("all").run()
+    page.button(key="circuit_verify").click().run()
+    assert not errors(page)
+
+
+def test_nothing_is_traced_before_it_is_asked_for(page: AppTest) -> None:  # noqa: F811
+    analyze(page, SHORT)
+    open_tab(page, "Circuit")
+    assert says(page, "Only an effect is a cause")
+    assert "circuit_kept" not in page.session_state
+    assert "circuit_verify" not in [button.key for button in page.button]
+
+
+def test_tracing_shows_the_circuit_and_what_it_holds(page: AppTest) -> None:  # noqa: F811
+    kept = traced(page)
+    n_links = len(kept.found.edges)
+    assert n_links > 20
+    assert says(page, f"**0 of {n_links:,} links** are verified")
+    assert says(page, "of what feeds the circuit")
+    assert page.button(key="circuit_trace").label == "Trace again"
+    assert any("0 of 2 links verified" in text.value for text in page.markdown)
+
+
+def test_verifying_all_gives_every_link_an_effect(page: AppTest) -> None:  # noqa: F811
+    traced(page)
+    verify_all(page)
+    found = page.session_state["circuit_kept"].found
+    assert found.edges["effect"].notna().all()
+    assert says(page, f"**{len(found.edges):,} of {len(found.edges):,} links** are verified")
+    assert page.button(key="circuit_verify").disabled
+    assert any(", verified)" in text.value or "; verified)" in text.value for text in page.markdown)
+
+
+def test_stopping_keeps_what_was_verified_and_the_rest_can_follow(
+    page: AppTest,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept = traced(page)
+    whole = views.circuit_run.verify
+
+    def stopped_after_two(*args: Any) -> Iterator[Circuit]:
+        for n, found in enumerate(whole(*args), start=1):
+            if n == 2:
+                kept.stop()  # what the Stop button calls
+            yield found
+
+    monkeypatch.setattr(views.circuit_run, "verify", stopped_after_two)
+    verify_all(page)
+    known = kept.found.edges["effect"].notna()
+    assert 0 < known.sum() < len(known)
+    assert says(page, f"**{known.sum():,} of {len(known):,} links** are verified")
+    monkeypatch.setattr(views.circuit_run, "verify", whole)
+    verify_all(page)
+    assert kept.found.edges["effect"].notna().all()
+
+
+def test_a_verification_that_was_interrupted_goes_on(page: AppTest) -> None:  # noqa: F811
+    kept = traced(page)
+    kept.ask(None)
+    page.run()
+    assert kept.waiting == []
+    assert kept.found.edges["effect"].notna().all()
+
+
+def test_other_settings_are_said_and_traced_on_request(page: AppTest) -> None:  # noqa: F811
+    traced(page)
+    slider(page, "Number of top features").set_value(5).run()
+    assert says(page, "traced under other settings")
+    page.button(key="circuit_trace").click().run()
+    assert not says(page, "traced under other settings")
+    assert page.session_state["circuit_kept"].ranked.groupby("layer").size().max() == 5
+
+
+def test_a_new_text_has_no_circuit_yet(page: AppTest) -> None:  # noqa: F811
+    traced(page)
+    analyze(page, TEXT)
+    assert page.button(key="circuit_trace").label == "Trace the circuit"
+    assert "circuit_verify" not in [button.key for button in page.button]
+
+
+@pytest.mark.parametrize("text", ["rates", "a b c", "<b>**rates**</b> $x$ \x00 שיעורי ריבית"])
+def test_short_and_strange_texts_are_traced(page: AppTest, text: str) -> None:  # noqa: F811
+    kept = traced(page, text)
+    verify_all(page)
+    assert kept.page_trace.tokens.text == text
+
+
+def test_a_long_text_is_traced_a_part_at_a_time(page: AppTest) -> None:  # noqa: F811
+    traced(page, SENTENCES)
+    parts = page.selectbox(key="circuit_part").options
+    assert len(parts) > 1
+    assert parts[0].startswith("Tokens 1 to 60: The central bank")
+    page.selectbox(key="circuit_part").select_index(1).run()
+    assert says(page, "traced under other settings")
+    page.button(key="circuit_trace").click().run()
+    tokens, whole = (page.session_state["circuit_kept"].recording.trace.tokens, page.session_state["analysis"].trace)
+    assert tokens.ids.tolist() == whole.tokens.ids[60:120].tolist()
+    assert tokens.text in SENTENCES
+
+
+def test_a_chosen_node_shows_what_feeds_it(page: AppTest) -> None:  # noqa: F811
+    kept = traced(page)
+    edge = kept.found.edges.sort_values("share", ascending=False).iloc[0]
+    page.session_state["feature"] = (int(edge.target_layer), int(edge.target_feature))
+    page.run()
+    assert says(page, "What feeds it")
+    table = page.dataframe[0].value
+    assert table["Feature"].iloc[0] == f"L{edge.source_layer:.0f}/F{edge.source_feature:.0f}"
+    assert table["Attribution"].iloc[0] == pytest.approx(edge.attribution)
+    assert table["Feature"].str.endswith("/error").any()
+
+
+def test_the_files_hold_the_circuit_and_nothing_reaches_the_disk(
+    page: AppTest,  # noqa: F811
+    tiny_bundle: Bundle,
+    tiny_model: LanguageModel,
+    tiny_saes: dict[int, Sae],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    kept = traced(page)
+    verify_all(page)
+    labels = LabelTable(tiny_labels(tiny_bundle, 40).frame.assign(label="=HYPERLINK(1)"))
+    engine = Engine(tiny_bundle, tiny_model, tiny_saes, labels)
+    scene: Any = SimpleNamespace(engine=engine, colours=layer_colours(tiny_bundle.layers))
+    files = circuit_files(kept, scene)
+    with zipfile.ZipFile(io.BytesIO(_zipped(files))) as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == files
+    edges = list(csv.DictReader(io.StringIO(files["edges.csv"].decode())))
+    assert list(edges[0]) == EDGE_COLUMNS
+    assert not any(math.isnan(float(edge["effect"])) for edge in edges)
+    graph = nx.read_graphml(io.BytesIO(files["graph.graphml"]))
+    assert sum("effect" in edge for _, _, edge in graph.edges(data=True)) == len(edges)
+    assert json.loads(files["attribution_graph.json"])["metadata"]["prompt"] == SHORT
+    fired = list(csv.DictReader(io.StringIO(files["features.csv"].decode("utf-8-sig"))))
+    assert {row["label"] for row in fired} == {"'=HYPERLINK(1)"}  # no formula in a spreadsheet
+    assert b"plotly" in files["figure.html"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_float32_model_is_not_copied(
+    tiny_bundle: Bundle, tiny_model: LanguageModel, tiny_saes: dict[int, Sae]
+) -> None:
+    assert _exact(Engine(tiny_bundle, tiny_model, tiny_saes, tiny_labels(tiny_bundle, 40))) is tiny_model
+
+
+@pytest.mark.model
+def test_the_built_in_model_is_run_in_float32(builtin_model: LanguageModel, builtin_saes: dict[int, Sae]) -> None:
+    bundle = load_bundle()
+    exact = _exact(Engine(bundle, builtin_model, builtin_saes, tiny_labels(bundle, 400)))
+    assert exact.model.dtype.itemsize == 4
+    assert exact is _exact(Engine(bundle, builtin_model, builtin_saes, tiny_labels(bundle, 400)))
