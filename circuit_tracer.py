@@ -24,11 +24,11 @@ from bundles.bundle import BUILT_IN, Bundle, load_bundle
 from bundles.errors import TrackerError
 from charts.network import circuit_page
 from charts.rows import features_of
-from charts.theme import layer_colours
+from charts.theme import layer_colours, number
 from circuits.ablation import ablate as ablate_features, effects_of
 from circuits.attribution import Attribution, attribute as attribute_features
 from circuits.circuit import Circuit, trace_circuit, verify
-from circuits.correlation import SIGNIFICANT, Correlations, correlate as correlate_features
+from circuits.correlation import MIN_TOKENS, SIGNIFICANT, Correlations, correlate as correlate_features
 from circuits.export import attribution_graph, export_files
 from circuits.graph import circuit_graph, circuit_paths, firing_groups, path_in_words
 from circuits.recording import Recording, record
@@ -165,6 +165,18 @@ def export(analysis: Analysis, found: Circuit, graph: nx.DiGraph, correlations: 
         ) from None
 
 
+def _links_in_words(n_tokens: int, correlations: Correlations, threshold: float) -> str:
+    if n_tokens < MIN_TOKENS:
+        return f"A text of {n_tokens} tokens is too short for correlations; they need at least {MIN_TOKENS}."
+    links = correlations.links(threshold)
+    n_significant = int((links["q"] <= SIGNIFICANT).sum())
+    return (
+        f"{len(links)} link{'' if len(links) == 1 else 's'} at |r| >= {threshold:g}; chance alone would give about "
+        f"{correlations.chance(threshold):.1f}. {n_significant} with q <= {SIGNIFICANT}; features that fire too rarely "
+        f"to be judged: {correlations.n_rare}."
+    )
+
+
 def summary(
     analysis: Analysis, found: Circuit, graph: nx.DiGraph, correlations: Correlations, threshold: float
 ) -> Iterator[str]:
@@ -172,16 +184,12 @@ def summary(
     yield f"{analysis.trace.n_tokens:,} tokens, {len(analysis.fired):,} features fire."
     yield ""
     for layer, rows in analysis.top(3).groupby("layer"):
-        named = "; ".join(f"{row['label']} (F{row['feature']}, F1 {row['f1']:.2f})" for row in rows.to_dict("records"))
+        named = "; ".join(
+            f"{row['label']} (F{row['feature']}, F1 {number(row['f1'])})" for row in rows.to_dict("records")
+        )
         yield f"Layer {layer}: {named}"
     yield ""
-    pairs = correlations.pairs
-    n_links = len(correlations.links(threshold))
-    n_significant = int(((pairs["r"].abs() >= threshold) & (pairs["q"] <= SIGNIFICANT)).sum())
-    yield (
-        f"{n_links} links at |r| >= {threshold:g}; chance alone would give about {correlations.chance(threshold):.1f}. "
-        f"{n_significant} have q <= {SIGNIFICANT}; {correlations.n_rare} features fire too rarely to be judged."
-    )
+    yield _links_in_words(analysis.trace.n_tokens, correlations, threshold)
     kept, error = found.completeness()
     if not math.isnan(kept):  # nothing could be attributed
         yield f"The graph holds {kept:.0%} of the influence on its features; {error:.0%} runs through SAE errors."

@@ -56,7 +56,7 @@ def _has_right_to_left(text: str) -> bool:
 def shorten(text: str, width: int) -> str:
     """At most `width` characters, the last an ellipsis where something is left out; blanks alone as a sign."""
     shown = visible(text).strip() or "␣" * bool(text)
-    return shown if len(shown) <= width else shown[: width - 1].rstrip() + "…"
+    return shown if len(shown) <= width else shown[: width - 1].rstrip(" …") + "…"
 
 
 def plotly_text(text: str) -> str:

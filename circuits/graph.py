@@ -101,7 +101,8 @@ def path_in_words(path: Path, graph: nx.DiGraph, width: int = 40) -> str:
     names = []
     for node in path.nodes:
         label = str(graph.nodes[node].get("label", node))
-        names.append(f"'{label if len(label) <= width else label[: width - 1].rstrip() + '…'}' {node}")
+        shown = label if len(label) <= width else label[: width - 1].rstrip(" …") + "…"
+        names.append(f"'{shown}' {node}")
     return " → ".join(names)
 
 

@@ -333,6 +333,8 @@ def test_pasted_text_shows_every_view_in_a_browser(served: str, tmp_path: Path) 
                 tab.get_by_role("tab", name=title).click(timeout=60_000)
                 shown = ".words span" if title == "Words" else ".js-plotly-plot, .stDataFrame, .stAlert"
                 panel = tab.locator("[role=tabpanel]:visible")
+                if title == "Circuit":
+                    panel.get_by_role("button", name="Trace the circuit").click()
                 panel.locator(shown).first.wait_for(timeout=30_000)
                 assert tab.locator("[data-testid=stAlertContentError]").count() == 0
             tab.get_by_role("tab", name="Words").click()

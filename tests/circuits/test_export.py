@@ -110,6 +110,8 @@ def test_the_attribution_graph_follows_its_formats_schema(graph: nx.DiGraph) -> 
     trace = trace_of({layer: np.eye(3)[:, ::-1] for layer in (4, 10, 16)})
     found = attribution_graph(graph, trace, slug="s", scan="m", bos="<s>", n_layers=30, expected=NextToken(5, "a", 0.3))
     jsonschema.validate(json.loads(json.dumps(found)), SCHEMA)
+    for link in found["links"]:  # the schema leaves links open; the format's class `Link` has these three
+        assert {name: type(value) for name, value in link.items()} == {"source": str, "target": str, "weight": float}
     ids = [node["node_id"] for node in found["nodes"]]
     assert len(ids) == len(set(ids))
     assert {end for link in found["links"] for end in (link["source"], link["target"])} <= set(ids)
