@@ -193,8 +193,8 @@ def summary(
     kept, error = found.completeness()
     if not math.isnan(kept):  # nothing could be attributed
         yield f"The graph holds {kept:.0%} of the influence on its features; {error:.0%} runs through SAE errors."
-    for number, path in enumerate(circuit_paths(graph, 3), start=1):
-        yield f"Path {number}: {path_in_words(path, graph)} ({'+' if path.sign > 0 else '-'}, {path.strength:.2%})"
+    for place, path in enumerate(circuit_paths(graph, 3), start=1):
+        yield f"Path {place}: {path_in_words(path, graph)} ({'+' if path.sign > 0 else '-'}, {path.strength:.2%})"
     groups = firing_groups(correlations.links(threshold), significant=SIGNIFICANT)
     if groups:
         labels = {node: str(values.get("label", node)) for node, values in graph.nodes(data=True)}

@@ -86,7 +86,7 @@ def test_what_reaches_a_target_adds_up(recording: Recording, circuit: Circuit) -
     for row in circuit.incoming.itertuples():
         found = attribute(recording, [Feature(row.layer, row.feature)], next_layer_only=True)
         (own,) = found.upstream.values()
-        assert row.kept + row.other == pytest.approx(np.abs(own.by_feature()).sum(), rel=1e-4)
+        assert float(row.kept) + float(row.other) == pytest.approx(np.abs(own.by_feature()).sum(), rel=1e-4)
         assert row.error == pytest.approx(own.error.sum(), rel=1e-3, abs=1e-4)
     share, error = circuit.completeness()
     assert 0 < share < 1
