@@ -24,7 +24,7 @@ from bundles.bundle import BUILT_IN, Bundle, load_bundle
 from bundles.errors import TrackerError
 from charts.network import circuit_page
 from charts.rows import features_of
-from charts.theme import layer_colours, number
+from charts.theme import layer_colours, number, shorten
 from circuits.ablation import ablate as ablate_features, effects_of
 from circuits.attribution import Attribution, attribute as attribute_features
 from circuits.circuit import Circuit, trace_circuit, verify
@@ -185,7 +185,8 @@ def summary(
     yield ""
     for layer, rows in analysis.top(3).groupby("layer"):
         named = "; ".join(
-            f"{row['label']} (F{row['feature']}, F1 {number(row['f1'])})" for row in rows.to_dict("records")
+            f"{shorten(row['label'], 40)} (F{row['feature']}, F1 {number(row['f1'])})"
+            for row in rows.to_dict("records")
         )
         yield f"Layer {layer}: {named}"
     yield ""
@@ -197,8 +198,8 @@ def summary(
         yield f"Path {place}: {path_in_words(path, graph)} ({'+' if path.sign > 0 else '-'}, {path.strength:.2%})"
     groups = firing_groups(correlations.links(threshold), significant=SIGNIFICANT)
     if groups:
-        labels = {node: str(values.get("label", node)) for node, values in graph.nodes(data=True)}
-        yield f"Largest group that fires together: {'; '.join(labels[node] for node in groups[0][:5])}"
+        named = "; ".join(shorten(graph.nodes[node]["label"], 40) for node in groups[0][:5])
+        yield f"Largest group that fires together: {named}" + (" and others" if len(groups[0]) > 5 else "")
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.circuits`: how far attribution predicts ablation, and what correlations and ablations cost."""
+"""`python -m benchmarks.circuits`: how far attribution predicts ablation; what circuits and correlations cost."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+import networkx as nx
 import numpy as np
 import pandas as pd
 import torch
@@ -20,7 +21,8 @@ from benchmarks.alternate import alternate
 from bundles.bundle import BUILT_IN, load_bundle
 from circuits.ablation import ablate
 from circuits.attribution import attribute
-from circuits.correlation import pearson
+from circuits.correlation import SIGNIFICANT, correlate, pearson
+from circuits.paths import Node, strongest_paths
 from circuits.recording import Recording, record
 from model.hooks import read_residuals, replaced_residual
 from model.load import LanguageModel, load_model
@@ -28,26 +30,39 @@ from model.tokens import tokenize
 from sae.feature import Feature
 from sae.files import load_saes
 from sae.topk import Sae, TopK
+from tests.circuits.traces import bursts, features_of, trace_of
+from tracing.trace import LayerTrace, Trace
+from views.samples import SAMPLES
 
 _TEXTS, _TOKENS = 5, 200
 _UPSTREAM, _DOWNSTREAM, _EDGES = 20, 10, 100
 
 
 @click.command()
-@click.option("--corpus", required=True, type=Path, help="Text with splits, a .jsonl.gz file; `validation` is read.")
-@click.option("--only", type=click.Choice(["agreement", "ablation", "correlation"]), help="Measure one thing.")
-def main(corpus: Path, only: str | None) -> None:
+@click.option(
+    "--corpus", type=Path, help="Text with splits, a .jsonl.gz file; `validation` is read. Else: the samples."
+)
+@click.option(
+    "--only", type=click.Choice(["agreement", "ablation", "correlation", "paths", "chance"]), help="Measure one thing."
+)
+def main(corpus: Path | None, only: str | None) -> None:
     """Measure circuits on the built-in model; prints one JSON object."""
     bundle = load_bundle(BUILT_IN)
     figures: dict[str, object] = {"threads": torch.get_num_threads()}
     if only in (None, "correlation"):
         figures["correlation"] = time_correlation()
-    if only in (None, "agreement", "ablation"):
+    if only in (None, "paths"):
+        figures["paths"] = time_paths()
+    if only in (None, "chance"):
+        figures["planted"] = measure_planted()
+    if only in (None, "agreement", "ablation", "chance"):
         language_model = load_model(bundle, dtype="float32")
         saes = load_saes(bundle.sae_folder, bundle.layers, d_model=language_model.d_model)
-        recordings = [_record(text, language_model, saes) for text in _real_texts(corpus)]
+        recordings = [_record(text, language_model, saes) for text in (_real_texts(corpus) if corpus else _samples())]
         if only in (None, "agreement"):
             figures["agreement"] = measure_agreement(recordings)
+        if only in (None, "chance"):
+            figures["shuffled"] = measure_shuffled(recordings)
         if only in (None, "ablation"):
             figures["ablation"] = time_ablation(recordings[0], language_model)
     click.echo(json.dumps(figures))
@@ -149,6 +164,69 @@ def time_correlation(n_features: int = 2000, n_tokens: int = 20_000) -> dict[str
     }
 
 
+def measure_planted(n_runs: int = 300, n_tokens: int = 400) -> dict[str, float]:
+    """Share of runs of independent bursts that give any link with q <= 0.05, and of planted links of r = 0.5 found."""
+    found: dict[str, float] = {}
+    for rho, density in ((0.0, 0.3), (0.5, 0.1), (0.9, 0.1), (0.95, 0.3)):
+        false_runs = 0
+        for seed in range(n_runs):
+            generator = np.random.default_rng([1, seed])
+            layers = {
+                n: bursts(n_tokens, 6, rho=rho, density=density, generator=generator) for n in (4, 10, 16, 22, 28)
+            }
+            pairs = correlate(trace_of(layers), features_of(trace_of(layers)), n_shifts=1).pairs
+            false_runs += bool((pairs["q"] <= SIGNIFICANT).any())
+        found[f"false_runs_rho_{rho:g}_density_{density:g}"] = round(false_runs / n_runs, 3)
+    n_found = 0
+    for seed in range(n_runs):
+        generator = np.random.default_rng([2, seed])
+        first, second = (bursts(n_tokens, 10, rho=0.5, density=0.4, generator=generator) for _ in range(2))
+        second[:, 0] = first[:, 0] / first[:, 0].std() + np.sqrt(3) * second[:, 0] / second[:, 0].std()
+        trace = trace_of({4: first, 10: second})
+        pairs = correlate(trace, features_of(trace), n_shifts=1).pairs
+        planted = (pairs["source_feature"] == 0) & (pairs["target_feature"] == 0)
+        n_found += bool((pairs.loc[planted, "q"] <= SIGNIFICANT).any())
+    return found | {"power": round(n_found / n_runs, 3)}
+
+
+def measure_shuffled(recordings: Sequence[Recording], n_shuffles: int = 60) -> dict[str, float]:
+    """Links displayed as chance, over those that texts give whose layers' tokens are shuffled against each other."""
+    ratios = {}
+    generator = np.random.default_rng(0)
+    for threshold in (0.2, 0.3):
+        displayed = counted = 0.0
+        for recording, _ in itertools.product(recordings, range(n_shuffles)):
+            trace = recording.trace
+            shuffled = {}
+            for layer, own in trace.layers.items():
+                order = generator.permutation(trace.n_tokens)
+                shuffled[layer] = LayerTrace(layer, own.values[order], own.indices[order], own.n_latents)
+            features = [feature for layer in trace.layers for feature in _strongest(recording, layer, 20)]
+            found = correlate(Trace(trace.tokens, shuffled), features)
+            displayed += found.chance(threshold)
+            counted += len(found.links(threshold))
+        ratios[f"displayed_to_counted_at_{threshold:g}"] = round(displayed / counted, 3)
+    return ratios
+
+
+def time_paths(n_layers: int = 5, width: int = 200, k: int = 10) -> dict[str, float]:
+    """The k strongest paths of a layered graph in which every feature is linked to all of the next layer."""
+    generator = np.random.default_rng(0)
+    layers: list[list[Node]] = [[Feature(layer, index) for index in range(width)] for layer in range(n_layers)]
+    graph = nx.DiGraph()
+    for above, below in itertools.pairwise(layers):
+        weights = generator.normal(size=(width, width))
+        graph.add_weighted_edges_from(
+            (above[row], below[column], weight) for (row, column), weight in np.ndenumerate(weights)
+        )
+
+    def find() -> None:
+        strongest_paths(graph, layers, k, weight="weight")
+
+    timed = alternate({"paths": find}, rounds=5)
+    return {"layers": n_layers, "width": width, "k": k, "seconds": round(statistics.median(timed["paths"]), 3)}
+
+
 def _strongest(recording: Recording, layer: int, n: int) -> list[Feature]:
     totals = recording.trace.layers[layer].dense().sum(axis=0)
     return [Feature(layer, int(index)) for index in np.argsort(-totals)[:n]]
@@ -158,6 +236,12 @@ def _record(text: str, language_model: LanguageModel, saes: dict[int, Sae]) -> R
     tokens = tokenize(text, language_model.tokenizer, window=512, max_tokens=20_000)
     cut = text[: tokens.offsets[_TOKENS - 1, 1]]
     return record(tokenize(cut, language_model.tokenizer, window=512, max_tokens=512), language_model, saes)
+
+
+def _samples() -> list[str]:
+    """The page's sample texts, joined to five that are long enough."""
+    samples = list(SAMPLES.values())
+    return ["\n\n".join(samples[first::_TEXTS]) for first in range(_TEXTS)]
 
 
 def _real_texts(corpus: Path) -> list[str]:

@@ -68,16 +68,18 @@ class Correlations:
 
 
 def correlate(
-    trace: Trace, features: Sequence[Feature], *, min_fires: int = 5, n_shifts: int = 40, seed: int = 0
+    trace: Trace, features: Sequence[Feature], *, min_fires: int = 5, n_shifts: int | None = None, seed: int = 0
 ) -> Correlations:
     """Pearson's r over the tokens of a trace for every pair of features of different layers.
 
     Args:
         features: no feature twice; a latent index says nothing across layers, only (layer, index) does.
         min_fires: a feature that fires on fewer tokens, or varies on none, is left out and counted.
-        n_shifts: copies with the layers' tokens shifted against each other, from which chance is counted.
+        n_shifts: copies with the layers' tokens shifted against each other, from which chance is counted; 200 where
+            None, in texts of more than 2,000 tokens fewer, at least 40.
         seed: of the shifts.
     """
+    n_shifts = max(40, min(200, 400_000 // max(trace.n_tokens, 1))) if n_shifts is None else n_shifts
     columns = activation_columns(trace, features)
     judged = ((columns > 0).sum(axis=0) >= min_fires) & (np.ptp(columns, axis=0) > 0)
     if len(columns) < MIN_TOKENS:
