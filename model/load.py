@@ -124,6 +124,15 @@ def load_model_folder(folder: Path, dtype: str = "auto", *, name: str = "", bos:
     return LanguageModel(_load_weights(folder, name, config, dtype), tokenizer)
 
 
+def model_width(folder: Path) -> int:
+    """Width of the residual stream of a folder's model, by its configuration alone.
+
+    Raises:
+        TrackerError: the configuration is missing, or transformers doesn't know this kind of model.
+    """
+    return _load_config(folder, str(folder)).get_text_config().hidden_size
+
+
 def torch_dtype(name: str) -> torch.dtype:
     """The dtype a bundle's `dtype` stands for on this machine."""
     return getattr(torch, _dtype_name(name))

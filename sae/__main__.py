@@ -134,8 +134,8 @@ def harvest_split(
     max_tokens: int | None = None,
 ) -> Harvest:
     """The residual streams of one split of the text, collected where they don't lie in `work` yet."""
-    window = TRAIN_WINDOW if split == "train" else bundle.window
     language_model: LanguageModel = load_model(bundle)
+    window = language_model.window(TRAIN_WINDOW if split == "train" else bundle.window)
     if not (work / split / "progress.json").exists():
         token_ids, is_finance = mixed_windows(
             finance, general, language_model.tokenizer, split=split, window=window, seed=seed

@@ -33,7 +33,8 @@ def trace_text(
     Raises:
         TrackerError: the text is blank or too long.
     """
-    tokens = tokenize(text, language_model.tokenizer, window=bundle.window, max_tokens=bundle.max_tokens)
+    window = language_model.window(bundle.window)
+    tokens = tokenize(text, language_model.tokenizer, window=window, max_tokens=bundle.max_tokens)
     return trace_tokens(tokens, language_model, saes, progress)
 
 
@@ -56,10 +57,22 @@ def trace_tokens(
         done += batch[:, 1:].numel()
     progress("Reading the text", 1.0)
     layers = {
-        layer: LayerTrace(layer, np.concatenate(values[layer]), np.concatenate(indices[layer]), saes[layer].n_latents)
+        layer: LayerTrace(layer, *_joined(saes[layer], values[layer], indices[layer]), saes[layer].n_latents)
         for layer in sorted(saes)
     }
     return Trace(tokens, layers)
+
+
+def _joined(sae: Sae, values: list[np.ndarray], indices: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(n_tokens, k) values and indices of all forwards.
+
+    Kinds of SAEs without a k of their own keep as many columns as the token with most activations needs.
+    """
+    joined, latents = np.concatenate(values), np.concatenate(indices)
+    if sae.activation in ("topk", "groupmax"):
+        return joined, latents
+    most = max(1, int((joined > 0).sum(axis=1).max()))  # the largest come first, so nothing but zeros is cut off
+    return np.ascontiguousarray(joined[:, :most]), np.ascontiguousarray(latents[:, :most])
 
 
 def _batches(tokens: TokenizedText, bos_id: int) -> list[torch.Tensor]:

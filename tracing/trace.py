@@ -16,7 +16,8 @@ class LayerTrace:
 
     Attributes:
         layer: 0-based decoder block.
-        values: (n_tokens, k) float32, in no order, never negative.
+        values: (n_tokens, k) float32, in no order, never negative. k is the SAE's, or for a kind without one the most
+            activations that a token of this text has.
         indices: (n_tokens, k) int32 latent indices.
         n_latents: latents of the SAE.
     """
