@@ -21,7 +21,7 @@ from sae.feature import Feature
 
 COLUMNS = ["source_layer", "source_feature", "target_layer", "target_feature", "effect"]
 
-_TOKENS_A_FORWARD = 2048
+_TOKENS_AT_ONCE = 2048  # a few seconds on two cores: whoever waits for the next result can stop after it
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,7 @@ def ablate(
     for layer in recording.layers[:-1]:
         own = [source for source in sources if source.layer == layer]
         stops = [stop for stop in recording.layers if stop > layer][: 1 if next_layer_only else None]
-        longest = max(len(window.resid[layer]) for window in recording.windows)
-        step = max(1, _TOKENS_A_FORWARD // longest)
+        step = max(1, _TOKENS_AT_ONCE // recording.trace.n_tokens)
         for start in range(0, len(own), step):
             progress("Taking features out", done / len(sources))
             batch = own[start : start + step]

@@ -22,7 +22,6 @@ from sae.feature import Feature
 from tracing.rank import rank_features
 from tracing.trace import Trace
 from views.engine import Engine
-from views.errors import shown_errors
 from views.state import Scene, Settings
 
 if TYPE_CHECKING:  # NetworkX belongs to circuits/; a graph is data here
@@ -120,17 +119,16 @@ def trace(scene: Scene, question: Question, progress: Progress) -> None:
     st.session_state[_KEPT] = traced
 
 
-@st.fragment
 def verify_with_progress(kept: TracedCircuit) -> None:
     """Take out the sources that wait, one after the other, until all are done or the reader stops it.
 
-    Between two of them Streamlit attends to clicks: *Stop*, or any other control, ends the run there, and what is known
-    by then stays.
+    Whenever the bar moves, Streamlit attends to clicks: *Stop*, or any other control, ends the run there, and what is
+    known by then stays. In a fragment it would not: a click within one waits for the run to end.
     """
-    with shown_errors("verifying the circuit"):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            bar = st.progress(0.0, "Taking features out")
-            st.button("Stop", key="circuit_stop", icon=":material/stop:", on_click=kept.stop)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        bar = st.progress(0.0, "Taking features out")
+        st.button("Stop", key="circuit_stop", icon=":material/stop:", on_click=kept.stop)
+    try:
         verified = verify(kept.recording, kept.found, kept.waiting)
         while kept.waiting:
             done = kept.n_asked - len(kept.waiting)
@@ -138,7 +136,10 @@ def verify_with_progress(kept: TracedCircuit) -> None:
             kept.found = next(verified)
             unverified = set(unverified_sources(kept.found))
             kept.waiting = [source for source in kept.waiting if source in unverified]
-        st.rerun()  # draws the circuit with what is known now
+    except Exception:
+        kept.stop()  # else every run of the page would try it again
+        raise
+    st.rerun()  # draws the circuit with what is known now
 
 
 def _ranked(recording: Recording, engine: Engine, question: Question, positions: np.ndarray | None) -> pd.DataFrame:
