@@ -22,6 +22,7 @@ import torch
 
 from bundles.bundle import BUILT_IN, Bundle, load_bundle
 from bundles.errors import TrackerError
+from bundles.options import bundle_options
 from charts.network import circuit_page
 from charts.rows import features_of
 from charts.theme import layer_colours, number, shorten
@@ -32,13 +33,13 @@ from circuits.correlation import MIN_TOKENS, SIGNIFICANT, Correlations, correlat
 from circuits.export import attribution_graph, export_files
 from circuits.graph import circuit_graph, circuit_paths, firing_groups, path_in_words
 from circuits.recording import Recording, record
-from labels.table import LabelTable, load_labels
-from model.load import LanguageModel, load_model
+from labels.table import LabelTable
+from model.load import LanguageModel
 from model.next_token import next_token
 from model.progress import Progress, silent
 from model.tokens import tokenize
 from sae.feature import Feature
-from sae.files import load_saes
+from tracing.parts import load_parts
 from tracing.rank import rank_features
 from tracing.text import text_or_file
 from tracing.trace import Trace
@@ -76,18 +77,21 @@ class Analysis:
         return rank_features(self.trace, self.labels, layers=self.bundle.layers, top=n)
 
 
-def trace(text: str, *, bundle: str = BUILT_IN, progress: Progress = silent) -> Analysis:
+def trace(text: str, *, bundle: str | Bundle = BUILT_IN, progress: Progress = silent) -> Analysis:
     """Run a text through a bundle's model.
+
+    Args:
+        bundle: a name in bundles/, a TOML file's path, or what `load_bundle` gives.
 
     Raises:
         TrackerError: the text is blank or too long, or a part of the bundle can't be loaded.
     """
-    parts = load_bundle(bundle)
-    language_model = load_model(parts, progress, dtype=None if torch.cuda.is_available() else "float32")
-    saes = load_saes(parts.sae_folder, parts.layers, d_model=language_model.d_model)
-    labels = load_labels(parts.labels, layers=parts.layers, n_latents=saes[parts.layers[0]].n_latents)
-    tokens = tokenize(text, language_model.tokenizer, window=parts.window, max_tokens=parts.max_tokens)
-    return Analysis(parts, language_model, labels, record(tokens, language_model, saes, progress))
+    named = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+    exact = named.dtype == "auto" and not torch.cuda.is_available()
+    parts = load_parts(named, progress, dtype="float32" if exact else None)
+    language_model, whole = parts.language_model, parts.bundle
+    tokens = tokenize(text, language_model.tokenizer, window=whole.window, max_tokens=whole.max_tokens)
+    return Analysis(whole, language_model, parts.labels, record(tokens, language_model, parts.saes, progress))
 
 
 def correlate(analysis: Analysis, features: Sequence[Feature] | None = None, *, top: int = 10) -> Correlations:
@@ -204,9 +208,7 @@ def summary(
 
 @click.command()
 @click.argument("text")
-@click.option(
-    "--bundle", default=BUILT_IN, show_default=True, help="Model, SAEs and labels: a name in bundles/ or a TOML file."
-)
+@bundle_options
 @click.option(
     "--top", default=10, show_default=True, type=click.IntRange(1), help="Features a layer that become nodes."
 )
@@ -223,7 +225,7 @@ def summary(
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the tables, graphs and figure."
 )
-def main(text: str, bundle: str, top: int, threshold: float, effects: bool, out: Path | None) -> None:
+def main(text: str, bundle: Bundle, top: int, threshold: float, effects: bool, out: Path | None) -> None:
     """Trace the circuit of TEXT, or of the UTF-8 file that TEXT is a path to.
 
     Prints a summary; with --out, writes features.csv, correlations.csv, edges.csv, graph.graphml, graph.gexf,

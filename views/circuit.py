@@ -17,7 +17,7 @@ from circuits.paths import Path
 from sae.feature import Feature
 from views import circuit_run
 from views.circuit_files import show_downloads
-from views.circuit_run import PART_WINDOWS, Question, TracedCircuit
+from views.circuit_run import Question, TracedCircuit
 from views.clicks import show_feature_chart
 from views.plain import plain
 from views.state import Scene
@@ -80,9 +80,10 @@ def _trace(scene: Scene, question: Question, place: DeltaGenerator) -> None:
 def _first_window(scene: Scene) -> int:
     """First window of the part of the text to trace; a choice where there are several parts."""
     trace = scene.analysis.trace
-    starts = trace.tokens.window_starts[::PART_WINDOWS]
-    if len(starts) == 1:
+    firsts = circuit_run.part_starts(trace)
+    if len(firsts) == 1:
         return 0
+    starts = [trace.tokens.window_starts[first] for first in firsts]
     ends = [*starts[1:], trace.n_tokens]
 
     def name(place: int) -> str:
@@ -97,7 +98,7 @@ def _first_window(scene: Scene) -> int:
         key="circuit_part",
         help="The text is long, and a circuit is traced over one part of it at a time.",
     )
-    return PART_WINDOWS * (chosen or 0)
+    return firsts[chosen or 0]
 
 
 def _show_controls(kept: TracedCircuit, scene: Scene) -> None:

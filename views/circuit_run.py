@@ -27,8 +27,8 @@ from views.state import Scene, Settings
 if TYPE_CHECKING:  # NetworkX belongs to circuits/; a graph is data here
     import networkx as nx
 
-PART_WINDOWS = 4
-"""Windows of a text that one circuit is traced over: longer ones would take minutes and hundreds of megabytes."""
+PART_TOKENS = 2048
+"""Longest part of a text that one circuit is traced over: more would take minutes and hundreds of megabytes."""
 
 _MOST_COPIED = 500_000_000  # parameters of a model that is kept in float32, too: 2 GB
 _KEPT = "circuit_kept"
@@ -89,6 +89,15 @@ class TracedCircuit:
         self.waiting = []
 
 
+def part_starts(trace: Trace) -> list[int]:
+    """First window of each part of a text."""
+    return list(range(0, len(trace.tokens.window_starts), _part_windows(trace)))
+
+
+def _part_windows(trace: Trace) -> int:
+    return max(1, PART_TOKENS // (trace.tokens.window - 1))
+
+
 def question_of(scene: Scene, first_window: int) -> Question:
     """What would be traced under the present settings."""
     words = None if scene.words is None else tuple(scene.words.tolist())
@@ -106,7 +115,7 @@ def trace(scene: Scene, question: Question, progress: Progress) -> None:
     engine, whole = scene.engine, scene.analysis.trace
     progress("Getting ready", 0.0)
     language_model = _exact(engine)
-    tokens = part_of(whole.tokens, question.first_window, PART_WINDOWS)
+    tokens = part_of(whole.tokens, question.first_window, _part_windows(whole))
     recording = record(tokens, language_model, engine.saes, progress)
     start = whole.tokens.window_starts[question.first_window]
     ranked = _ranked(recording, engine, question, _within(question.words, start, tokens.n_tokens))
@@ -168,10 +177,14 @@ def _exact(engine: Engine) -> LanguageModel:
     model = engine.language_model.model
     if model.dtype.itemsize >= 4 or model.device.type != "cpu" or model.num_parameters() > _MOST_COPIED:
         return engine.language_model
-    return _in_float32(engine.bundle.name, engine)
+    return _in_float32(repr(engine.bundle), engine)
 
 
 @st.cache_resource(show_spinner=False, max_entries=1)
-def _in_float32(_name: str, _engine: Engine) -> LanguageModel:
-    """A second copy of the model, loaded by the first who traces a circuit, for all sessions."""
+def _in_float32(bundle: str, _engine: Engine) -> LanguageModel:
+    """A second copy of the model, loaded by the first who traces a circuit, for all sessions.
+
+    Args:
+        bundle: what the copy is kept under; Streamlit looks at no argument that begins with an underscore.
+    """
     return load_model(_engine.bundle, dtype="float32")

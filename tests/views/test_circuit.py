@@ -138,7 +138,11 @@ def test_short_and_strange_texts_are_traced(page: AppTest, text: str) -> None:  
     assert kept.page_trace.tokens.text == text
 
 
-def test_a_long_text_is_traced_a_part_at_a_time(page: AppTest) -> None:  # noqa: F811
+def test_a_long_text_is_traced_a_part_at_a_time(
+    page: AppTest,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(views.circuit_run, "PART_TOKENS", 60)
     traced(page, SENTENCES)
     parts = page.selectbox(key="circuit_part").options
     assert len(parts) > 1
