@@ -25,6 +25,7 @@ format: $(VENV)/dev.stamp
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.trace
 	$(BIN)/python -m benchmarks.page
+	$(BIN)/python -m benchmarks.circuits $(if $(CORPUS),--corpus $(CORPUS))
 
 # Fetches and converts the built-in model ahead of the first analysis.
 model: $(VENV)/app.stamp
