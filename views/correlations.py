@@ -23,6 +23,14 @@ def correlations_of(scene: Scene) -> Correlations:
     return kept[2]
 
 
+def say_too_short(scene: Scene) -> bool:
+    """Say so where the text has too few tokens for any correlation."""
+    n_tokens = scene.analysis.trace.n_tokens
+    if n_tokens < MIN_TOKENS:
+        st.info(f"A text of {n_tokens} tokens is too short for correlations; they need at least {MIN_TOKENS}.")
+    return n_tokens < MIN_TOKENS
+
+
 def show_counts(correlations: Correlations, threshold: float) -> None:
     """Say, under the slider and above the view, how many links there are and how many chance alone would give."""
     n_found = int((correlations.pairs["r"].abs() >= threshold).sum())
@@ -40,9 +48,7 @@ def show_counts(correlations: Correlations, threshold: float) -> None:
 
 def show(scene: Scene) -> None:
     """Draw the tab."""
-    trace = scene.analysis.trace
-    if trace.n_tokens < MIN_TOKENS:
-        st.info(f"A text of {trace.n_tokens} tokens is too short for correlations; they need at least {MIN_TOKENS}.")
+    if say_too_short(scene):
         return
     correlations = correlations_of(scene)
     show_counts(correlations, scene.settings.threshold)

@@ -8,7 +8,7 @@ from charts.network import plot_network
 from circuits.correlation import SIGNIFICANT
 from circuits.graph import feature_graph
 from views.clicks import show_feature_chart
-from views.correlations import correlations_of, show_counts
+from views.correlations import correlations_of, say_too_short, show_counts
 from views.state import Scene
 
 
@@ -16,7 +16,8 @@ def show(scene: Scene) -> None:
     """Draw the tab."""
     threshold = scene.settings.threshold
     correlations = correlations_of(scene)
-    show_counts(correlations, threshold)
+    if not say_too_short(scene):
+        show_counts(correlations, threshold)
     graph = feature_graph(scene.ranked, correlations.links(threshold), threshold)
     st.caption(
         "Larger nodes fire more strongly within their layer; wider lines correlate more: blue together, red opposite. "
