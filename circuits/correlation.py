@@ -115,7 +115,9 @@ def pearson(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
     NaN where a column is constant.
     """
-    return np.clip(standardize(left).T @ standardize(right), -1, 1)
+    scaled = standardize(left)
+    # Of one matrix with itself NumPy computes only half.
+    return np.clip(scaled.T @ (scaled if right is left else standardize(right)), -1, 1)
 
 
 def effective_size(left: np.ndarray, right: np.ndarray) -> np.ndarray:
