@@ -76,11 +76,11 @@ def page(
     """The page on a tiny random Llama; its loader is `views.engine.load_engine`."""
     engine = Engine(tiny_bundle, tiny_model, tiny_saes, tiny_labels(tiny_bundle, 40))
     monkeypatch.setattr(views.engine, "load_engine", lambda bundle, progress: engine)
-    monkeypatch.setattr(views.engine, "load_bundle", lambda: tiny_bundle)
-    monkeypatch.setattr(views.page, "load_bundle", lambda: tiny_bundle)
-    views.engine.start_loading.clear()
+    monkeypatch.setattr(views.page, "choose_bundle", lambda: tiny_bundle)
+    monkeypatch.setattr(views.page, "missing_parts", lambda bundle: [])
+    views.engine.desk.clear()
     yield AppTest.from_file(str(ROOT / "feature_activation_tracker.py"), default_timeout=30).run()
-    views.engine.start_loading.clear()
+    views.engine.desk.clear()
 
 
 def analyze(page: AppTest, text: str) -> AppTest:
@@ -167,7 +167,7 @@ def test_a_bundle_that_fails_to_load_is_named_and_tried_again(page: AppTest, mon
         raise TrackerError("No SAE for layer 10 in a_folder_of_mine.")
 
     monkeypatch.setattr(views.engine, "load_engine", fails)
-    views.engine.start_loading.clear()
+    views.engine.desk.clear()
     analyze(page, TEXT)
     assert errors(page) == [r"No SAE for layer 10 in a\_folder\_of\_mine\."]
     assert page.text_area(key="text").value == TEXT

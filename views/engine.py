@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from concurrent.futures import Future
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from bundles.bundle import Bundle, load_bundle
+from bundles.bundle import Bundle, ModelSource
+from bundles.errors import TrackerError
 
 if TYPE_CHECKING:
     from labels.table import LabelTable
@@ -40,14 +42,27 @@ class Engine:
 
 @dataclass
 class Loading:
-    """A load under way or done: where it stands, and its outcome."""
+    """A load under way or done: where it stands, and its outcome.
+
+    Attributes:
+        given_up: another bundle takes its place; it ends at its next report.
+    """
 
     what: str = "Loading the model"
     share: float = 0.0
     outcome: Future[Engine] = field(default_factory=Future)
+    given_up: bool = False
 
     def report(self, what: str, share: float) -> None:
-        """Take a `Progress` call from the loading thread."""
+        """Take a `Progress` call from the loading thread.
+
+        Raises:
+            TrackerError: the load was given up.
+        """
+        if self.given_up:
+            raise TrackerError(
+                "This model made room for another bundle that was chosen meanwhile. Press Analyze again."
+            )
         self.what, self.share = what, min(max(share, 0.0), 1.0)
 
     @property
@@ -56,60 +71,85 @@ class Loading:
         return self.outcome.done() and self.outcome.exception() is not None
 
 
+@dataclass
+class Desk:
+    """The engines of this process, by bundle.
+
+    The built-in model is small and stays; of the others one is kept, for two of them rarely fit.
+    """
+
+    loadings: dict[Bundle, Loading] = field(default_factory=dict)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
+
+    def loading(self, bundle: Bundle, *, again: bool = False) -> Loading:
+        """The bundle's load, begun where there is none.
+
+        Args:
+            again: begin anew where it failed.
+        """
+        with self.lock:
+            known = self.loadings.get(bundle)
+            if known is not None and not (again and known.failed):
+                return known
+            self._make_room(bundle)
+            loading = self.loadings[bundle] = Loading()
+            threading.Thread(target=self._load, args=(bundle, loading), name="load-engine", daemon=True).start()
+            return loading
+
+    def _make_room(self, bundle: Bundle) -> None:
+        if isinstance(bundle.model, ModelSource):
+            return
+        for other in [other for other in self.loadings if not isinstance(other.model, ModelSource)]:
+            self.loadings.pop(other).given_up = True
+
+    def _load(self, bundle: Bundle, loading: Loading) -> None:
+        try:
+            with self.one_at_a_time:  # what was given up is gone before its successor asks for memory
+                gc.collect()
+                loading.outcome.set_result(load_engine(bundle, loading.report))
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits, in that thread
+            loading.outcome.set_exception(error)
+
+
+@st.cache_resource(show_spinner=False)
+def desk() -> Desk:
+    """The one desk of all sessions."""
+    return Desk()
+
+
 def load_engine(bundle: Bundle, progress: Progress) -> Engine:
     """Load model, SAEs and labels of a bundle; the first time fetches the model."""
     # Torch and transformers take seconds to import: here they are imported in the loading thread, after the page's
     # inputs are on the screen.
-    from labels.table import load_labels  # noqa: PLC0415
-    from model.load import load_model  # noqa: PLC0415
-    from sae.files import load_saes  # noqa: PLC0415
+    from tracing.parts import load_parts  # noqa: PLC0415
 
-    language_model = load_model(bundle, progress)
-    saes = load_saes(bundle.sae_folder, bundle.layers, d_model=language_model.d_model)
-    n_latents = next(iter(saes.values())).n_latents
-    labels = load_labels(bundle.labels, layers=bundle.layers, n_latents=n_latents)
-    return Engine(bundle, language_model, saes, labels)
+    parts = load_parts(bundle, progress)
+    return Engine(parts.bundle, parts.language_model, parts.saes, parts.labels)
 
 
-@st.cache_resource(show_spinner=False)
-def start_loading() -> Loading:
-    """Begin to load the built-in bundle, once for all sessions, and return at once."""
-    loading = Loading()
-
-    def load() -> None:
-        try:
-            loading.outcome.set_result(load_engine(load_bundle(), loading.report))
-        except BaseException as error:  # noqa: BLE001 - handed to whoever waits, in that thread
-            loading.outcome.set_exception(error)
-
-    threading.Thread(target=load, name="load-engine", daemon=True).start()
-    return loading
-
-
-def wait_for_engine(progress: Progress) -> Engine:
+def wait_for_engine(bundle: Bundle, progress: Progress) -> Engine:
     """The loaded bundle; reports where loading stands while it lasts.
 
     Raises:
         TrackerError: loading failed; the next call tries again.
     """
-    if start_loading().failed:
-        start_loading.clear()
-    loading = start_loading()
+    loading = desk().loading(bundle, again=True)
     while not loading.outcome.done():
         progress(loading.what, loading.share)
         time.sleep(_POLL_SECONDS)
     return loading.outcome.result()
 
 
-def show_loading() -> None:
+def show_loading(bundle: Bundle) -> None:
     """Show where loading stands, for as long as it lasts."""
-    if not start_loading().outcome.done():
-        _loading_bar()
+    if not desk().loading(bundle).outcome.done():
+        _loading_bar(bundle)
 
 
 @st.fragment(run_every=0.5)
-def _loading_bar() -> None:
-    loading = start_loading()
+def _loading_bar(bundle: Bundle) -> None:
+    loading = desk().loading(bundle)
     if loading.outcome.done():
         st.rerun()  # draws the page without this bar and so ends its repetition
     st.progress(loading.share, f"{loading.what} …")

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from bundles.bundle import load_bundle
+from bundles.bundle import Bundle
+from bundles.check import missing_parts
 from bundles.errors import TrackerError
 from views import state
 from views.engine import show_loading, wait_for_engine
 from views.errors import shown_errors
 from views.inputs import read_inputs
-from views.sidebar import read_settings
+from views.sidebar import choose_bundle, read_settings
+
+if TYPE_CHECKING:
+    from model.progress import Progress
 
 # Drawn here, because Streamlit fetches its emoji and material icons for the browser's tab from the network.
 _ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
@@ -33,14 +40,17 @@ def show_page() -> None:
         "hang together from layer to layer."
     )
     with shown_errors("reading the settings"):
-        bundle = load_bundle()
+        bundle = choose_bundle()
         settings = read_settings(bundle.layers)
         pressed = read_inputs(max_tokens=bundle.max_tokens, tall=state.analysis() is None)
+        missing = missing_parts(bundle)
+        if missing:
+            raise TrackerError(f"{bundle.title} can't be loaded yet. {' '.join(missing)}")
         if pressed:
             with shown_errors("analyzing the text"):
-                _analyze()
+                _analyze(bundle)
         else:
-            show_loading()
+            show_loading(bundle)
         done = state.analysis()
         if done is None:
             _show_how_to_begin()
@@ -48,31 +58,37 @@ def show_page() -> None:
             # Charts and PyTorch take seconds to import; until there is a result, nobody waits for them.
             from views.results import show_results  # noqa: PLC0415
 
-            show_results(done, wait_for_engine(_ignore), settings)
+            with _progress() as report:
+                engine = wait_for_engine(bundle, report)
+            show_results(done, engine, settings)
 
 
-def _ignore(_what: str, _share: float) -> None:
-    """Results exist, so the engine was ready before."""
+@contextlib.contextmanager
+def _progress() -> Iterator[Progress]:
+    """A bar that appears with the first report and is gone at the end."""
+    place = st.empty()
+
+    def report(what: str, share: float) -> None:
+        place.progress(min(max(share, 0.0), 1.0), what)
+
+    try:
+        yield report
+    finally:
+        place.empty()
 
 
-def _analyze() -> None:
+def _analyze(bundle: Bundle) -> None:
     text = st.session_state[state.TEXT]
     if not text.strip():  # said at once, not after a model has been loaded
         raise TrackerError("There is no text to analyze yet. Paste a passage, choose a sample or upload a .txt file.")
-    bar = st.progress(0.0, "Getting ready")
-
-    def report(what: str, share: float) -> None:
-        bar.progress(min(max(share, 0.0), 1.0), what)
-
-    try:
-        engine = wait_for_engine(report)
+    with _progress() as report:
+        report("Getting ready", 0.0)
+        engine = wait_for_engine(bundle, report)
         from tracing.run import trace_text  # noqa: PLC0415
 
         start = time.perf_counter()
         trace = trace_text(text, engine.language_model, engine.saes, engine.bundle, report)
         state.keep_analysis(state.Analysis(trace, time.perf_counter() - start))
-    finally:
-        bar.empty()
 
 
 def _show_how_to_begin() -> None:

@@ -7,7 +7,12 @@ from typing import get_args
 
 import streamlit as st
 
-from views.state import Aggregation, RankBy, Settings
+from bundles.bundle import Bundle, load_bundle, own_bundle
+from bundles.check import labels_note, missing_parts
+from bundles.choice import bundle_names, opening_bundle
+from bundles.errors import TrackerError
+from views.plain import plain
+from views.state import LAYERS, Aggregation, RankBy, Settings, forget_analysis
 
 _AGGREGATIONS: dict[Aggregation, str] = {
     "max": "Strongest word",
@@ -16,6 +21,44 @@ _AGGREGATIONS: dict[Aggregation, str] = {
     "share": "Share of words it fires on",
 }
 _RANKINGS: dict[RankBy, str] = {"activation": "Activation", "percentile": "Percentile"}
+
+
+def choose_bundle() -> Bundle:
+    """Draw the choice of bundles, say which one this is, and return it.
+
+    Raises:
+        TrackerError: it can't be read.
+    """
+    opening = opening_bundle()
+    with st.sidebar:
+        names = bundle_names()
+        name = st.selectbox(
+            "Model, SAEs and labels",
+            names,
+            index=names.index(opening.name),
+            key="bundle",
+            format_func=_title,
+            on_change=forget_analysis,
+            help="What belongs together is a bundle. Your own opens by itself once all its parts are there; "
+            "bundles/README.md says how to add one.",
+        )
+        if opening.lacking and name == opening.name:
+            st.warning(
+                f"The built-in model is shown because your bundle {plain(own_bundle())} is not complete. "
+                f"{plain(opening.lacking)}"
+            )
+        bundle = load_bundle(name)
+        note = labels_note(bundle)
+        if note and not missing_parts(bundle):
+            st.info(plain(note))
+    return bundle
+
+
+def _title(name: str) -> str:
+    try:
+        return load_bundle(name).title
+    except TrackerError:  # said in full once it is chosen
+        return name
 
 
 def read_settings(layers: Sequence[int]) -> Settings:
@@ -32,7 +75,7 @@ def read_settings(layers: Sequence[int]) -> Settings:
             list(layers),
             selection_mode="multi",
             default=list(layers),
-            key="layers",
+            key=LAYERS,
             help="Depth in the model, counted from 0. Early layers know words, late layers what comes next.",
         )
         by = st.segmented_control(

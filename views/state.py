@@ -27,6 +27,8 @@ _ANALYSIS = "analysis"
 _FEATURE = "feature"
 _WORDS = "words"
 _ROUND = "words_round"
+_CIRCUIT = "circuit_kept"
+LAYERS = "layers"
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,13 @@ def keep_analysis(done: Analysis) -> None:
     """Take a new text's trace; choices made in the old one lose their meaning."""
     st.session_state[_ANALYSIS] = done
     st.session_state.pop(_FEATURE, None)
+    choose_words(None)
+
+
+def forget_analysis() -> None:
+    """Another bundle was chosen: a trace, a circuit and the choice of layers belong to the one that made them."""
+    for key in (_ANALYSIS, _FEATURE, _CIRCUIT, LAYERS):
+        st.session_state.pop(key, None)
     choose_words(None)
 
 
