@@ -32,8 +32,8 @@ def labels_note(bundle: Bundle) -> str:
         return ""
     return (
         f"No label table at {bundle.labels}: features show as “unlabelled”. Make one from other tools' files with "
-        f"`python -m labels import PATH… --bundle {bundle.name}`, or name one by {LABELS_VARIABLE}, --labels, or "
-        "`labels` in the bundle's TOML file."
+        f"`python -m labels import PATH… --bundle {bundle.name}` and start again, or name one by {LABELS_VARIABLE}, "
+        "--labels, or `labels` in the bundle's TOML file."
     )
 
 

@@ -126,7 +126,8 @@ def _attribute_window(
     start = window.resid[first][None].detach().requires_grad_()
     streams = {first: start, **window.run(first, start, [*upstream[1:], last])}
     pre = recording.saes[last].pre_activations(streams[last][0, 1:])
-    kept = torch.zeros_like(pre).scatter(-1, pre.topk(recording.saes[last].k, dim=-1).indices, 1.0)
+    top = recording.saes[last].keep(pre.detach())
+    kept = torch.zeros_like(pre).scatter(-1, top.indices, (top.values > 0).to(pre.dtype))
     summed = (pre * kept).sum(dim=0)
     inputs = [streams[layer] for layer in upstream]
     found: dict[int, list[tuple[np.ndarray, ...]]] = {layer: [] for layer in upstream}

@@ -39,7 +39,7 @@ def lineage(trace: Trace, saes: Mapping[int, Sae], feature: Feature) -> pd.DataF
 def _nearest(trace: Trace, saes: Mapping[int, Sae], feature: Feature, layer: int) -> tuple[Feature, float, float]:
     directions = torch.nn.functional.normalize(saes[layer].decoder, dim=1)
     own = torch.nn.functional.normalize(saes[feature.layer].decoder[feature.index], dim=0)
-    cosine = (directions @ own).numpy()
+    cosine = (directions @ own.to(directions.device)).cpu().numpy()
     r = pearson(activation_columns(trace, [feature]), trace.layers[layer].dense().astype(float))[0]
     best = int(np.argmax(cosine + np.nan_to_num(r)))
     return Feature(layer, best), float(cosine[best]), float(r[best])
