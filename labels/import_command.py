@@ -39,6 +39,8 @@ def import_labels(
                 f"{path} stands there already. Replace it with --replace, or name another file with --out."
             )
         found = find_sources(paths)
+        if path.resolve() in [source.path.resolve() for source in found.sources]:
+            raise TrackerError(f"{path} is one of the files to import. Name another file for the table with --out.")
         merged = merge_sources(found.sources, target)
         # Written beside, checked, and only then put in the table's place.
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -188,4 +188,6 @@ def fill_table(table: LabelTable | None, measured: Mapping[int, pd.DataFrame]) -
         frame.loc[unlabelled, "mark"] = NOT_SCORED
     texts = ["f1_method", "rule", "label_source", "original_label"]
     fills = {"label": UNLABELLED, **{name: "" for name in texts if name in frame}}
-    return LabelTable(frame.fillna(fills))
+    for name, blank in fills.items():
+        frame[name] = frame[name].astype(object).fillna(blank)
+    return LabelTable(frame)

@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from bundles.bundle import BUILT_IN, load_bundle
+from bundles.bundle import Bundle
 from bundles.errors import TrackerError
+from bundles.options import bundle_options
 from labels.measure import fill_table, measure_features
 from labels.table import LabelTable, load_labels, save_labels
 from model.load import load_model
@@ -21,15 +22,15 @@ _TEXT = "a folder of .txt files, or a .jsonl(.gz) file with `text` in every line
 
 
 @click.command()
+@bundle_options
 @click.option("--finance", "finance", required=True, multiple=True, type=Path, help=f"Finance text: {_TEXT}")
 @click.option("--general", "general", required=True, multiple=True, type=Path, help=f"General text: {_TEXT}")
-@click.option("--bundle", "bundle_name", default=BUILT_IN, show_default=True, help="Whose features.")
 @click.option("--out", type=Path, help="Where the table goes; in the place of the bundle's own where left out.")
 @click.option("--split", type=click.Choice(["train", "validation"]), help="Only documents of this split.")
 @click.option("--window", type=click.IntRange(min=2), help="Tokens a forward sees; the bundle's where left out.")
 @click.option("--tokens", type=click.IntRange(min=1), help="At most so many of each kind; all where left out.")
 def measure(
-    finance: tuple[Path, ...], general: tuple[Path, ...], bundle_name: str, out: Path | None, split: str | None,
+    finance: tuple[Path, ...], general: tuple[Path, ...], bundle: Bundle, out: Path | None, split: str | None,
     window: int | None, tokens: int | None,
 ) -> None:  # fmt: skip
     """Measure how financial and how dense each feature is, on your own text.
@@ -38,7 +39,6 @@ def measure(
     and activations. Labels and their scores stay. The text is kept nowhere.
     """
     try:
-        bundle = load_bundle(bundle_name)
         language_model = load_model(bundle)
         saes = load_saes(bundle.sae_folder, bundle.layers, d_model=language_model.d_model)
         n_latents = saes[bundle.layers[0]].n_latents
@@ -50,7 +50,7 @@ def measure(
             chain.from_iterable(read_documents(path, split) for path in general),
             language_model,
             saes,
-            window=window or bundle.window,
+            window=language_model.window(window or bundle.window),
             max_tokens=tokens,
         )
         path = out or bundle.labels

@@ -95,7 +95,7 @@ def _table(labels: dict[Feature, ImportedLabel], specializations: dict[Feature, 
         rows.append(row)
     frame = pd.DataFrame(rows).set_index(KEYS).reindex(columns=[*COLUMNS, *IMPORTED])
     texts = ["rule", "specialization_source"]
-    return LabelTable(frame.assign(**{name: frame[name].fillna("").astype(str) for name in texts}))
+    return LabelTable(frame.assign(**{name: frame[name].astype(object).fillna("") for name in texts}))
 
 
 def _specialization(item: ImportedSpecialization) -> dict[str, float | str]:
