@@ -1,0 +1,67 @@
+"""A table of imported labels, before anything was measured, on the page."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from bundles.bundle import Bundle
+from labels.baseline import GOOD, NO_BETTER
+from labels.table import COLUMNS, IMPORTED, UNVERIFIED, LabelTable
+from model.load import LanguageModel
+from sae.topk import Sae
+from tracing.rank import rank_features
+from tracing.trace import Trace
+
+
+def imported(layers: tuple[int, ...]) -> LabelTable:
+    """Labels of half the features, every second of them reliable, with reported specialization and no measures."""
+    index = pd.MultiIndex.from_product([layers, range(0, 40, 2)], names=["layer", "feature"])
+    frame = pd.DataFrame(np.nan, index=index, columns=[*COLUMNS, *IMPORTED])
+    texts = {"label": "Loans", "f1_method": "reported", "rule": "", "label_source": "a.csv", "original_label": "Loans"}
+    frame = frame.assign(**texts, f1=0.8, f1_always_yes=0.75, specialization=-5.0, specialization_source=UNVERIFIED)
+    return LabelTable(frame.assign(mark=[GOOD, NO_BETTER] * (len(frame) // 2)))
+
+
+def test_ranking_by_percentile_falls_back_to_activation(tiny_trace: Trace, tiny_bundle: Bundle) -> None:
+    table = imported(tiny_bundle.layers)
+    by = {
+        how: rank_features(tiny_trace, table, layers=tiny_bundle.layers, top=5, by=how)
+        for how in ("activation", "percentile")
+    }
+    pd.testing.assert_frame_equal(by["activation"], by["percentile"])
+    ranked = by["activation"]
+    assert ranked["percentile"].isna().all() and ranked["specialization"].isna().all()
+    assert (ranked["reliable"] == (ranked["feature"] % 4 == 0)).all()
+    assert set(ranked.loc[ranked["feature"] % 2 == 1, "label"]) <= {"unlabelled"}
+
+
+def draw(analysis, engine, settings, view):
+    import streamlit as st
+
+    from views import state
+    from views.results import show_results
+
+    st.session_state[state.TEXT] = analysis.trace.tokens.text
+    st.session_state["view"] = view
+    show_results(analysis, engine, settings)
+
+
+@pytest.mark.parametrize(
+    "view", ["Top features", "Layer comparison", "Heatmap", "Correlations", "Network", "Evolution"]
+)
+def test_the_page_says_that_it_ranks_by_activation(
+    view: str, tiny_bundle: Bundle, tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tiny_trace: Trace
+) -> None:
+    from views.engine import Engine
+    from views.state import Analysis, Settings
+
+    engine = Engine(tiny_bundle, tiny_model, tiny_saes, imported(tiny_bundle.layers))
+    settings = Settings(0.5, 5, tiny_bundle.layers, "max", "percentile", True, 0.0)
+    kwargs = {"analysis": Analysis(tiny_trace, 0.1), "engine": engine, "settings": settings, "view": view}
+    page = AppTest.from_function(draw, default_timeout=30, kwargs=kwargs).run()
+    assert not page.exception
+    assert not page.error
+    assert any("Ranked by activation" in caption.value for caption in page.caption)
