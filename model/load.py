@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -27,6 +28,9 @@ from model.hooks import blocks_of
 from model.hub import is_whole
 from model.memory import check_fits, free_memory
 from model.progress import Progress, silent
+
+# While it builds a model, transformers sets torch's default dtype for the whole process.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -120,8 +124,9 @@ def load_model_folder(folder: Path, dtype: str = "auto", *, name: str = "", bos:
             f"{name}: dtype int8 needs a CUDA GPU and bitsandbytes (pip install bitsandbytes), which are not both "
             "here. Use dtype auto."
         )
-    check_fits(name, folder, dtype, free_memory(), eight_bit=eight_bit)
-    return LanguageModel(_load_weights(folder, name, config, dtype), tokenizer)
+    with _ONE_AT_A_TIME:
+        check_fits(name, folder, dtype, free_memory(), eight_bit=eight_bit)
+        return LanguageModel(_load_weights(folder, name, config, dtype), tokenizer)
 
 
 def model_width(folder: Path) -> int:
