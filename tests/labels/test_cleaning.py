@@ -49,7 +49,9 @@ def test_a_clean_label_stays_as_it_is() -> None:
         assert clean_label(once).changes == ()
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+A1", "-2", "@SUM(A1)", "  =HYPERLINK(1)", "'=1", "''=1", "plain", "'", "- x"])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+A1", "-2", "@SUM(A1)", "  =HYPERLINK(1)", "'=1", "''=1", "plain", "'", "- x"]
+)
 def test_a_formula_is_guarded_and_comes_back(text: str) -> None:
     guarded = guard(pd.Series([text]))
     assert not guarded.str.match(r"\s*[=+\-@]\S").any()
