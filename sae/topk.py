@@ -84,7 +84,7 @@ class Sae:
 
     def pre_activations(self, resid: torch.Tensor) -> torch.Tensor:
         """relu(W_enc (x - b_dec) + b_enc), (..., n_latents), for resid (..., d_model) of any dtype on any device."""
-        centred = resid.to(self.b_dec) - self.b_dec
+        centred = resid.to(self.b_dec, copy=True).sub_(self.b_dec)  # one copy of the stream, not two
         return nn.functional.linear(centred, self.encoder_weight, self.encoder_bias).relu_()
 
     def keep(self, pre: torch.Tensor) -> TopK:

@@ -12,7 +12,7 @@ from model.hooks import read_residuals
 from model.load import LanguageModel
 from model.progress import Progress, silent
 from model.tokens import TokenizedText, tokenize
-from sae.topk import Sae
+from sae.topk import Sae, TopK
 from tracing.trace import LayerTrace, Trace
 
 _TOKENS_A_FORWARD = 2048  # enough to fill a processor, few enough to keep the residual streams small
@@ -44,16 +44,18 @@ def trace_tokens(
     """Trace a text that is tokenized already; see `trace_text`."""
     values: dict[int, list[np.ndarray]] = {layer: [] for layer in saes}
     indices: dict[int, list[np.ndarray]] = {layer: [] for layer in saes}
+    kept: dict[int, TopK] = {}
 
     def encode(layer: int, resid: torch.Tensor) -> None:
-        top = saes[layer].encode(resid[:, 1:])
-        values[layer].append(top.values.flatten(0, 1).cpu().numpy())
-        indices[layer].append(top.indices.flatten(0, 1).to(torch.int32).cpu().numpy())
+        kept[layer] = saes[layer].encode(resid[:, 1:])
 
     done = 0
     for batch in _batches(tokens, language_model.bos_id):
         progress("Reading the text", done / tokens.n_tokens)
         read_residuals(language_model.decoder, batch.to(language_model.model.device), list(saes), encode)
+        for layer, top in kept.items():  # after the forward: a copy within it would make the GPU wait for each layer
+            values[layer].append(top.values.flatten(0, 1).cpu().numpy())
+            indices[layer].append(top.indices.flatten(0, 1).to(torch.int32).cpu().numpy())
         done += batch[:, 1:].numel()
     progress("Reading the text", 1.0)
     layers = {
