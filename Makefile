@@ -22,6 +22,7 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# benchmarks.peers wants other libraries and benchmarks.gpu a GPU: docs/benchmarks.md has their commands.
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.trace
 	$(BIN)/python -m benchmarks.page
