@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from labels.baseline import NAN, UNSCORED, reported_scores
-from labels.csv_rows import read_header, read_rows
+from labels.csv_rows import read_feature_rows
 from labels.imported import FROM_F1, FROM_RATES, Imported, Tally, Target
+from sae.feature import Feature
 
 KIND = "CSV of labels and F1"
 COLUMNS = ("layer", "feature", "label", "f1_score")
@@ -24,36 +25,23 @@ def read_csv_labels(path: Path, target: Target, tally: Tally) -> Imported:
     Raises:
         TrackerError: a row is for a feature that the bundle doesn't have, or the file is no CSV.
     """
-    header = read_header(path)
-    place = {name: header.index(name) for name in (*COLUMNS, *_RATES) if name in header}
-    first: dict[tuple[int, int], int] = {}
-    for line, cells in read_rows(path):
-        tally.read += 1
-        where = f"{path.name}, line {line}"
-        if len(cells) != len(header):
-            tally.reject(where, f"a row must have {len(header)} cells", f"{len(cells)} cells")
-            continue
-        layer, index = cells[place["layer"]], cells[place["feature"]]
-        try:
-            feature = target.feature(layer, index, where)
-        except ValueError:
-            tally.reject(where, "layer and feature must be whole numbers", f"{layer},{index}")
-            continue
+    first: dict[Feature, str] = {}
+    for feature, where, cells in read_feature_rows(path, target, tally):
         if feature in first:
-            tally.reject(f"{where}, first on line {first[feature]}", "the feature has a row already")
+            tally.reject(f"{where}, first in {first[feature]}", "the feature has a row already")
             continue
-        rates = [_rate(cells[place[name]]) if name in place else NAN for name in _RATES]
+        rates = [_rate(cells.get(name, "")) for name in _RATES]
         bad = [name for name, rate in zip(_RATES, rates, strict=True) if rate is None]
         if bad:
-            tally.reject(where, f"{bad[0]} must be a number between 0 and 1", cells[place[bad[0]]])
+            tally.reject(where, f"{bad[0]} must be a number between 0 and 1", cells[bad[0]])
             continue
-        first[feature] = line
+        first[feature] = where
         f1, accuracy, precision, recall = (NAN if rate is None else rate for rate in rates)
         scores = reported_scores(f1, accuracy, precision, recall) if f1 == f1 else UNSCORED
         complete = accuracy == accuracy and precision == precision and recall == recall
         yield from tally.label(
             feature,
-            cells[place["label"]],
+            cells["label"],
             where,
             scores=scores,
             method="reported" if f1 == f1 else "",

@@ -5,8 +5,25 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from bundles.errors import TrackerError
+from labels.imported import Tally, Target
+from sae.feature import Feature
+
+
+class FeatureRow(NamedTuple):
+    """A row of a file that has one a feature.
+
+    Attributes:
+        feature: of its columns `layer` and `feature`.
+        where: file and line, for a message.
+        cells: by column name.
+    """
+
+    feature: Feature
+    where: str
+    cells: dict[str, str]
 
 
 def read_header(path: Path) -> list[str]:
@@ -44,3 +61,26 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             raise TrackerError(f"{path}, after line {line}: not UTF-8 text. Save the file as UTF-8.") from None
         except csv.Error as error:
             raise TrackerError(f"{path}, line {line}: not a row of CSV ({error}). Is a quote left open?") from None
+
+
+def read_feature_rows(path: Path, target: Target, tally: Tally) -> Iterator[FeatureRow]:
+    """Rows with a feature of the bundle; the others are tallied as rejected.
+
+    Raises:
+        TrackerError: a row is for a feature that the bundle doesn't have, or the file is no CSV.
+    """
+    header = read_header(path)
+    for line, cells in read_rows(path):
+        tally.read += 1
+        where = f"{path.name}, line {line}"
+        if len(cells) != len(header):
+            tally.reject(where, f"a row must have {len(header)} cells", f"{len(cells)} cells")
+            continue
+        named = dict(zip(header, cells, strict=True))
+        layer, index = named["layer"], named["feature"]
+        try:
+            feature = target.feature(layer, index, where)
+        except ValueError:
+            tally.reject(where, "layer and feature must be whole numbers", f"{layer},{index}")
+            continue
+        yield FeatureRow(feature, where, named)

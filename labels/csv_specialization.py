@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
-from labels.csv_rows import read_header, read_rows
+from labels.csv_rows import read_feature_rows
 from labels.imported import Imported, ImportedSpecialization, Tally, Target
 from labels.table import UNVERIFIED
 from sae.feature import Feature
@@ -87,24 +87,12 @@ def _judge(rows: list[_Row], signs: list[int], tally: Tally) -> bool:
 
 
 def _read(path: Path, target: Target, tally: Tally) -> dict[Feature, _Row]:
-    header = read_header(path)
-    place = {name: header.index(name) for name in COLUMNS}
     rows: dict[Feature, _Row] = {}
-    for line, cells in read_rows(path):
-        tally.read += 1
-        where = f"{path.name}, line {line}"
-        if len(cells) != len(header):
-            tally.reject(where, f"a row must have {len(header)} cells", f"{len(cells)} cells")
-            continue
-        layer, index, label, *numbers = (cells[place[name]] for name in COLUMNS)
-        try:
-            feature = target.feature(layer, index, where)
-        except ValueError:
-            tally.reject(where, "layer and feature must be whole numbers", f"{layer},{index}")
-            continue
+    for feature, where, cells in read_feature_rows(path, target, tally):
         if feature in rows:
             tally.reject(f"{where}, first in {rows[feature].where}", "the feature has a row already")
             continue
+        numbers = [cells[name] for name in _NUMBERS]
         try:
             finance, general, specialization = map(float, numbers)
         except ValueError:
@@ -113,5 +101,5 @@ def _read(path: Path, target: Target, tally: Tally) -> dict[Feature, _Row]:
         if not all(map(math.isfinite, (finance, general, specialization))):
             tally.reject(where, f"{', '.join(_NUMBERS)} must be finite", ",".join(numbers))
             continue
-        rows[feature] = _Row(feature, label, where, finance, general, specialization)
+        rows[feature] = _Row(feature, cells["llm_label"], where, finance, general, specialization)
     return rows

@@ -109,7 +109,7 @@ def test_csv_rows_are_rejected_with_line_and_reason(tmp_path: Path) -> None:
     assert (tally.read, tally.rejected.total(), len(merged.table.frame)) == (9, 6, 3)
     report = import_report(merged, TARGET, [])
     # The first row takes two lines of the file.
-    assert "a.csv, line 5, first on line 4" in report
+    assert "a.csv, line 5, first in a.csv, line 4" in report
     assert "f1_score must be a number between 0 and 1: 2\n  a.csv, line 6, found '1.5'\n  a.csv, line 7" in report
     assert "a.csv, line 9, found ' '" in report
     assert merged.table.frame["mark"].tolist() == [GUESS_UNKNOWN, GUESS_UNKNOWN, NOT_SCORED]
