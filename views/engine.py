@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -32,12 +33,14 @@ class Engine:
         language_model: shared by all sessions; tracing keeps their requests apart.
         saes: by layer.
         labels: the bundle's label table.
+        typical_words: of every word family that the labels speak of, by its name.
     """
 
     bundle: Bundle
     language_model: LanguageModel
     saes: dict[int, Sae]
     labels: LabelTable
+    typical_words: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -122,10 +125,12 @@ def load_engine(bundle: Bundle, progress: Progress) -> Engine:
     """Load model, SAEs and labels of a bundle; the first time fetches the model."""
     # Torch and transformers take seconds to import: here they are imported in the loading thread, after the page's
     # inputs are on the screen.
+    from labels.lexicon import lexicon_path, load_typical_words  # noqa: PLC0415
     from tracing.parts import load_parts  # noqa: PLC0415
 
     parts = load_parts(bundle, progress)
-    return Engine(parts.bundle, parts.language_model, parts.saes, parts.labels)
+    typical_words = load_typical_words(lexicon_path(bundle.labels))
+    return Engine(parts.bundle, parts.language_model, parts.saes, parts.labels, typical_words)
 
 
 def wait_for_engine(bundle: Bundle, progress: Progress) -> Engine:

@@ -14,6 +14,7 @@ from tracing.rank import rank_features
 from views import circuit, comparison, correlations, evolution, heatmap, network, state, top_features, words
 from views.engine import Engine
 from views.errors import shown_errors
+from views.families import explain_label
 from views.plain import plain
 from views.state import Analysis, Scene, Settings
 
@@ -47,6 +48,7 @@ def show_results(analysis: Analysis, engine: Engine, settings: Settings) -> None
         st.warning("No feature passes the filters. Lower the minimum F1 or choose more layers in the sidebar.")
         return
     scene = _choose_feature(scene)
+    explain_label(scene)
     for tab, (title, show) in zip(st.tabs(list(_TABS), key="view", on_change="rerun"), _TABS.items(), strict=True):
         if tab.open:
             with tab, shown_errors(f"drawing {title}"):

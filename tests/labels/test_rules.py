@@ -1,81 +1,114 @@
+"""Rules look where they say, add likeness up, and survive JSON."""
+
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
 from bundles.errors import TrackerError
-from labels.rules import Clause, Contexts, Rule, rule_from_json, rule_to_json
-from labels.token_sets import TokenSets
+from labels.classes import token_classes
+from labels.contexts import NEAR, PASSAGE, Contexts, Where
+from labels.lexicon import STEP, Lexicon, assemble
+from labels.rules import Mention, Rule, fires, likeness_to, rule_from_json, rule_to_json
+from labels.wording import word_rule
 
 # Two windows of BOS and four tokens: "rates rose , and" and "the rates fell ,".
-FORMS = np.array(["<bos>", "rates", "rose", ",", "and", "the", "fell"], dtype=object)
+TEXTS = ["<bos>", " rates", " rose", ",", " and", " the", " fell"]
 TOKENS = np.array([[0, 1, 2, 3, 4], [0, 5, 1, 6, 3]])
 EVERY = np.arange(8)
+AS_STEPS = int(1 / STEP)
 
 
 @pytest.fixture
-def sets() -> TokenSets:
-    group_of = np.array([-1, 0, 1, -1, -1, -1, 1], np.int32)
-    classes = np.zeros((7, 1), bool)
-    classes[[3]] = True
-    mass = np.full(4, 0.01)
-    return TokenSets(
-        FORMS, group_of, ["commas", "rates", "rose, fell", "rates, rose, fell"], classes, [[0], [1], [0, 1]], mass
-    )
+def lexicon() -> Lexicon:
+    """Families "rates" and "rose"; `fell` is half like `rose`. One topic, of which `rates` is telling."""
+    words = np.array(["rates", "rose", "fell"])
+    families = np.array([[AS_STEPS, 0], [0, AS_STEPS], [0, AS_STEPS // 2]], np.uint8)
+    n_kinds = 2 + len(token_classes(TEXTS, 0))
+    return assemble(
+        TEXTS, 0, words=words, families=families, family_names=["rates", "rose"],
+        topics=np.array([[AS_STEPS], [0], [0]], np.uint8), topic_names=["rates and rose"],
+        near_low=np.zeros(n_kinds, np.float32), near_high=np.full(n_kinds, 1 / NEAR, np.float32),
+        passage_high=np.array([0.1], np.float32),
+    )  # fmt: skip
 
 
-def held(clause: Clause, sets: TokenSets) -> list[int]:
-    return np.flatnonzero(Contexts(TOKENS, EVERY, sets).holds(clause)).tolist()
+def likeness(where: Where, name: str, lexicon: Lexicon) -> list[float]:
+    rule = Rule((Mention(where, name),))
+    return likeness_to(rule, Contexts(TOKENS, EVERY, lexicon), lexicon).round(3).tolist()
 
 
-def test_a_token_clause_looks_at_the_token_itself(sets: TokenSets) -> None:
-    assert held(Clause("token", words=("rates", "and")), sets) == [0, 3, 5]
-    assert held(Clause("token", set_name="commas"), sets) == [2, 7]
-    assert held(Clause("token", set_name="rates, rose, fell"), sets) == [0, 1, 5, 6]
+def test_a_token_is_looked_at_itself(lexicon: Lexicon) -> None:
+    assert likeness("token", "like rose", lexicon) == [0, 1, 0, 0, 0, 0, 0.5, 0]
+    assert likeness("token", "commas", lexicon) == [0, 0, 1, 0, 0, 0, 0, 1]
 
 
-def test_a_previous_clause_looks_at_the_token_before_and_not_into_the_window_before(sets: TokenSets) -> None:
-    assert held(Clause("previous", words=("rates",)), sets) == [1, 6]
-    assert held(Clause("previous", words=("and",)), sets) == []
+def test_the_previous_token_is_not_in_the_window_before(lexicon: Lexicon) -> None:
+    assert likeness("previous", "like rates", lexicon) == [0, 1, 0, 0, 0, 0, 1, 0]
+    assert likeness("previous", "the start of the text", lexicon) == [1, 0, 0, 0, 1, 0, 0, 0]
 
 
-def test_a_near_clause_looks_back_and_never_at_the_token_or_across_the_start(sets: TokenSets) -> None:
-    assert held(Clause("near", set_name="rates"), sets) == [1, 2, 3, 6, 7]
+def test_near_looks_back_and_neither_at_the_token_nor_across_the_start(lexicon: Lexicon) -> None:
+    assert likeness("near", "like rates", lexicon) == [0, 1, 1, 1, 0, 0, 1, 1]
 
 
-def test_a_passage_clause_counts(sets: TokenSets) -> None:
-    assert held(Clause("passage", set_name="rates, rose, fell", at_least=2), sets) == [2, 3, 7]
+def test_a_passage_is_the_mean_of_what_was_read_so_far(lexicon: Lexicon) -> None:
+    contexts = Contexts(TOKENS, EVERY, lexicon)
+    np.testing.assert_allclose(contexts.mean_passage()[:, 0], np.array([1, 1, 1, 1, 0, 1, 1, 1]) / (PASSAGE / 3))
+    assert likeness("passage", "rates and rose", lexicon)[0] == pytest.approx(10 / (PASSAGE / 3), abs=1e-3)
 
 
-def test_group_counts_agree_with_counting_one_by_one(sets: TokenSets) -> None:
+def test_means_agree_with_counting_one_by_one(lexicon: Lexicon) -> None:
     generator = np.random.default_rng(0)
-    tokens = np.concatenate([np.zeros((5, 1), int), generator.integers(1, 7, (5, 30))], axis=1)
-    positions = generator.integers(0, 150, 40)
-    counts = Contexts(tokens, positions, sets).group_counts(6)
+    tokens = np.concatenate([np.zeros((5, 1), int), generator.integers(1, 7, (5, 90))], axis=1)
+    positions = generator.integers(0, 450, 40)
+    contexts = Contexts(tokens, positions, lexicon)
+    near, passage = contexts.mean_near(), contexts.mean_passage()
     for row, position in enumerate(positions):
-        window, column = tokens[position // 30], 1 + position % 30
-        before = [sets.group_of[token] for token in window[max(1, column - 6) : column]]
-        assert counts[row].tolist() == [before.count(0), before.count(1)]
+        window, column = tokens[position // 90], 1 + position % 90
+        before = window[max(0, column - NEAR) : column]
+        np.testing.assert_allclose(near[row], lexicon.kind_table[before].sum(axis=0) / NEAR, rtol=1e-5, atol=1e-6)
+        read = window[max(0, column + 1 - PASSAGE) : column + 1]
+        length = min(max(column, PASSAGE / 3), PASSAGE)
+        np.testing.assert_allclose(passage[row], lexicon.topic_table[read].sum(axis=0) / length, rtol=1e-5)
 
 
-def test_a_rule_fires_where_a_clause_holds_and_none_of_the_exceptions(sets: TokenSets) -> None:
+def test_a_rule_fires_where_likeness_less_unlikeness_exceeds_the_threshold(lexicon: Lexicon) -> None:
+    rule = Rule((Mention("token", "like rose"), Mention("token", "commas")), (Mention("previous", "like rose"),))
+    contexts = Contexts(TOKENS, EVERY, lexicon)
+    assert likeness_to(rule, contexts, lexicon).tolist() == [0, 1, 0, 0, 0, 0, 0.5, 0.5]
+    assert fires(rule, contexts, lexicon).tolist() == [False, True, False, False, False, False, True, True]
+    assert not fires(Rule(()), contexts, lexicon).any()
+
+
+def test_a_label_names_every_mention_and_where_it_looks() -> None:
     rule = Rule(
-        (Clause("token", words=("rates",)), Clause("token", set_name="commas")), (Clause("previous", words=("the",)),)
+        (
+            Mention("previous", "digits"),
+            Mention("token", "like rose"),
+            Mention("token", "commas"),
+            Mention("token", "like rates"),
+            Mention("passage", "rates and rose"),
+        ),
+        (Mention("near", "like rates"), Mention("token", "digits")),
     )
-    assert np.flatnonzero(Contexts(TOKENS, EVERY, sets).fires(rule)).tolist() == [0, 2, 7]
+    assert word_rule(rule) == (
+        "words like rose, rates; commas; after digits; in passages on rates and rose; "
+        "not digits, nor soon after words like rates"
+    )
 
 
 def test_a_rule_survives_json() -> None:
-    rule = Rule((Clause("token", words=("€", "-ing")),), (Clause("passage", set_name="rates", at_least=2),))
+    rule = Rule((Mention("token", "like €"), Mention("near", "digits")), (Mention("passage", "a and b"),))
     assert rule_from_json(rule_to_json(rule)) == rule
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"fires_on": [{"where": "token"}], "but_not": []}', "[1]"])
+@pytest.mark.parametrize("text", ["", "{}", '{"like": [["token"]], "unlike": []}', '{"like": [["next", "a"]]}', "[1]"])
 def test_what_is_no_rule_is_refused(text: str) -> None:
     with pytest.raises(TrackerError):
         rule_from_json(text)
 
 
-def test_an_unknown_set_is_named(sets: TokenSets) -> None:
-    with pytest.raises(TrackerError, match="'bonds'"):
-        held(Clause("token", set_name="bonds"), sets)
+def test_a_name_that_the_lexicon_lacks_is_named(lexicon: Lexicon) -> None:
+    with pytest.raises(TrackerError, match="'like bonds'"):
+        likeness("token", "like bonds", lexicon)

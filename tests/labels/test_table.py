@@ -9,9 +9,11 @@ import pytest
 
 from bundles.bundle import load_bundle
 from bundles.errors import TrackerError
+from labels.lexicon import lexicon_path, load_lexicon
 from labels.report import report_table
 from labels.rules import rule_from_json
 from labels.table import ALWAYS_YES_F1, COLUMNS, LabelTable, load_labels, save_labels
+from labels.wording import word_rule
 from sae.feature import Feature
 
 LAYERS, N_LATENTS = (1, 3), 4
@@ -113,6 +115,15 @@ def test_the_built_in_table_labels_every_feature_and_meets_its_bars() -> None:
     for layer, bar in {4: 0.82, 10: 0.80, 16: 0.76, 22: 0.74, 28: 0.70}.items():
         assert medians[layer] >= bar
     assert (table.frame["f1"] > ALWAYS_YES_F1).mean() >= 0.92
-    for rule in table.frame["rule"]:
-        if rule:
-            rule_from_json(rule)
+
+
+def test_a_built_in_label_says_its_whole_rule_in_the_words_of_the_lexicon() -> None:
+    bundle = load_bundle()
+    lexicon = load_lexicon(lexicon_path(bundle.labels), ["<bos>", " the"], 0)
+    kinds, topics = set(lexicon.kinds), set(lexicon.topic_names)
+    table = load_labels(bundle.labels, layers=bundle.layers, n_latents=400)
+    for label, text in zip(table.frame["label"], table.frame["rule"], strict=True):
+        rule = rule_from_json(text)
+        assert label == word_rule(rule)
+        for mention in (*rule.like, *rule.unlike):
+            assert mention.name in (topics if mention.where == "passage" else kinds)

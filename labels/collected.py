@@ -1,0 +1,56 @@
+"""Where a bundle's features fire on the text whose residual streams `python -m sae` collected."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+from bundles.bundle import Bundle
+from bundles.errors import TrackerError
+from labels.firings import encode_harvest
+from labels.label_layer import LayerFirings
+from model.load import load_model
+from sae.files import load_saes
+from sae.harvest import load_harvest
+
+log = logging.getLogger(__name__)
+
+
+class Collected(NamedTuple):
+    """What labels are made from.
+
+    Attributes:
+        texts: (vocabulary,) what each token reads.
+        bos_id: of BOS.
+        layers: firings by layer.
+    """
+
+    texts: list[str]
+    bos_id: int
+    layers: dict[int, LayerFirings]
+
+
+def load_collected(bundle: Bundle, work: Path, windows: int) -> Collected:
+    """Encode the first `windows` windows of `train`, and all of `validation`.
+
+    Raises:
+        TrackerError: the residual streams have not been collected.
+    """
+    for split in ("train", "validation"):
+        if not (work / split / "progress.json").is_file():
+            raise TrackerError(
+                f"No activations in {work / split}. Collect them first: python -m sae train (train) and python -m sae "
+                f"quality (validation), with --work {work}."
+            )
+    language_model = load_model(bundle)
+    saes = load_saes(bundle.sae_folder, bundle.layers, d_model=language_model.d_model)
+    train, held_out = load_harvest(work / "train"), load_harvest(work / "validation")
+    layers = {}
+    for layer, sae in saes.items():
+        log.info("encoding layer %d", layer)
+        firings = encode_harvest(train, layer, sae, windows=windows)
+        layers[layer] = LayerFirings(firings, encode_harvest(held_out, layer, sae))
+    tokenizer = language_model.tokenizer
+    texts = [str(tokenizer.decode([token])) for token in range(len(tokenizer))]
+    return Collected(texts, language_model.bos_id, layers)

@@ -1,0 +1,75 @@
+"""Label every feature of every layer."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from labels.contexts import Contexts
+from labels.firings import Firings
+from labels.learn import LearnConfig, learn_rule
+from labels.lexicon import Lexicon
+from labels.rules import Rule, fires, rule_to_json
+from labels.score import NOT_SCORED, Score, balanced_sample, score
+from labels.statistics import feature_statistics
+from labels.wording import word_rule
+
+log = logging.getLogger(__name__)
+
+METHOD = "lexical"
+"""How the F1 in the table comes about: a program applies the rule that the label words."""
+
+
+class LayerFirings(NamedTuple):
+    """Where a layer's features fire on the text that labels are learnt from, and on held-out text."""
+
+    train: Firings
+    held_out: Firings
+
+
+def log_times() -> None:
+    """Log with the time of day, here and in the processes that label."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+
+
+def label_layers(
+    layers: Mapping[int, LayerFirings], lexicon: Lexicon, config: LearnConfig, *, sample: int, seed: int, jobs: int
+) -> pd.DataFrame:
+    """Rows of a label table for every feature of every layer, `jobs` layers at a time, each in a process."""
+    label = partial(label_layer, lexicon=lexicon, config=config, sample=sample, seed=seed)
+    with ProcessPoolExecutor(jobs, get_context("spawn"), log_times) as pool:
+        return pd.concat(pool.map(label, layers, layers.values()))
+
+
+def label_layer(
+    layer: int, firings: LayerFirings, lexicon: Lexicon, config: LearnConfig, *, sample: int, seed: int
+) -> pd.DataFrame:
+    """Rows of a label table for every feature of a layer, in order.
+
+    Args:
+        sample: held-out firing tokens that a rule is scored on, and as many silent ones.
+    """
+    rows, start = [], time.monotonic()
+    for latent in range(firings.train.n_latents):
+        rule = learn_rule(firings.train, latent, lexicon, config, np.random.default_rng([seed, layer, latent]))
+        measured = NOT_SCORED if rule is None else score_rule(rule, firings.held_out, latent, lexicon, sample, seed)
+        rule_text = "" if rule is None else rule_to_json(rule)
+        rows.append({"label": word_rule(rule), **measured._asdict(), "rule": rule_text})
+        if (latent + 1) % 50 == 0:
+            log.info("layer %d: %d features labelled, %.0f s", layer, latent + 1, time.monotonic() - start)
+    frame = pd.concat([pd.DataFrame(rows), feature_statistics(firings.train)], axis=1)
+    return frame.assign(layer=layer, feature=range(firings.train.n_latents), f1_method=METHOD)
+
+
+def score_rule(rule: Rule, firings: Firings, latent: int, lexicon: Lexicon, n: int, seed: int) -> Score:
+    """A rule's score on a balanced sample of at most n firing positions."""
+    sample = balanced_sample(firings, latent, n, np.random.default_rng([seed, latent]))
+    return score(fires(rule, Contexts(firings.token_ids, sample.positions, lexicon), lexicon), sample.fires)

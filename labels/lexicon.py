@@ -1,0 +1,176 @@
+"""The lexicon that labels are written in: which words are alike, and which passages are about what."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from bundles.errors import TrackerError
+from labels.classes import token_classes
+from labels.words import word_forms
+
+STEP = 0.01
+"""Likeness is kept in steps of this size, as bytes."""
+
+MOST = 1.5
+"""Largest likeness: of a word that is more typical than the typical ones of its family."""
+
+
+TYPICAL = 8
+"""Words shown of a family."""
+
+LIKE = "like "
+"""Stands before a family's name where a class could have the same one."""
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """Families of words, classes of tokens and topics of passages, each with a name.
+
+    Attributes:
+        words: (n_words,) str, the word forms that are in it, see `words.word_form`.
+        families: (n_words, n_families) uint8, how like a family's typical words each word is, in steps of `STEP`.
+        family_names: the typical word that names each family; no two are the same.
+        topics: (n_words, n_topics) uint8, how telling a word is of a topic, in steps of `STEP`.
+        topic_names: two telling words each.
+        near_low, near_high: (n_kinds,) mean likeness of few tokens in a row that counts as none, and as full.
+        passage_high: (n_topics,) mean of a passage's words that counts as full.
+        classes: (vocabulary,) bool of each named class.
+        word_of: (vocabulary,) index of each token's word, n_words where the lexicon lacks it.
+    """
+
+    words: np.ndarray
+    families: np.ndarray
+    family_names: list[str]
+    topics: np.ndarray
+    topic_names: list[str]
+    near_low: np.ndarray
+    near_high: np.ndarray
+    passage_high: np.ndarray
+    classes: dict[str, np.ndarray]
+    word_of: np.ndarray
+
+    @cached_property
+    def kinds(self) -> list[str]:
+        """Names of the kinds of words: families first, as "like rising", then classes, as "digits"."""
+        return [*(LIKE + name for name in self.family_names), *self.classes]
+
+    @cached_property
+    def kind_table(self) -> np.ndarray:
+        """(vocabulary, n_kinds) float32, how like each kind a token is: up to `MOST`, for classes 0 or 1."""
+        none = np.zeros((1, self.families.shape[1]), np.uint8)
+        families = np.concatenate([self.families, none])[self.word_of] * np.float32(STEP)
+        return np.concatenate([families, np.stack(list(self.classes.values()), axis=1)], axis=1, dtype=np.float32)
+
+    @cached_property
+    def topic_table(self) -> np.ndarray:
+        """(vocabulary, n_topics) float32, how telling of each topic a token is."""
+        none = np.zeros((1, self.topics.shape[1]), np.uint8)
+        return np.concatenate([self.topics, none])[self.word_of] * np.float32(STEP)
+
+    @cached_property
+    def typical_words(self) -> dict[str, list[str]]:
+        """The `TYPICAL` words that stand best for each family, by its name."""
+        order = np.argsort(-typicality(self.families * np.float32(STEP)), axis=0, kind="stable")[:TYPICAL]
+        return {name: self.words[best].tolist() for name, best in zip(self.family_names, order.T, strict=True)}
+
+
+def lexicon_path(labels: Path) -> Path:
+    """Where the lexicon lies that a table of labels is written in."""
+    return labels.with_suffix(".lexicon.safetensors")
+
+
+def save_lexicon(lexicon: Lexicon, path: Path) -> None:
+    """Write all but the classes, which are defined in code."""
+    names = {
+        "words": lexicon.words.tolist(),
+        "families": lexicon.family_names,
+        "topics": lexicon.topic_names,
+        "typical": lexicon.typical_words,
+    }
+    arrays = {name: getattr(lexicon, name) for name in ("families", "topics", "near_low", "near_high", "passage_high")}
+    save_file(arrays, path, {name: json.dumps(value, ensure_ascii=False) for name, value in names.items()})
+
+
+def load_lexicon(path: Path, texts: Sequence[str], bos_id: int) -> Lexicon:
+    """Read what `save_lexicon` wrote.
+
+    Args:
+        texts: (vocabulary,) what each token reads.
+
+    Raises:
+        TrackerError: there is no such file, or it is no lexicon.
+    """
+    try:
+        with safe_open(path, "np") as file:
+            names = {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return assemble(
+            texts, bos_id, words=np.array(names["words"], dtype=str), family_names=names["families"],
+            topic_names=names["topics"], **arrays,
+        )  # fmt: skip
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise _no_lexicon(path, error) from None
+
+
+def load_typical_words(path: Path) -> dict[str, list[str]]:
+    """`Lexicon.typical_words` from a lexicon's file, whatever the vocabulary; nothing where there is no such file.
+
+    Raises:
+        TrackerError: the file is no lexicon.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        with safe_open(path, "np") as file:
+            return json.loads((file.metadata() or {})["typical"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise _no_lexicon(path, error) from None
+
+
+def assemble(
+    texts: Sequence[str],
+    bos_id: int,
+    *,
+    words: np.ndarray,
+    families: np.ndarray,
+    family_names: list[str],
+    topics: np.ndarray,
+    topic_names: list[str],
+    near_low: np.ndarray,
+    near_high: np.ndarray,
+    passage_high: np.ndarray,
+) -> Lexicon:
+    """A lexicon for a vocabulary, with the classes of its tokens."""
+    forms = word_forms(list(texts))
+    order = np.argsort(words)
+    found = order[np.minimum(np.searchsorted(words, forms, sorter=order), len(words) - 1)]
+    word_of = np.where(words[found] == forms, found, len(words))
+    classes = token_classes(texts, bos_id)
+    return Lexicon(
+        words, families, family_names, topics, topic_names, near_low, near_high, passage_high, classes, word_of
+    )
+
+
+def as_steps(likeness: np.ndarray | torch.Tensor) -> np.ndarray:
+    """Likeness in steps of `STEP`, as bytes."""
+    return np.rint(np.clip(np.asarray(likeness), 0, MOST) / STEP).astype(np.uint8)
+
+
+def typicality(likeness: np.ndarray) -> np.ndarray:
+    """(n_words, n_families) how well a word stands for a family: it is like it, and like few others."""
+    return likeness * np.sqrt(likeness / np.maximum(likeness.sum(axis=1, keepdims=True), 1e-9))
+
+
+def _no_lexicon(path: Path, error: Exception) -> TrackerError:
+    return TrackerError(
+        f"Expected the lexicon of the labels at {path}: {error}. python -m labels make writes it beside the table."
+    )
