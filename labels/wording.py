@@ -21,7 +21,7 @@ _PLACE: dict[Where, str] = {
 def word_rule(rule: Rule | None) -> str:
     """A phrase that names everything in a rule: what it fires on, then what it leaves out.
 
-    "words like" stands before the words that name a family; classes are named as they are.
+    "like" stands before the words that name families; classes are named as they are.
     """
     if rule is None:
         return UNLABELLED
@@ -38,7 +38,8 @@ def _word_places(mentions: Sequence[Mention]) -> list[str]:
         families = [name.removeprefix(LIKE) for name in names if where != "passage" and name.startswith(LIKE)]
         others = [name for name in names if where == "passage" or not name.startswith(LIKE)]
         if families:
-            phrases.append(f"{_PLACE[where]}words like {', '.join(families)}")
+            words = f"like {', '.join(families)}"
+            phrases.append(words if where == "token" else f"{_PLACE[where]}words {words}")
         if others:
             phrases.append(_PLACE[where] + ", ".join(others))
     return phrases

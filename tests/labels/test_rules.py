@@ -93,7 +93,7 @@ def test_a_label_names_every_mention_and_where_it_looks() -> None:
         (Mention("near", "like rates"), Mention("token", "digits")),
     )
     assert word_rule(rule) == (
-        "words like rose, rates; commas; after digits; in passages on rates and rose; "
+        "like rose, rates; commas; after digits; in passages on rates and rose; "
         "not digits, nor soon after words like rates"
     )
 
