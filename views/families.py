@@ -1,4 +1,4 @@
-"""What a label means by "words like": the typical words of each family that it names."""
+"""What a label means by "like": the typical words of each family that it names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def explain_label(scene: Scene) -> None:
     named = [mention.name.removeprefix(LIKE) for mention in (*rule.like, *rule.unlike) if mention.name.startswith(LIKE)]
     line = family_line(list(dict.fromkeys(named)), scene.engine.typical_words)
     if line:
-        st.caption(f"Words like … {line}")
+        st.caption(f"Words like {line}")
 
 
 def family_line(families: Sequence[str], typical_words: Mapping[str, Sequence[str]]) -> str:
