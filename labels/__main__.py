@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -35,6 +36,13 @@ _SEED = click.option("--seed", default=0, show_default=True, help="Of the sample
 _WINDOWS = click.option("--windows", default=6000, show_default=True, help="Training windows to learn from.")
 
 
+def _on_collected(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of a command that reads collected activations."""
+    for option in (_WINDOWS, _SEED, _SAMPLE, _WORK, _BUNDLE):
+        command = option(command)
+    return command
+
+
 @click.group()
 def main() -> None:
     """Label features without a language model, and measure the labels on held-out text."""
@@ -42,11 +50,7 @@ def main() -> None:
 
 
 @main.command()
-@_BUNDLE
-@_WORK
-@_SAMPLE
-@_SEED
-@_WINDOWS
+@_on_collected
 @click.option("--jobs", default=os.cpu_count() or 1, show_default="one a core", help="Layers labelled at a time.")
 def make(bundle_name: str, work: Path, sample: int, seed: int, windows: int, jobs: int) -> None:
     """Learn every feature's label on `train`, score it on `validation`, write the bundle's label table and lexicon."""
@@ -79,11 +83,7 @@ def report(bundle_name: str) -> None:
 
 
 @main.command()
-@_BUNDLE
-@_WORK
-@_SAMPLE
-@_SEED
-@_WINDOWS
+@_on_collected
 def rescore(bundle_name: str, work: Path, sample: int, seed: int, windows: int) -> None:
     """Score the table's rules anew on `validation`, on a sample of this seed, and compare with the F1 in the table."""
     try:
@@ -107,11 +107,7 @@ def rescore(bundle_name: str, work: Path, sample: int, seed: int, windows: int) 
 
 
 @main.command()
-@_BUNDLE
-@_WORK
-@_SAMPLE
-@_SEED
-@_WINDOWS
+@_on_collected
 @click.option("--features", default=40, show_default=True, help="Features of each layer that are tried.")
 @click.option("--families", multiple=True, type=int, help="Make a lexicon of so many families and try it, too.")
 def trials(
@@ -122,9 +118,8 @@ def trials(
         bundle = load_bundle(bundle_name)
         collected = load_collected(bundle, work, windows)
         lexicon = load_lexicon(lexicon_path(bundle.labels), collected.texts, collected.bos_id)
-        for line in run_trials(
-            collected, lexicon, families=families, features=features, sample=sample, seed=seed
-        ):  # fmt: skip
+        lines = run_trials(collected, lexicon, families=families, features=features, sample=sample, seed=seed)
+        for line in lines:
             click.echo(line)
     except TrackerError as error:
         raise click.ClickException(str(error)) from None

@@ -87,9 +87,8 @@ def test_a_rule_keeps_to_its_length_and_to_where_it_may_look(train: Firings, lex
 
 
 def test_the_label_names_everything_in_the_rule_and_the_row_holds_both(train: Firings, lexicon: Lexicon) -> None:
-    frame = label_layer(
-        4, LayerFirings(train, planted(1)), lexicon, LearnConfig(sample=500), sample=200, seed=0
-    )  # fmt: skip
+    firings = LayerFirings(train, planted(1))
+    frame = label_layer(4, firings, lexicon, LearnConfig(sample=500), sample=200, seed=0)
     assert frame["feature"].tolist() == list(range(N_LATENTS))
     for label, text in zip(frame["label"][:3], frame["rule"][:3], strict=True):
         rule = rule_from_json(text)

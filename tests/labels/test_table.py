@@ -107,22 +107,39 @@ def test_an_unscored_label_stays_and_counts_as_not_scored(path: Path) -> None:
     assert "| 3 | 0.900 | 100.0% | 0 |" in report
 
 
-def test_the_built_in_table_labels_every_feature_and_meets_its_bars() -> None:
-    bundle = load_bundle()
-    table = load_labels(bundle.labels, layers=bundle.layers, n_latents=400)
-    assert len(table.frame) == 400 * len(bundle.layers)
-    medians = table.frame["f1"].groupby("layer").median()
-    # Layer 10 was meant to reach 0.80; docs/labels.md tells what was tried.
-    for layer, bar in {4: 0.82, 10: 0.79, 16: 0.76, 22: 0.74, 28: 0.70}.items():
-        assert medians[layer] >= bar
+def test_the_built_in_table_labels_every_feature_and_most_labels_beat_guessing() -> None:
+    table = built_in()
+    assert len(table.frame) == 2000
     assert (table.frame["f1"] > ALWAYS_YES_F1).mean() >= 0.92
+
+
+@pytest.mark.parametrize(
+    ("layer", "bar"),
+    [
+        (4, 0.82),
+        pytest.param(
+            10, 0.80, marks=pytest.mark.xfail(strict=True, reason="0.795; docs/labels.md tells what was tried")
+        ),
+        (10, 0.79),
+        (16, 0.76),
+        (22, 0.74),
+        (28, 0.70),
+    ],
+)
+def test_the_median_label_of_a_layer_meets_its_bar(layer: int, bar: float) -> None:
+    assert built_in().frame.loc[layer, "f1"].median() >= bar
+
+
+def built_in() -> LabelTable:
+    bundle = load_bundle()
+    return load_labels(bundle.labels, layers=bundle.layers, n_latents=400)
 
 
 def test_a_built_in_label_says_its_whole_rule_in_the_words_of_the_lexicon() -> None:
     bundle = load_bundle()
     lexicon = load_lexicon(lexicon_path(bundle.labels), ["<bos>", " the"], 0)
     kinds, topics = set(lexicon.kinds), set(lexicon.topic_names)
-    table = load_labels(bundle.labels, layers=bundle.layers, n_latents=400)
+    table = built_in()
     for label, text in zip(table.frame["label"], table.frame["rule"], strict=True):
         rule = rule_from_json(text)
         assert label == word_rule(rule)
