@@ -238,6 +238,18 @@ def test_the_chosen_feature_is_shared_by_all_views(page: AppTest) -> None:
         assert box.options[box.index] == wanted
 
 
+def test_a_feature_that_is_offered_no_longer_changes_nothing(page: AppTest) -> None:
+    analyze(page, SENTENCES)
+    box = page.selectbox(key="feature_box")
+    chosen = box.options[box.index]
+    box.options.append("L4/F399 · an option of the run before")  # what a browser that is a run behind sends
+    box.select_index(len(box.options) - 1).run()
+    assert not page.exception
+    box = page.selectbox(key="feature_box")
+    assert box.options[box.index] == chosen
+    assert page.text_area(key="text").value == SENTENCES
+
+
 def test_chosen_words_rank_anew_and_can_be_cleared(page: AppTest) -> None:
     analyze(page, SENTENCES)
     whole = page.dataframe[0].value

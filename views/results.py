@@ -124,7 +124,9 @@ def _choose_feature(scene: Scene) -> Scene:
     st.session_state["feature_box"] = chosen
 
     def take() -> None:
-        state.choose_feature(*st.session_state["feature_box"])
+        taken = st.session_state["feature_box"]
+        if taken in labels:  # a browser that is a run behind sends an old option, which Streamlit passes on as its text
+            state.choose_feature(*taken)
 
     st.selectbox(
         "Chosen feature",
