@@ -56,6 +56,9 @@ _WORDS = {
     "professor researchers virus disease climate",
 }
 
+FUNCTION_WORDS = frozenset(" ".join(list(_WORDS.values())[:13]).split())
+"""Words that hold sentences together, whatever they are about: the first thirteen lists."""
+
 _FORMS: dict[str, Callable[[str], bool]] = {
     "digits": lambda text: bool(re.fullmatch(r"\s?[0-9]+", text)),
     "spaces before numbers": lambda text: text == " ",
@@ -91,6 +94,6 @@ def token_classes(texts: Sequence[str], bos_id: int) -> dict[str, np.ndarray]:
     words = np.array([text.strip().lower() if text[:1] in (" ", "\n") or text[:1].isupper() else "" for text in texts])
     found = {name: np.isin(words, listed.split()) for name, listed in _WORDS.items()}
     found |= {name: np.array([has(text) for text in texts]) for name, has in _FORMS.items()}
-    found["function words"] = np.logical_or.reduce([found[name] for name in list(_WORDS)[:13]])
+    found["function words"] = np.isin(words, list(FUNCTION_WORDS))
     found[START][bos_id] = True
     return found

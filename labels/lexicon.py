@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+from scipy.sparse import csr_array
 
 from bundles.errors import TrackerError
 from labels.classes import token_classes
@@ -23,12 +24,8 @@ STEP = 0.01
 MOST = 1.5
 """Largest likeness: of a word that is more typical than the typical ones of its family."""
 
-
-TYPICAL = 8
-"""Words shown of a family."""
-
 LIKE = "like "
-"""Stands before a family's name where a class could have the same one."""
+"""Begins the name of a family that is called by its words."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Lexicon:
     Attributes:
         words: (n_words,) str, the word forms that are in it, see `words.word_form`.
         families: (n_words, n_families) uint8, how like a family's typical words each word is, in steps of `STEP`.
-        family_names: the typical word that names each family; no two are the same.
+        typical_words: a few words that stand best for each family, by its name, in the order of `families`.
         topics: (n_words, n_topics) uint8, how telling a word is of a topic, in steps of `STEP`.
         topic_names: two telling words each.
         near_low, near_high: (n_kinds,) mean likeness of few tokens in a row that counts as none, and as full.
@@ -49,7 +46,7 @@ class Lexicon:
 
     words: np.ndarray
     families: np.ndarray
-    family_names: list[str]
+    typical_words: dict[str, list[str]]
     topics: np.ndarray
     topic_names: list[str]
     near_low: np.ndarray
@@ -60,8 +57,8 @@ class Lexicon:
 
     @cached_property
     def kinds(self) -> list[str]:
-        """Names of the kinds of words: families first, as "like rising", then classes, as "digits"."""
-        return [*(LIKE + name for name in self.family_names), *self.classes]
+        """Names of the kinds of words: families first, as "like rising/growing", then classes, as "digits"."""
+        return [*self.typical_words, *self.classes]
 
     @cached_property
     def kind_table(self) -> np.ndarray:
@@ -76,12 +73,6 @@ class Lexicon:
         none = np.zeros((1, self.topics.shape[1]), np.uint8)
         return np.concatenate([self.topics, none])[self.word_of] * np.float32(STEP)
 
-    @cached_property
-    def typical_words(self) -> dict[str, list[str]]:
-        """The `TYPICAL` words that stand best for each family, by its name."""
-        order = np.argsort(-typicality(self.families * np.float32(STEP)), axis=0, kind="stable")[:TYPICAL]
-        return {name: self.words[best].tolist() for name, best in zip(self.family_names, order.T, strict=True)}
-
 
 def lexicon_path(labels: Path) -> Path:
     """Where the lexicon lies that a table of labels is written in."""
@@ -89,14 +80,11 @@ def lexicon_path(labels: Path) -> Path:
 
 
 def save_lexicon(lexicon: Lexicon, path: Path) -> None:
-    """Write all but the classes, which are defined in code."""
-    names = {
-        "words": lexicon.words.tolist(),
-        "families": lexicon.family_names,
-        "topics": lexicon.topic_names,
-        "typical": lexicon.typical_words,
-    }
-    arrays = {name: getattr(lexicon, name) for name in ("families", "topics", "near_low", "near_high", "passage_high")}
+    """Write all but the classes, which are defined in code. Families are written as a sparse matrix."""
+    names = {"words": lexicon.words.tolist(), "typical": lexicon.typical_words, "topics": lexicon.topic_names}
+    arrays = {name: getattr(lexicon, name) for name in ("topics", "near_low", "near_high", "passage_high")}
+    families = csr_array(lexicon.families)
+    arrays |= {"families": families.data, "family_of": families.indices.astype(np.uint16), "begins": families.indptr}
     save_file(arrays, path, {name: json.dumps(value, ensure_ascii=False) for name, value in names.items()})
 
 
@@ -113,10 +101,12 @@ def load_lexicon(path: Path, texts: Sequence[str], bos_id: int) -> Lexicon:
         with safe_open(path, "np") as file:
             names = {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        words, typical = np.array(names["words"], dtype=str), names["typical"]
+        sparse = arrays.pop("families"), arrays.pop("family_of").astype(np.int32), arrays.pop("begins")
+        families = csr_array(sparse, shape=(len(words), len(typical))).toarray()
         return assemble(
-            texts, bos_id, words=np.array(names["words"], dtype=str), family_names=names["families"],
-            topic_names=names["topics"], **arrays,
-        )  # fmt: skip
+            texts, bos_id, words=words, families=families, typical_words=typical, topic_names=names["topics"], **arrays
+        )
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise _no_lexicon(path, error) from None
 
@@ -142,7 +132,7 @@ def assemble(
     *,
     words: np.ndarray,
     families: np.ndarray,
-    family_names: list[str],
+    typical_words: dict[str, list[str]],
     topics: np.ndarray,
     topic_names: list[str],
     near_low: np.ndarray,
@@ -156,18 +146,13 @@ def assemble(
     word_of = np.where(words[found] == forms, found, len(words))
     classes = token_classes(texts, bos_id)
     return Lexicon(
-        words, families, family_names, topics, topic_names, near_low, near_high, passage_high, classes, word_of
+        words, families, typical_words, topics, topic_names, near_low, near_high, passage_high, classes, word_of
     )
 
 
 def as_steps(likeness: np.ndarray | torch.Tensor) -> np.ndarray:
     """Likeness in steps of `STEP`, as bytes."""
     return np.rint(np.clip(np.asarray(likeness), 0, MOST) / STEP).astype(np.uint8)
-
-
-def typicality(likeness: np.ndarray) -> np.ndarray:
-    """(n_words, n_families) how well a word stands for a family: it is like it, and like few others."""
-    return likeness * np.sqrt(likeness / np.maximum(likeness.sum(axis=1, keepdims=True), 1e-9))
 
 
 def _no_lexicon(path: Path, error: Exception) -> TrackerError:

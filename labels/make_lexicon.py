@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 
+from labels.classes import FUNCTION_WORDS
 from labels.contexts import Contexts
 from labels.factors import factorize
 from labels.firings import Firings
-from labels.lexicon import MOST, Lexicon, as_steps, assemble, typicality
-from labels.words import UNREADABLE, word_forms
+from labels.lexicon import LIKE, MOST, Lexicon, as_steps, assemble
+from labels.words import SIGN_NAMES, UNREADABLE, word_forms
 
 _MADE_UP = 5
 """Positions at the features' own density that are added to every word's: a rare word's rates are drawn to it."""
 
-_FAINT = 0.05
+_FAINT = 0.15
 """Less likeness than this is none."""
+
+_TYPICAL = 8
+"""Words shown of a family."""
+
+_ALIKE = 0.75
+"""Share of a family's words that begin alike from which it is one of spelling."""
+
+_STEM = 4
+"""Words with as many first letters in common are taken for forms of one word."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +45,10 @@ class LexiconConfig:
         seed: of where it begins.
     """
 
-    families: int = 512
+    families: int = 1024
     topics: int = 48
     min_count: int = 8
-    steps: int = 150
+    steps: int = 600
     seed: int = 0
 
 
@@ -51,19 +62,23 @@ def make_lexicon(
     Both are non-negative factorizations, in which a word can belong to several.
     """
     forms, form_of = np.unique(word_forms(list(texts)), return_inverse=True)
-    counts = np.bincount(form_of[train[0].current], minlength=len(forms))
+    forms_at = form_of[train[0].token_ids]
+    counts = np.bincount(forms_at[:, 1:].ravel(), minlength=len(forms))
     readable = np.array([bool(form) and UNREADABLE not in form for form in forms])
     known = np.flatnonzero((counts >= config.min_count) & readable)
     rates = np.concatenate([_rates(firings, form_of, counts)[known] for firings in train], axis=1)
-    words = forms[known]
+    words, whole = forms[known], _whole_words(forms, forms_at)[known]
     families = _families(rates, counts[known], config)
-    topics = _topics(form_of[train[0].token_ids[:, 1:]], forms, known, config)
+    word_of = np.full(len(forms), len(known))
+    word_of[known] = np.arange(len(known))
+    may_tell = whole & (np.strings.str_len(words) > 2) & ~np.isin(words, list(FUNCTION_WORDS))
+    topics = _topics(word_of[forms_at[:, 1:]], may_tell, config)
     unscaled = assemble(
         texts,
         bos_id,
         words=words,
         families=as_steps(families),
-        family_names=_family_names(families, words, counts[known]),
+        typical_words=_typical_words(families, words, counts[known], whole),
         topics=as_steps(topics),
         topic_names=_topic_names(topics, words),
         near_low=np.zeros(0, np.float32),
@@ -90,22 +105,39 @@ def _families(rates: np.ndarray, counts: np.ndarray, config: LexiconConfig) -> n
     weights = torch.from_numpy(counts.astype(np.float32)).pow(0.25)[:, None]
     n_families = min(config.families, len(counts))
     factors, _ = factorize(torch.from_numpy(rates).sqrt() * weights, n_families, steps=config.steps, seed=config.seed)
-    return _likeness(factors / weights, 0.995)
+    return _likeness(factors / weights, 0.997)
 
 
-def _topics(forms_at: np.ndarray, forms: np.ndarray, known: np.ndarray, config: LexiconConfig) -> np.ndarray:
-    """(n_words, n_topics) float32 likeness, from windows (n_windows, length) of forms."""
-    word_of = np.full(len(forms), len(known))
-    word_of[known] = np.arange(len(known))
-    found = np.zeros((len(forms_at), len(known) + 1), np.float32)
-    np.add.at(found, (np.arange(len(forms_at))[:, None], word_of[forms_at]), 1)
+def _whole_words(forms: np.ndarray, forms_at: np.ndarray) -> np.ndarray:
+    """(n_forms,) bool: words, not signs, letters, or what mostly goes on a word or is gone on by a part of one.
+
+    Args:
+        forms: (n_forms,) str.
+        forms_at: (n_windows, window) index of every token's form.
+    """
+    is_word = [
+        form.isalpha() and (len(form) > 1 or form in FUNCTION_WORDS) and form not in SIGN_NAMES for form in forms
+    ]
+    goes_on = np.array([form.startswith("-") and form[1:].isalpha() for form in forms])
+    gone_on = np.bincount(forms_at[:, :-1][goes_on[forms_at[:, 1:]]], minlength=len(forms))
+    return np.array(is_word) & (gone_on <= np.bincount(forms_at.ravel(), minlength=len(forms)) / 2)
+
+
+def _topics(words_at: np.ndarray, may_tell: np.ndarray, config: LexiconConfig) -> np.ndarray:
+    """(n_words, n_topics) float32 likeness.
+
+    Args:
+        words_at: (n_windows, length) index of every word, n_words for a token that is none.
+        may_tell: (n_words,) bool, words that can be telling of a topic.
+    """
+    found = np.zeros((len(words_at), len(may_tell) + 1), np.float32)
+    np.add.at(found, (np.arange(len(words_at))[:, None], words_at), 1)
     found = found[:, :-1]
     windows = (found > 0).sum(axis=0)
     # Words of a few windows are telling of those alone, words of many of none.
-    is_word = np.array([form.isalpha() and len(form) > 2 for form in forms[known]])
-    telling = np.flatnonzero(is_word & (windows >= 20) & (windows < len(found) / 4))
+    telling = np.flatnonzero(may_tell & (windows >= 20) & (windows < len(found) / 4))
     n_topics = min(config.topics, len(telling))
-    likeness = np.zeros((len(known), n_topics), np.float32)
+    likeness = np.zeros((len(may_tell), n_topics), np.float32)
     if n_topics:
         x = np.sqrt(found[:, telling]) * np.log(len(found) / windows[telling]).astype(np.float32)
         x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-6)
@@ -121,14 +153,42 @@ def _likeness(factors: torch.Tensor, typical: float) -> np.ndarray:
     return np.where(scaled < _FAINT, 0, scaled).astype(np.float32)
 
 
-def _family_names(likeness: np.ndarray, words: np.ndarray, counts: np.ndarray) -> list[str]:
-    """The most typical word of each family, each word for one family only: the best such choice for all of them."""
-    common = np.minimum(1, np.sqrt(counts / 200))
-    whole = np.array([1.0 if word.isalpha() and len(word) > 1 else 0.75 for word in words])
-    typical = typicality(np.minimum(likeness, MOST)) * (common * whole)[:, None]
-    # Summed logarithms make one family's bad name cost more than many good names gain.
-    named, family = linear_sum_assignment(np.log(typical + 1e-3), maximize=True)
-    return [str(word) for word in words[named[np.argsort(family)]]]
+def _typical_words(
+    likeness: np.ndarray, words: np.ndarray, counts: np.ndarray, whole: np.ndarray
+) -> dict[str, list[str]]:
+    """By a name for each family, no two the same, what stands best for it: like it and few others, common, a word."""
+    likeness = np.minimum(likeness, MOST)
+    alone = np.sqrt(likeness / np.maximum(likeness.sum(axis=1, keepdims=True), 1e-9))
+    clear = [1 if is_whole else 0.8 if word in SIGN_NAMES or word.isdigit() else 0.4
+             for word, is_whole in zip(words, whole, strict=True)]  # fmt: skip
+    common = np.minimum(1, np.sqrt(counts / 100))
+    order = np.argsort(-likeness * alone * (common * clear)[:, None], axis=0, kind="stable")
+    found: dict[str, list[str]] = {}
+    for column in order.T:
+        best = words[column].tolist()
+        name = next(name for name in _names(best) if name not in found)
+        found[name] = best[:_TYPICAL]
+    return found
+
+
+def _names(words: list[str]) -> Iterator[str]:
+    """What to call a family with these words, the most typical first: the best name, then others.
+
+    "words in dep-" where it is one of spelling; else "like loan/credit", two words that don't begin alike, so that they
+    show what spreads the family and not one stem.
+    """
+    shown = words[:_TYPICAL]
+    for length in (4, 3, 2, 1):
+        beginnings = Counter(word[:length] for word in shown if word.isalpha() and len(word) > length)
+        beginning, n = max(beginnings.items(), key=itemgetter(1), default=("", 0))
+        if n >= _ALIKE * len(shown):
+            yield f"words in {beginning}-"
+            break
+    first, *others = words
+    near = others[: _TYPICAL // 2]
+    yield from (f"{LIKE}{first}/{other}" for other in near if other[:_STEM] != first[:_STEM])
+    yield from (f"{LIKE}{first}/{other}" for other in others)
+    yield LIKE + first
 
 
 def _topic_names(topics: np.ndarray, words: np.ndarray) -> list[str]:
@@ -136,7 +196,7 @@ def _topic_names(topics: np.ndarray, words: np.ndarray) -> list[str]:
     names: list[str] = []
     for column in order.T:
         length = 2
-        while (name := " and ".join(words[column[:length]])) in names and length < len(words):
+        while (name := "/".join(words[column[:length]])) in names and length < len(words):
             length += 1
         names.append(name)
     return names

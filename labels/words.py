@@ -17,6 +17,10 @@ _SIGNS = {
 }  # fmt: skip
 
 
+SIGN_NAMES = frozenset((*_SIGNS.values(), "space", "line break"))
+"""What tokens are called that are no words."""
+
+
 def word_forms(texts: list[str]) -> np.ndarray:
     """`word_form` of a whole vocabulary, (vocabulary,) str."""
     return np.array([word_form(text) for text in texts], dtype=str)

@@ -17,24 +17,24 @@ def explain_label(scene: Scene) -> None:
     if scene.feature is None or not scene.engine.typical_words:
         return
     # The rules' room imports torch; the page is drawn before that is there.
-    from labels.lexicon import LIKE  # noqa: PLC0415
     from labels.rules import rule_from_json  # noqa: PLC0415
 
     text = str(scene.engine.labels.find(scene.feature)["rule"])
     if not text:
         return
     rule = rule_from_json(text)
-    named = [mention.name.removeprefix(LIKE) for mention in (*rule.like, *rule.unlike) if mention.name.startswith(LIKE)]
-    line = family_line(list(dict.fromkeys(named)), scene.engine.typical_words)
+    named = dict.fromkeys(mention.name for mention in (*rule.like, *rule.unlike) if mention.where != "passage")
+    line = family_line(list(named), scene.engine.typical_words)
     if line:
-        st.caption(f"Words like {line}")
+        st.caption(line)
 
 
-def family_line(families: Sequence[str], typical_words: Mapping[str, Sequence[str]]) -> str:
-    """Markdown: each family's name and a few of its other words."""
+def family_line(kinds: Sequence[str], typical_words: Mapping[str, Sequence[str]]) -> str:
+    """Markdown: the name of each kind of words that is a family, and a few of its other words."""
     parts = []
-    for family in families:
-        others = [word for word in typical_words.get(family, ()) if word != family][:_WORDS]
+    for kind in kinds:
+        called = kind.partition(" ")[2].split("/")
+        others = [word for word in typical_words.get(kind, ()) if word not in called][:_WORDS]
         if others:
-            parts.append(f"**{plain(family)}**: {plain(', '.join(others))}")
+            parts.append(f"**{plain(kind)}**: {plain(', '.join(others))}")
     return " · ".join(parts)

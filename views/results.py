@@ -48,7 +48,8 @@ def show_results(analysis: Analysis, engine: Engine, settings: Settings) -> None
         st.warning("No feature passes the filters. Lower the minimum F1 or choose more layers in the sidebar.")
         return
     scene = _choose_feature(scene)
-    explain_label(scene)
+    with shown_errors("explaining the label"):
+        explain_label(scene)
     for tab, (title, show) in zip(st.tabs(list(_TABS), key="view", on_change="rerun"), _TABS.items(), strict=True):
         if tab.open:
             with tab, shown_errors(f"drawing {title}"):

@@ -26,8 +26,9 @@ def lexicon() -> Lexicon:
     families = np.array([[AS_STEPS, 0], [0, AS_STEPS], [0, AS_STEPS // 2]], np.uint8)
     n_kinds = 2 + len(token_classes(TEXTS, 0))
     return assemble(
-        TEXTS, 0, words=words, families=families, family_names=["rates", "rose"],
-        topics=np.array([[AS_STEPS], [0], [0]], np.uint8), topic_names=["rates and rose"],
+        TEXTS, 0, words=words, families=families,
+        typical_words={"like rates": ["rates"], "like rose": ["rose", "fell"]},
+        topics=np.array([[AS_STEPS], [0], [0]], np.uint8), topic_names=["rates/rose"],
         near_low=np.zeros(n_kinds, np.float32), near_high=np.full(n_kinds, 1 / NEAR, np.float32),
         passage_high=np.array([0.1], np.float32),
     )  # fmt: skip
@@ -55,7 +56,7 @@ def test_near_looks_back_and_neither_at_the_token_nor_across_the_start(lexicon: 
 def test_a_passage_is_the_mean_of_what_was_read_so_far(lexicon: Lexicon) -> None:
     contexts = Contexts(TOKENS, EVERY, lexicon)
     np.testing.assert_allclose(contexts.mean_passage()[:, 0], np.array([1, 1, 1, 1, 0, 1, 1, 1]) / (PASSAGE / 3))
-    assert likeness("passage", "rates and rose", lexicon)[0] == pytest.approx(10 / (PASSAGE / 3), abs=1e-3)
+    assert likeness("passage", "rates/rose", lexicon)[0] == pytest.approx(10 / (PASSAGE / 3), abs=1e-3)
 
 
 def test_means_agree_with_counting_one_by_one(lexicon: Lexicon) -> None:
@@ -88,18 +89,17 @@ def test_a_label_names_every_mention_and_where_it_looks() -> None:
             Mention("token", "like rose"),
             Mention("token", "commas"),
             Mention("token", "like rates"),
-            Mention("passage", "rates and rose"),
+            Mention("passage", "rates/rose"),
         ),
         (Mention("near", "like rates"), Mention("token", "digits")),
     )
     assert word_rule(rule) == (
-        "like rose, rates; commas; after digits; in passages on rates and rose; "
-        "not digits, nor soon after words like rates"
+        "like rose, rates; commas; after digits; in passages on rates/rose; not digits, nor soon after words like rates"
     )
 
 
 def test_a_rule_survives_json() -> None:
-    rule = Rule((Mention("token", "like €"), Mention("near", "digits")), (Mention("passage", "a and b"),))
+    rule = Rule((Mention("token", "like €"), Mention("near", "digits")), (Mention("passage", "a/b"),))
     assert rule_from_json(rule_to_json(rule)) == rule
 
 
