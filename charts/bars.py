@@ -8,14 +8,14 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from charts.rows import features_of, rows_of
-from charts.theme import axis_label, empty_figure, feature_hover, finish, with_alpha
+from charts.theme import empty_figure, feature_hover, finish, stacked_label, with_alpha
 
 Measure = Literal["activation", "percentile"]
 
 MEASURE_TITLES: dict[str, str] = {"activation": "Activation", "percentile": "Percentile"}
 
-_LABEL_WIDTH = 32  # characters; at 12 pixels they leave half of a 480-pixel chart to the bars
-_BAR_HEIGHT = 26
+_LABEL_WIDTH = 32  # characters a line, two lines; at 12 pixels they leave half of a 480-pixel chart to the bars
+_BAR_HEIGHT = 38
 _UNRELIABLE_ALPHA = 0.4
 
 
@@ -53,7 +53,7 @@ def plot_layer(
         )
     )
     names = [
-        axis_label(str(label), reliable=bool(ok), width=_LABEL_WIDTH)
+        stacked_label(str(label), reliable=bool(ok), width=_LABEL_WIDTH)
         for label, ok in zip(ranked["label"], reliable, strict=True)
     ]
     chosen = [f"<b>{name}</b>" if f == selected else name for name, f in zip(names, ranked["feature"], strict=True)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 import textwrap
 import unicodedata
 from collections.abc import Sequence
@@ -76,11 +77,18 @@ def axis_label(label: str, *, reliable: bool, width: int) -> str:
     return plotly_text(shorten(label, width)) + ("" if reliable else " ?")
 
 
+class _Wrapper(textwrap.TextWrapper):
+    """Breaks lines after strokes and hyphens, too."""
+
+    wordsep_re = re.compile(r"(\s+|(?<=[/-])(?=\w))")
+
+
 def stacked_label(label: str, *, reliable: bool, width: int, lines: int = 2) -> str:
     """A label on up to `lines` short lines, for narrow columns; marked as `axis_label` marks it."""
-    parts = textwrap.wrap(visible(label), width) or [""]
+    parts = _Wrapper(width).wrap(visible(label)) or [""]
     if len(parts) > lines:
-        parts = [*parts[: lines - 1], shorten(parts[lines - 1] + " " + parts[lines], width)]
+        last, next_ = parts[lines - 1 : lines + 1]
+        parts = [*parts[: lines - 1], shorten(last + ("" if last[-1] in "/-" else " ") + next_, width)]
     return "<br>".join(plotly_text(part) for part in parts) + ("" if reliable else " ?")
 
 

@@ -24,9 +24,6 @@ STEP = 0.01
 MOST = 1.5
 """Largest likeness: of a word that is more typical than the typical ones of its family."""
 
-LIKE = "like "
-"""Begins the name of a family that is called by its words."""
-
 
 @dataclass(frozen=True)
 class Lexicon:
@@ -57,7 +54,7 @@ class Lexicon:
 
     @cached_property
     def kinds(self) -> list[str]:
-        """Names of the kinds of words: families first, as "like rising/growing", then classes, as "digits"."""
+        """Names of the kinds of words: families first, as "rising/growing", then classes, as "digits"."""
         return [*self.typical_words, *self.classes]
 
     @cached_property

@@ -14,7 +14,7 @@ from labels.classes import FUNCTION_WORDS
 from labels.contexts import Contexts
 from labels.factors import factorize
 from labels.firings import Firings
-from labels.lexicon import LIKE, MOST, Lexicon, as_steps, assemble
+from labels.lexicon import MOST, Lexicon, as_steps, assemble
 from labels.words import SIGN_NAMES, UNREADABLE, word_forms
 
 _MADE_UP = 5
@@ -174,7 +174,7 @@ def _typical_words(
 def _names(words: list[str]) -> Iterator[str]:
     """What to call a family with these words, the most typical first: the best name, then others.
 
-    "words in dep-" where it is one of spelling; else "like loan/credit", two words that don't begin alike, so that they
+    "words in dep-" where it is one of spelling; else "loan/credit", two words that don't begin alike, so that they
     show what spreads the family and not one stem.
     """
     shown = words[:_TYPICAL]
@@ -186,9 +186,9 @@ def _names(words: list[str]) -> Iterator[str]:
             break
     first, *others = words
     near = others[: _TYPICAL // 2]
-    yield from (f"{LIKE}{first}/{other}" for other in near if other[:_STEM] != first[:_STEM])
-    yield from (f"{LIKE}{first}/{other}" for other in others)
-    yield LIKE + first
+    yield from (f"{first}/{other}" for other in near if other[:_STEM] != first[:_STEM])
+    yield from (f"{first}/{other}" for other in others)
+    yield f"{first}/…"
 
 
 def _topic_names(topics: np.ndarray, words: np.ndarray) -> list[str]:

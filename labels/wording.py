@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from labels.contexts import WHERE, Where
-from labels.lexicon import LIKE
 from labels.rules import Mention, Rule
 
 UNLABELLED = "fires too rarely to be labelled"
@@ -21,7 +20,7 @@ _PLACE: dict[Where, str] = {
 def word_rule(rule: Rule | None) -> str:
     """A phrase that names everything in a rule: what it fires on, then what it leaves out.
 
-    "like" stands before the words that name families; classes are named as they are.
+    A family of words is called by two of them with a stroke between, as "mentioned/discussed".
     """
     if rule is None:
         return UNLABELLED
@@ -35,11 +34,6 @@ def _word_places(mentions: Sequence[Mention]) -> list[str]:
     phrases = []
     for where in WHERE:
         names = [mention.name for mention in mentions if mention.where == where]
-        families = [name.removeprefix(LIKE) for name in names if where != "passage" and name.startswith(LIKE)]
-        others = [name for name in names if where == "passage" or not name.startswith(LIKE)]
-        if families:
-            words = f"like {', '.join(families)}"
-            phrases.append(words if where == "token" else f"{_PLACE[where]}words {words}")
-        if others:
-            phrases.append(_PLACE[where] + ", ".join(others))
+        if names:
+            phrases.append(_PLACE[where] + ", ".join(names))
     return phrases

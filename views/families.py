@@ -33,8 +33,7 @@ def family_line(kinds: Sequence[str], typical_words: Mapping[str, Sequence[str]]
     """Markdown: the name of each kind of words that is a family, and a few of its other words."""
     parts = []
     for kind in kinds:
-        called = kind.partition(" ")[2].split("/")
-        others = [word for word in typical_words.get(kind, ()) if word not in called][:_WORDS]
+        others = [word for word in typical_words.get(kind, ()) if word not in kind.split("/")][:_WORDS]
         if others:
             parts.append(f"**{plain(kind)}**: {plain(', '.join(others))}")
-    return " · ".join(parts)
+    return f"Words like {' · '.join(parts)}" if parts else ""

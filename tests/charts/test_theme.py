@@ -59,6 +59,12 @@ def test_unreliable_labels_are_marked() -> None:
     assert stacked_label("rates", reliable=False, width=20).endswith(" ?")
 
 
+def test_stacked_label_breaks_at_a_stroke_rather_than_within_a_word() -> None:
+    assert stacked_label("billion/million", reliable=True, width=10) == "billion/<br>million"
+    assert stacked_label("rose; our/excluding", reliable=True, width=10, lines=2) == "rose; our/<br>excluding"
+    assert stacked_label("our/excluding", reliable=True, width=8, lines=1) == "our/exc…"
+
+
 def test_stacked_label_keeps_to_its_lines_and_width() -> None:
     lines = stacked_label("numbers after a dollar sign in a table", reliable=True, width=12).split("<br>")
     assert len(lines) == 2

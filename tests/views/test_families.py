@@ -3,26 +3,26 @@ from __future__ import annotations
 from views.families import family_line
 
 TYPICAL = {
-    "like rising/growth": ["climbing", "rising", "higher", "growth", "up", "growing", "soaring", "gaining"],
-    "like full stop/dash": ["full stop", "dash", "colon"],
-    "like $": ["$"],
+    "rising/growth": ["climbing", "rising", "higher", "growth", "up", "growing", "soaring", "gaining"],
+    "full stop/dash": ["full stop", "dash", "colon"],
+    "$": ["$"],
     "words in a*b-": ["c_d"],
 }
 
 
 def test_a_line_gives_each_family_a_few_words_besides_its_name() -> None:
-    assert family_line(["like rising/growth"], TYPICAL) == (
-        "**like rising/growth**: climbing, higher, up, growing, soaring"
+    assert family_line(["rising/growth"], TYPICAL) == (
+        "Words like **rising/growth**: climbing, higher, up, growing, soaring"
     )
 
 
 def test_a_sign_whose_name_has_two_words_is_not_shown_twice() -> None:
-    assert family_line(["like full stop/dash"], TYPICAL) == "**like full stop/dash**: colon"
+    assert family_line(["full stop/dash"], TYPICAL) == "Words like **full stop/dash**: colon"
 
 
 def test_words_are_shown_letter_by_letter() -> None:
-    assert family_line(["digits", "words in a*b-"], TYPICAL) == r"**words in a\*b\-**: c\_d"
+    assert family_line(["digits", "words in a*b-"], TYPICAL) == r"Words like **words in a\*b\-**: c\_d"
 
 
 def test_a_family_without_other_words_is_left_out() -> None:
-    assert family_line(["like $", "unknown"], TYPICAL) == ""
+    assert family_line(["$", "unknown"], TYPICAL) == ""
