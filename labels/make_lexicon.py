@@ -177,11 +177,10 @@ def _names(words: list[str]) -> Iterator[str]:
     "words in dep-" where it is one of spelling; else "loan/credit", two words that don't begin alike, so that they
     show what spreads the family and not one stem.
     """
-    shown = words[:_TYPICAL]
     for length in (4, 3, 2, 1):
-        beginnings = Counter(word[:length] for word in shown if word.isalpha() and len(word) > length)
+        beginnings = Counter(word[:length] for word in words[:_TYPICAL] if word.isalpha() and len(word) > length)
         beginning, n = max(beginnings.items(), key=itemgetter(1), default=("", 0))
-        if n >= _ALIKE * len(shown):
+        if n >= _ALIKE * _TYPICAL:
             yield f"words in {beginning}-"
             break
     first, *others = words

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from labels.collected import Collected
+from labels.contexts import Contexts
 from labels.firings import Firings
 from labels.label_layer import LayerFirings, label_layer, score_rule
 from labels.learn import LearnConfig, learn_rule
 from labels.lexicon import Lexicon
 from labels.make_lexicon import LexiconConfig, make_lexicon
-from labels.rules import Rule, rule_from_json
+from labels.rules import Mention, Rule, fires, rule_from_json
 from labels.score import balanced_sample, score
 from labels.statistics import feature_statistics
 from labels.trials import run_trials
@@ -84,6 +85,31 @@ def test_a_rule_keeps_to_its_length_and_to_where_it_may_look(train: Firings, lex
     mentions = [*rule.like, *rule.unlike]
     assert 1 <= len(mentions) <= 2
     assert {mention.where for mention in mentions} <= {"token", "near"}
+
+
+def test_every_mention_is_worth_its_place_and_the_weightiest_comes_first(lexicon: Lexicon) -> None:
+    generator = np.random.default_rng(2)
+    train = planted(0)
+    values = train.values.copy()
+    after_the, on_bank = train.token_ids[:, :-1].ravel() == 7, train.current == 1
+    values[:, 0] = on_bank | after_the | (generator.random(len(values)) < 0.1)
+    noisy = Firings(train.token_ids, train.is_finance, values, train.indices, N_LATENTS)
+    config = LearnConfig(sample=500)
+    rule = learnt(0, noisy, lexicon, config)
+    assert rule is not None
+    assert len(rule.like) >= 2
+    sample = balanced_sample(noisy, 0, config.sample, np.random.default_rng(0))
+    contexts = Contexts(noisy.token_ids, sample.positions, lexicon)
+
+    def f1(like: tuple[Mention, ...], unlike: tuple[Mention, ...]) -> float:
+        return score(fires(Rule(like, unlike), contexts, lexicon), sample.fires).f1
+
+    whole = f1(rule.like, rule.unlike)
+    without = [f1(rule.like[:i] + rule.like[i + 1 :], rule.unlike) for i in range(len(rule.like))]
+    without_ruled_out = [f1(rule.like, rule.unlike[:i] + rule.unlike[i + 1 :]) for i in range(len(rule.unlike))]
+    assert without == sorted(without)
+    assert without_ruled_out == sorted(without_ruled_out)
+    assert max(without + without_ruled_out) <= whole - config.min_gain + 1e-9
 
 
 def test_the_label_names_everything_in_the_rule_and_the_row_holds_both(train: Firings, lexicon: Lexicon) -> None:

@@ -12,7 +12,7 @@ from bundles.errors import TrackerError
 from labels.factors import factorize
 from labels.firings import Firings
 from labels.lexicon import Lexicon, load_lexicon, load_typical_words, save_lexicon
-from labels.make_lexicon import LexiconConfig, make_lexicon
+from labels.make_lexicon import LexiconConfig, _names, _whole_words, make_lexicon
 
 SEA, MONEY = ["sea", "wind", "rain", "wave"], ["bank", "bond", "loan", "debt"]
 TEXTS = ["<bos>", *(f" {word}" for word in [*SEA, *MONEY, "the", "rare"])]
@@ -61,6 +61,25 @@ def test_names_are_unique_and_classes_are_not_taken_for_families(lexicon: Lexico
     assert len(set(lexicon.kinds)) == len(lexicon.kinds)
     assert "/" in lexicon.kinds[0]
     assert lexicon.kind_table[9, lexicon.kinds.index("articles")] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["invest", "investor", "fund", "loan", "bond", "stock", "share", "cash"], "invest/fund"),
+        (["invest", "investor", "investment", "invested", "investing", "a", "b", "c"], "invest/investor"),
+        (["depend", "deposit", "depth", "deputy", "depict", "depart", "bank", "loan"], "words in dep-"),
+        (["comma"], "comma/…"),
+    ],
+)
+def test_a_family_is_called_by_two_words_or_by_how_its_words_begin(words: list[str], name: str) -> None:
+    assert next(_names(words)) == name
+
+
+def test_parts_of_words_signs_and_letters_are_no_whole_words() -> None:
+    forms = np.array(["subsid", "-iary", "bank", "comma", "i", "x"])
+    forms_at = np.array([[0, 1, 2, 3, 4, 5], [0, 1, 2, 1, 2, 2]])
+    assert forms[_whole_words(forms, forms_at)].tolist() == ["bank", "i"]
 
 
 def test_the_lexicon_survives_its_file(lexicon: Lexicon, tmp_path: Path) -> None:
