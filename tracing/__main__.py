@@ -15,6 +15,11 @@ from tracing.rank import Aggregation, RankBy, rank_features
 from tracing.run import trace_text
 from tracing.text import text_or_file
 
+_UNMEASURED = (
+    "Ranked by activation: the label table does not know how strongly each feature fires on a large body of text, as "
+    "percentiles want. python -m labels measure measures it on your own text."
+)
+
 
 @click.command()
 @click.argument("text")
@@ -31,6 +36,8 @@ def main(text: str, bundle: Bundle, top: int, by: RankBy, aggregation: Aggregati
         click.echo(" ".join(filter(None, [f"Bundle: {bundle.title}.", labels_note(bundle)])), err=True)
         parts = load_parts(bundle)
         trace = trace_text(text_or_file(text), parts.language_model, parts.saes, parts.bundle)
+        if by == "percentile" and not parts.labels.has_quantiles:
+            click.echo(_UNMEASURED, err=True)
         ranked = rank_features(
             trace, parts.labels, layers=bundle.layers, top=top, by=by, aggregation=aggregation, min_f1=min_f1
         )
