@@ -16,8 +16,8 @@ from tracing.run import trace_text
 from tracing.text import text_or_file
 
 _UNMEASURED = (
-    "Ranked by activation: the label table does not know how strongly each feature fires on a large body of text, as "
-    "percentiles want. python -m labels measure measures it on your own text."
+    "Ranked by activation: percentiles need each feature's activations on a large body of text, and the label "
+    "table has none. python -m labels measure measures them on your own text."
 )
 
 
