@@ -107,7 +107,7 @@ class _Search:
 
     def _weightiest_first(self, taken: list[_Signed], total: np.ndarray, f1: float) -> list[_Signed]:
         """Those without which F1 would be lower by `min_gain`, the one that is missed most first."""
-        without = [self._f1(total - self._signed(mention)) for mention in taken]
+        without = [float(self._f1(total - self._signed(mention) > THRESHOLD)) for mention in taken]
         order = np.argsort(without, kind="stable").tolist()
         if len(taken) > 1 and without[order[-1]] > f1 - self._config.min_gain:
             least = taken[order[-1]]
@@ -115,10 +115,11 @@ class _Search:
             return self._weightiest_first(kept, total - self._signed(least), without[order[-1]])
         return [taken[place] for place in order]
 
-    def _f1(self, total: np.ndarray) -> float:
-        predicted = total > THRESHOLD
-        recall, false_alarms = predicted[: self._n_firing].mean(), predicted[self._n_firing :].mean()
-        return float(2 * recall / (1 + recall + false_alarms))
+    def _f1(self, predicted: np.ndarray) -> np.ndarray:
+        """F1 of predictions (..., n_positions), as if half the positions fired."""
+        recall = predicted[..., : self._n_firing].mean(axis=-1)
+        false_alarms = predicted[..., self._n_firing :].mean(axis=-1)
+        return 2 * recall / (1 + recall + false_alarms)
 
     def _exchange(self, total: np.ndarray, f1: float, taken: list[_Signed], place: int) -> tuple[np.ndarray, float]:
         """Put in the place of one that was taken what does better with the others, if anything does."""
@@ -139,9 +140,7 @@ class _Search:
             columns = np.argpartition(-promise, n)[:n]
             # A position fires where total + sign * column exceeds the threshold.
             predicted = sign * self._columns[columns] > THRESHOLD - total
-            recall = predicted[:, : self._n_firing].mean(axis=1)
-            false_alarms = predicted[:, self._n_firing :].mean(axis=1)
-            f1s = np.where(np.isin(columns, used), 0, 2 * recall / (1 + recall + false_alarms))
+            f1s = np.where(np.isin(columns, used), 0, self._f1(predicted))
             if f1s.max() > best:
                 best, found = float(f1s.max()), (sign, int(columns[f1s.argmax()]))
         return best, found

@@ -11,14 +11,9 @@ from bundles.check import labels_note
 from bundles.errors import TrackerError
 from bundles.options import bundle_options
 from tracing.parts import load_parts
-from tracing.rank import Aggregation, RankBy, rank_features
+from tracing.rank import UNMEASURED, Aggregation, RankBy, rank_features
 from tracing.run import trace_text
 from tracing.text import text_or_file
-
-_UNMEASURED = (
-    "Ranked by activation: percentiles need each feature's activations on a large body of text, and the label "
-    "table has none. python -m labels measure measures them on your own text."
-)
 
 
 @click.command()
@@ -37,7 +32,7 @@ def main(text: str, bundle: Bundle, top: int, by: RankBy, aggregation: Aggregati
         parts = load_parts(bundle)
         trace = trace_text(text_or_file(text), parts.language_model, parts.saes, parts.bundle)
         if by == "percentile" and not parts.labels.has_quantiles:
-            click.echo(_UNMEASURED, err=True)
+            click.echo(UNMEASURED, err=True)
         ranked = rank_features(
             trace, parts.labels, layers=bundle.layers, top=top, by=by, aggregation=aggregation, min_f1=min_f1
         )

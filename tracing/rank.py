@@ -18,6 +18,13 @@ Aggregation = Literal["max", "mean", "sum", "share"]
 RankBy = Literal["activation", "percentile"]
 
 _MEASURES = ["f1", "precision", "recall", "balanced_accuracy", "specialization", "specialization_index", "density"]
+UNMEASURED = (
+    "Ranked by activation. This label table does not know how often and how strongly each feature fires on a "
+    "large body of text, so there are no percentiles, and always-on features can't be hidden. "
+    "`python -m labels measure` measures both on your own text."
+)
+"""What users are told where `LabelTable.has_quantiles` is False."""
+
 _UNVERIFIED = ["specialization", "specialization_index"]
 
 

@@ -1,4 +1,4 @@
-"""What a label means by "like": the typical words of each family that it names."""
+"""What a label means by a pair of words: more words of each family that it names."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import streamlit as st
 from charts.rows import Row, feature_of, rows_of
 from charts.theme import layer_colours
 from sae.feature import Feature
-from tracing.rank import rank_features
+from tracing.rank import UNMEASURED, rank_features
 from views import circuit, comparison, correlations, evolution, heatmap, network, state, top_features, words
 from views.engine import Engine
 from views.errors import shown_errors
@@ -58,11 +58,7 @@ def show_results(analysis: Analysis, engine: Engine, settings: Settings) -> None
 
 def _scene(analysis: Analysis, engine: Engine, settings: Settings) -> Scene:
     if not engine.labels.has_quantiles:
-        st.caption(
-            "Ranked by activation. This label table does not know how often and how strongly each feature fires on a "
-            "large body of text, so there are no percentiles, and always-on features can't be hidden. "
-            "`python -m labels measure` measures both on your own text."
-        )
+        st.caption(UNMEASURED)
         settings = replace(settings, by="activation")
     chosen = state.chosen_words()
     words_chosen = None if chosen is None else np.asarray(chosen, dtype=np.int64)
