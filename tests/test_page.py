@@ -350,7 +350,8 @@ def test_pasted_text_shows_every_view_in_a_browser(served: str, tmp_path: Path) 
                 panel.locator(shown).first.wait_for(timeout=120_000)
                 assert tab.locator("[data-testid=stAlertContentError]").count() == 0
             tab.get_by_role("tab", name="Words").click()
-            assert "<script>alert(1)</script>" in tab.locator(".words").inner_text()
+            text = tab.locator(".words")  # stands empty at first: its script fills it
+            sync_api.expect(text).to_contain_text("<script>alert(1)</script>", timeout=30_000)
             tab.locator(".words span").nth(3).click()
             tab.get_by_text("Ranked by 1 chosen token").wait_for(timeout=120_000)
             tab.get_by_role("button", name="Use the whole text").click()
