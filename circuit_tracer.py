@@ -231,25 +231,22 @@ def main(text: str, bundle: Bundle, top: int, threshold: float, effects: bool, o
     Prints a summary; with --out, writes features.csv, correlations.csv, edges.csv, graph.graphml, graph.gexf,
     graph.json (node-link), attribution_graph.json (for circuit-tracer's viewer and Neuronpedia) and figure.html.
     """
-    try:
-        with click.progressbar(length=1000, label="Tracing", file=sys.stderr) as bar:
+    with click.progressbar(length=1000, label="Tracing", file=sys.stderr) as bar:
 
-            def report(what: str, share: float) -> None:
-                bar.label = what
-                bar.update(round(1000 * share) - bar.pos)
+        def report(what: str, share: float) -> None:
+            bar.label = what
+            bar.update(round(1000 * share) - bar.pos)
 
-            analysis = trace(text_or_file(text), bundle=bundle, progress=report)
-            correlations = correlate(analysis, top=top)
-            found, graph = circuit(
-                analysis, top=top, threshold=threshold, effects=effects, correlations=correlations, progress=report
-            )
-        for line in summary(analysis, found, graph, correlations, threshold):
-            click.echo(line)
-        if out is not None:
-            export(analysis, found, graph, correlations, out)
-            click.echo(f"\nWritten to {out}")
-    except TrackerError as error:
-        raise click.ClickException(str(error)) from None
+        analysis = trace(text_or_file(text), bundle=bundle, progress=report)
+        correlations = correlate(analysis, top=top)
+        found, graph = circuit(
+            analysis, top=top, threshold=threshold, effects=effects, correlations=correlations, progress=report
+        )
+    for line in summary(analysis, found, graph, correlations, threshold):
+        click.echo(line)
+    if out is not None:
+        export(analysis, found, graph, correlations, out)
+        click.echo(f"\nWritten to {out}")
 
 
 if __name__ == "__main__":

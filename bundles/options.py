@@ -28,17 +28,30 @@ _OPTIONS = (
 
 
 def bundle_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a click command the bundle options; it is called with what they come to as `bundle`, a `Bundle`."""
+    """Give a click command the bundle options; it is called with what they come to as `bundle`, a `Bundle`.
 
+    What goes wrong in it is told as `telling_errors` does.
+    """
+
+    @telling_errors
     @functools.wraps(command)
     def with_bundle(*args: Any, bundle_name: str, **kwargs: Any) -> None:
         given = {name: kwargs.pop(name) for name in Overrides.__dataclass_fields__}
-        try:
-            bundle = command_bundle(bundle_name, Overrides(**given))
-        except TrackerError as error:
-            raise click.ClickException(str(error)) from None
-        command(*args, bundle=bundle, **kwargs)
+        command(*args, bundle=command_bundle(bundle_name, Overrides(**given)), **kwargs)
 
     for option in reversed(_OPTIONS):
         with_bundle = option(with_bundle)
     return with_bundle
+
+
+def telling_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a click command end with a TrackerError's own sentence and exit status 1, without a traceback."""
+
+    @functools.wraps(command)
+    def telling(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except TrackerError as error:
+            raise click.ClickException(str(error)) from None
+
+    return telling

@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from bundles.bundle import Bundle
-from bundles.errors import TrackerError
 from bundles.options import bundle_options
 from model.folder import ensure_model_folder
 
@@ -23,16 +22,13 @@ def fetch(bundle: Bundle) -> None:
     Prints its folder.
     """
     steps = 1000
-    try:
-        with click.progressbar(length=steps, label="Looking for the model", width=30) as bar:
+    with click.progressbar(length=steps, label="Looking for the model", width=30) as bar:
 
-            def show(what: str, share: float) -> None:
-                bar.label = what.ljust(26)
-                bar.update(round(share * steps) - bar.pos)
+        def show(what: str, share: float) -> None:
+            bar.label = what.ljust(26)
+            bar.update(round(share * steps) - bar.pos)
 
-            folder = ensure_model_folder(bundle, show)
-    except TrackerError as error:
-        raise click.ClickException(str(error)) from None
+        folder = ensure_model_folder(bundle, show)
     click.echo(folder)
 
 

@@ -8,7 +8,6 @@ import click
 
 from bundles.bundle import Bundle
 from bundles.check import labels_note
-from bundles.errors import TrackerError
 from bundles.options import bundle_options
 from tracing.parts import load_parts
 from tracing.rank import UNMEASURED, Aggregation, RankBy, rank_features
@@ -19,7 +18,7 @@ from tracing.text import text_or_file
 @click.command()
 @click.argument("text")
 @bundle_options
-@click.option("--top", default=10, show_default=True, help="Features a layer.")
+@click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="Features a layer.")
 @click.option("--by", type=click.Choice(get_args(RankBy)), default="percentile", show_default=True, help="Rank by.")
 @click.option(
     "--aggregation", type=click.Choice(get_args(Aggregation)), default="max", show_default=True, help="Over the tokens."
@@ -27,17 +26,14 @@ from tracing.text import text_or_file
 @click.option("--min-f1", default=0.0, show_default=True, help="Leave out labels that score less.")
 def main(text: str, bundle: Bundle, top: int, by: RankBy, aggregation: Aggregation, min_f1: float) -> None:
     """Trace TEXT, or the UTF-8 file that TEXT is a path to, and print each layer's top features as CSV."""
-    try:
-        click.echo(" ".join(filter(None, [f"Bundle: {bundle.title}.", labels_note(bundle)])), err=True)
-        parts = load_parts(bundle)
-        trace = trace_text(text_or_file(text), parts.language_model, parts.saes, parts.bundle)
-        if by == "percentile" and not parts.labels.has_quantiles:
-            click.echo(UNMEASURED, err=True)
-        ranked = rank_features(
-            trace, parts.labels, layers=bundle.layers, top=top, by=by, aggregation=aggregation, min_f1=min_f1
-        )
-    except TrackerError as error:
-        raise click.ClickException(str(error)) from None
+    click.echo(" ".join(filter(None, [f"Bundle: {bundle.title}.", labels_note(bundle)])), err=True)
+    parts = load_parts(bundle)
+    trace = trace_text(text_or_file(text), parts.language_model, parts.saes, parts.bundle)
+    if by == "percentile" and not parts.labels.has_quantiles:
+        click.echo(UNMEASURED, err=True)
+    ranked = rank_features(
+        trace, parts.labels, layers=bundle.layers, top=top, by=by, aggregation=aggregation, min_f1=min_f1
+    )
     click.echo(ranked.to_csv(index=False, float_format="%.4g"), nl=False)
 
 
