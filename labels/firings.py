@@ -24,7 +24,7 @@ class Firings:
         token_ids: (n_windows, window) int32, BOS first.
         finance: (n_windows,) bool.
         values: (n_tokens, k) float32, 0 where fewer than k latents fire.
-        indices: (n_tokens, k) int16 latent indices.
+        indices: (n_tokens, k) latent indices, int16 where the SAE has no more than 32,768 latents, else int32.
         n_latents: latents of the SAE.
     """
 
@@ -76,7 +76,7 @@ def encode_harvest(harvest: Harvest, layer: int, sae: Sae, *, windows: int | Non
     n_windows = harvest.n_done if windows is None else min(windows, harvest.n_done)
     n_tokens = n_windows * (harvest.token_ids.shape[1] - 1)
     values = np.empty((n_tokens, sae.k), np.float32)
-    indices = np.empty((n_tokens, sae.k), np.int16)
+    indices = np.empty((n_tokens, sae.k), np.int16 if sae.n_latents <= 1 << 15 else np.int32)
     with torch.inference_mode():
         for start, rows in enumerate(harvest.resid(layer)[:n_tokens].split(_CHUNK)):
             top = sae.encode(rows)
