@@ -13,19 +13,22 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from labels.baseline import UNSCORED, Scores
 from labels.contexts import Contexts
 from labels.firings import Firings
 from labels.learn import LearnConfig, learn_rule
 from labels.lexicon import Lexicon
 from labels.rules import Rule, fires, rule_to_json
-from labels.score import NOT_SCORED, Score, balanced_sample, score
+from labels.score import balanced_sample, score
 from labels.statistics import feature_statistics
+from labels.table import COLUMNS, KEYS
 from labels.wording import word_rule
 
 log = logging.getLogger(__name__)
 
 METHOD = "lexical"
 """How the F1 in the table comes about: a program applies the rule that the label words."""
+_UNASKED = UNSCORED._replace(n_positive=0, n_negative=0)
 
 
 class LayerFirings(NamedTuple):
@@ -60,16 +63,17 @@ def label_layer(
     rows, start = [], time.monotonic()
     for latent in range(firings.train.n_latents):
         rule = learn_rule(firings.train, latent, lexicon, config, np.random.default_rng([seed, layer, latent]))
-        measured = NOT_SCORED if rule is None else score_rule(rule, firings.held_out, latent, lexicon, sample, seed)
+        scores = _UNASKED if rule is None else score_rule(rule, firings.held_out, latent, lexicon, sample, seed)
         rule_text = "" if rule is None else rule_to_json(rule)
-        rows.append({"label": word_rule(rule), **measured._asdict(), "rule": rule_text})
+        rows.append({"label": word_rule(rule), **scores._asdict(), "rule": rule_text})
         if (latent + 1) % 50 == 0:
             log.info("layer %d: %d features labelled, %.0f s", layer, latent + 1, time.monotonic() - start)
     frame = pd.concat([pd.DataFrame(rows), feature_statistics(firings.train)], axis=1)
-    return frame.assign(layer=layer, feature=range(firings.train.n_latents), f1_method=METHOD)
+    frame = frame.assign(layer=layer, feature=range(firings.train.n_latents), f1_method=METHOD)
+    return frame[[*KEYS, *COLUMNS]]
 
 
-def score_rule(rule: Rule, firings: Firings, latent: int, lexicon: Lexicon, n: int, seed: int) -> Score:
+def score_rule(rule: Rule, firings: Firings, latent: int, lexicon: Lexicon, n: int, seed: int) -> Scores:
     """A rule's score on a balanced sample of at most n firing positions."""
     sample = balanced_sample(firings, latent, n, np.random.default_rng([seed, latent]))
     return score(fires(rule, Contexts(firings.token_ids, sample.positions, lexicon), lexicon), sample.fires)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from labels.baseline import Scores, counted_scores
 from labels.firings import Firings
 
 N_QUANTILES = 10
@@ -21,21 +22,6 @@ class Sample(NamedTuple):
 
     positions: np.ndarray
     fires: np.ndarray
-
-
-class Score(NamedTuple):
-    """A judge's success on a balanced sample; one who always says yes has F1 2/3 and balanced accuracy 1/2."""
-
-    f1: float
-    precision: float
-    recall: float
-    balanced_accuracy: float
-    n_positive: int
-    n_negative: int
-
-
-NOT_SCORED = Score(*[float("nan")] * 4, n_positive=0, n_negative=0)
-"""Of a feature that fires too rarely."""
 
 
 def balanced_sample(firings: Firings, latent: int, n: int, rng: np.random.Generator) -> Sample:
@@ -55,19 +41,13 @@ def balanced_sample(firings: Firings, latent: int, n: int, rng: np.random.Genera
     return Sample(np.concatenate([firing, silent]), np.arange(2 * len(firing)) < len(firing))
 
 
-def score(predicted: np.ndarray, fires: np.ndarray) -> Score:
+def score(predicted: np.ndarray, fires: np.ndarray) -> Scores:
     """Score predictions (n,) bool against what is so (n,) bool."""
-    yes, right = int(predicted.sum()), int((predicted & fires).sum())
-    n_positive, n_negative = int(fires.sum()), int((~fires).sum())
-    recall = right / n_positive if n_positive else float("nan")
-    specificity = 1 - (yes - right) / n_negative if n_negative else float("nan")
-    return Score(
-        f1=2 * right / (yes + n_positive) if n_positive else float("nan"),
-        precision=right / yes if yes else 0.0,
-        recall=recall,
-        balanced_accuracy=(recall + specificity) / 2,
-        n_positive=n_positive,
-        n_negative=n_negative,
+    return counted_scores(
+        true_positive=int((predicted & fires).sum()),
+        false_positive=int((predicted & ~fires).sum()),
+        false_negative=int((~predicted & fires).sum()),
+        true_negative=int((~predicted & ~fires).sum()),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from labels.contexts import WHERE, Where
 from labels.rules import Mention, Rule
 
-UNLABELLED = "fires too rarely to be labelled"
+TOO_RARE = "fires too rarely to be labelled"
 
 _PLACE: dict[Where, str] = {
     "token": "",
@@ -23,7 +23,7 @@ def word_rule(rule: Rule | None) -> str:
     A family of words is called by two of them with a stroke between, as "mentioned/discussed".
     """
     if rule is None:
-        return UNLABELLED
+        return TOO_RARE
     fires_on = "; ".join(_word_places(rule.like))
     left_out = ", nor ".join(_word_places(rule.unlike))
     return f"{fires_on}; not {left_out}" if left_out else fires_on
