@@ -7,13 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-import numpy as np
 import pandas as pd
 
 from bundles.bundle import BUILT_IN, load_bundle
-from bundles.errors import TrackerError
+from bundles.options import telling_errors
 from labels.check_command import check_table_file
-from labels.collected import load_collected
+from labels.collected import Collected, load_collected
 from labels.import_command import import_labels
 from labels.label_layer import label_layers, log_times, score_rule
 from labels.learn import LearnConfig
@@ -22,7 +21,7 @@ from labels.make_lexicon import LexiconConfig, make_lexicon
 from labels.measure_command import measure
 from labels.report import report_table
 from labels.rules import rule_from_json
-from labels.table import KEYS, LabelTable, load_labels, save_labels
+from labels.table import KEYS, LabelTable, latents_of, load_labels, replace_table, replacing
 from labels.trials import run_trials
 from sae.files import load_saes
 
@@ -52,77 +51,71 @@ def main() -> None:
 @main.command()
 @_on_collected
 @click.option("--jobs", default=os.cpu_count() or 1, show_default="one a core", help="Layers labelled at a time.")
+@telling_errors
 def make(bundle_name: str, work: Path, sample: int, seed: int, windows: int, jobs: int) -> None:
     """Learn every feature's label on `train`, score it on `validation`, write the bundle's label table and lexicon."""
-    try:
-        bundle = load_bundle(bundle_name)
-        collected = load_collected(bundle, work, windows)
-        train = [firings.train for firings in collected.layers.values()]
-        config = LexiconConfig(seed=seed)
-        lexicon = make_lexicon(train, collected.texts, collected.bos_id, config, np.random.default_rng(seed))
-        frame = label_layers(collected.layers, lexicon, LearnConfig(), sample=sample, seed=seed, jobs=jobs)
-        save_lexicon(lexicon, lexicon_path(bundle.labels))
-        save_labels(LabelTable(frame.set_index(KEYS)), bundle.labels)
-        table = load_labels(bundle.labels, layers=bundle.layers, n_latents=train[0].n_latents)
-    except TrackerError as error:
-        raise click.ClickException(str(error)) from None
+    bundle = load_bundle(bundle_name)
+    collected = load_collected(bundle, work, windows)
+    train = [firings.train for firings in collected.layers.values()]
+    lexicon = make_lexicon(train, collected.texts, collected.bos_id, LexiconConfig(seed=seed))
+    frame = label_layers(collected.layers, lexicon, LearnConfig(), sample=sample, seed=seed, jobs=jobs)
+    with replacing(lexicon_path(bundle.labels)) as beside:
+        save_lexicon(lexicon, beside)
+        table = replace_table(LabelTable(frame.set_index(KEYS)), bundle.labels, _latents(collected))
     click.echo(report_table(table))
 
 
 @main.command()
 @_BUNDLE
+@telling_errors
 def report(bundle_name: str) -> None:
     """Print the label table's F1 by layer: median, share above a judge who always says yes, histogram."""
-    try:
-        bundle = load_bundle(bundle_name)
-        saes = load_saes(bundle.sae_folder, bundle.layers)
-        table = load_labels(bundle.labels, layers=bundle.layers, n_latents=saes[bundle.layers[0]].n_latents)
-    except TrackerError as error:
-        raise click.ClickException(str(error)) from None
+    bundle = load_bundle(bundle_name)
+    saes = load_saes(bundle.sae_folder, bundle.layers)
+    table = load_labels(bundle.labels, latents_of(saes))
     click.echo(report_table(table))
 
 
 @main.command()
 @_on_collected
+@telling_errors
 def rescore(bundle_name: str, work: Path, sample: int, seed: int, windows: int) -> None:
     """Score the table's rules anew on `validation`, on a sample of this seed, and compare with the F1 in the table."""
-    try:
-        bundle = load_bundle(bundle_name)
-        collected = load_collected(bundle, work, windows)
-        n_latents = next(iter(collected.layers.values())).held_out.n_latents
-        table = load_labels(bundle.labels, layers=bundle.layers, n_latents=n_latents)
-        lexicon = load_lexicon(lexicon_path(bundle.labels), collected.texts, collected.bos_id)
-        for layer, firings in collected.layers.items():
-            rows = table.frame.loc[layer]
-            rules = {int(str(i)): rule_from_json(rule) for i, rule in rows["rule"].items() if rule}
-            scores = {i: score_rule(rule, firings.held_out, i, lexicon, sample, seed) for i, rule in rules.items()}
-            again = pd.Series({i: found.f1 for i, found in scores.items()})
-            gap = (again - rows["f1"]).abs()
-            click.echo(
-                f"layer {layer}: median F1 {again.median():.3f} anew, {rows['f1'].median():.3f} in the table; "
-                f"largest difference of a feature {gap.max():.3f}"
-            )
-    except TrackerError as error:
-        raise click.ClickException(str(error)) from None
+    bundle = load_bundle(bundle_name)
+    collected = load_collected(bundle, work, windows)
+    table = load_labels(bundle.labels, _latents(collected))
+    lexicon = load_lexicon(lexicon_path(bundle.labels), collected.texts, collected.bos_id)
+    for layer, firings in collected.layers.items():
+        rows = table.frame.loc[layer]
+        rules = {int(str(i)): rule_from_json(rule) for i, rule in rows["rule"].items() if rule}
+        scores = {i: score_rule(rule, firings.held_out, i, lexicon, sample, seed) for i, rule in rules.items()}
+        again = pd.Series({i: found.f1 for i, found in scores.items()})
+        gap = (again - rows["f1"]).abs()
+        click.echo(
+            f"layer {layer}: median F1 {again.median():.3f} anew, {rows['f1'].median():.3f} in the table; "
+            f"largest difference of a feature {gap.max():.3f}"
+        )
 
 
 @main.command()
 @_on_collected
 @click.option("--features", default=40, show_default=True, help="Features of each layer that are tried.")
 @click.option("--families", multiple=True, type=int, help="Make a lexicon of so many families and try it, too.")
+@telling_errors
 def trials(
     bundle_name: str, work: Path, sample: int, seed: int, windows: int, features: int, families: tuple[int, ...]
 ) -> None:
     """Try shorter rules, rules that look at less, and other lexicons on some features of each layer; write nothing."""
-    try:
-        bundle = load_bundle(bundle_name)
-        collected = load_collected(bundle, work, windows)
-        lexicon = load_lexicon(lexicon_path(bundle.labels), collected.texts, collected.bos_id)
-        lines = run_trials(collected, lexicon, families=families, features=features, sample=sample, seed=seed)
-        for line in lines:
-            click.echo(line)
-    except TrackerError as error:
-        raise click.ClickException(str(error)) from None
+    bundle = load_bundle(bundle_name)
+    collected = load_collected(bundle, work, windows)
+    lexicon = load_lexicon(lexicon_path(bundle.labels), collected.texts, collected.bos_id)
+    lines = run_trials(collected, lexicon, families=families, features=features, sample=sample, seed=seed)
+    for line in lines:
+        click.echo(line)
+
+
+def _latents(collected: Collected) -> dict[int, int]:
+    return {layer: firings.train.n_latents for layer, firings in collected.layers.items()}
 
 
 main.add_command(check_table_file)

@@ -9,9 +9,10 @@ import pandas as pd
 
 from bundles.bundle import BUILT_IN, load_bundle
 from bundles.errors import TrackerError
+from bundles.options import telling_errors
 from labels.baseline import GOOD
 from labels.consistency import contradictions
-from labels.import_command import latents_of
+from labels.import_command import LATENTS, bundle_latents
 from labels.table import LabelTable, load_labels
 
 _SHOWN = 20
@@ -20,27 +21,23 @@ _SHOWN = 20
 @click.command("check")
 @click.argument("table_path", metavar="[TABLE]", required=False, type=Path)
 @click.option("--bundle", "bundle_name", default=BUILT_IN, show_default=True, help="Whose features the table is about.")
-@click.option("--latents", type=int, help="Latents of each SAE, where the SAE folder isn't on this machine.")
+@LATENTS
+@telling_errors
 def check_table_file(table_path: Path | None, bundle_name: str, latents: int | None) -> None:
     """Check a label table: columns, ranges, features that the bundle has, and numbers that must agree.
 
     TABLE is a CSV file, the bundle's own where left out. Ends with status 1 where something is wrong.
     """
-    try:
-        bundle = load_bundle(bundle_name)
-        n_latents = latents_of(bundle, latents)
-        path = table_path or bundle.labels
-        table = load_labels(path, layers=bundle.layers, n_latents=n_latents)
-    except TrackerError as error:
-        raise click.ClickException(str(error)) from None
-    click.echo(f"{path}\n{_holdings(table, len(bundle.layers) * n_latents)}")
+    bundle = load_bundle(bundle_name)
+    n_latents = bundle_latents(bundle, latents)
+    path = table_path or bundle.labels
+    table = load_labels(path, n_latents)
+    click.echo(f"{path}\n{_holdings(table, sum(n_latents.values()))}")
     found = contradictions(table)
     if found:
         rest = [f"and {len(found) - _SHOWN:,} more"] if len(found) > _SHOWN else []
         shown = "\n".join(f"  {line}" for line in [*found[:_SHOWN], *rest])
-        raise click.ClickException(
-            f"{len(found):,} contradictions:\n{shown}\nCorrect these rows, or make the table anew."
-        )
+        raise TrackerError(f"{len(found):,} contradictions:\n{shown}\nCorrect these rows, or make the table anew.")
     click.echo("No contradictions.")
 
 

@@ -82,11 +82,12 @@ def record_scores(records: Any) -> Scores:
         raise _Unreadable("scores must be a JSON list of records")
     counts: Counter[tuple[bool, bool | None]] = Counter()
     for number, record in enumerate(records, start=1):
-        is_record = isinstance(record, dict)
-        activating = record.get("activating", record.get("ground_truth")) if is_record else None
-        prediction = record.get("prediction") if is_record else None
+        if not isinstance(record, dict):
+            record = {}
+        activating, prediction = record.get("activating", record.get("ground_truth")), record.get("prediction")
         # 0 and 1 count as false and true, as they do in Python.
-        if activating not in (True, False) or prediction not in (True, False, None):
+        known = activating in (True, False) and prediction in (True, False, None)
+        if not known or "prediction" not in record:
             raise _Unreadable(f"record {number} must say `activating` true or false, `prediction` true, false or null")
         counts[bool(activating), None if prediction is None else bool(prediction)] += 1
     return counted_scores(

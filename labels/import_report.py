@@ -64,7 +64,7 @@ def _preference(merged: Merged) -> str:
 
 def _marks(merged: Merged, target: Target) -> str:
     frame, counts = merged.table.frame, merged.table.frame["mark"].value_counts()
-    n_features = len(target.layers) * target.n_latents
+    n_features = sum(target.n_latents.values())
     lines = [f"{len(frame):,} of {n_features:,} features of bundle {target.bundle} have a label."]
     for mark, meaning in MARKS.items():
         if n := int(counts.get(mark, 0)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -121,13 +121,11 @@ class Target(NamedTuple):
 
     Attributes:
         bundle: its name.
-        layers: that it has SAEs for.
-        n_latents: of each SAE.
+        n_latents: of the SAE of each layer that has one.
     """
 
     bundle: str
-    layers: Sequence[int]
-    n_latents: int
+    n_latents: Mapping[int, int]
 
     def feature(self, layer: str | int, index: str | int, where: str) -> Feature:
         """The feature, checked.
@@ -137,11 +135,12 @@ class Target(NamedTuple):
             ValueError: not two whole numbers.
         """
         feature = Feature(int(layer), int(index))
-        if feature.layer not in self.layers or not 0 <= feature.index < self.n_latents:
+        if not 0 <= feature.index < self.n_latents.get(feature.layer, 0):
+            has = ", ".join(f"{layer} (latents 0 to {n - 1})" for layer, n in self.n_latents.items())
             raise TrackerError(
-                f"{where} labels {feature}, which bundle {self.bundle} doesn't have: its layers are "
-                f"{', '.join(map(str, self.layers))}, each with latents 0 to {self.n_latents - 1}. These labels belong "
-                "to another bundle: name that one with --bundle, or take the file out. Nothing was written."
+                f"{where} labels {feature}, which bundle {self.bundle} doesn't have: its layers are {has}. These "
+                "labels belong to another bundle: name that one with --bundle, or take the file out. Nothing was "
+                "written."
             )
         return feature
 

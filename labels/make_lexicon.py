@@ -42,7 +42,7 @@ class LexiconConfig:
         topics: of passages.
         min_count: occurrences in the training text below which a word stays out: its firings say too little.
         steps: of either factorization.
-        seed: of where it begins.
+        seed: of where they begin, and of the sample that near and passage are scaled on.
     """
 
     families: int = 1024
@@ -52,9 +52,7 @@ class LexiconConfig:
     seed: int = 0
 
 
-def make_lexicon(
-    train: Sequence[Firings], texts: Sequence[str], bos_id: int, config: LexiconConfig, rng: np.random.Generator
-) -> Lexicon:
+def make_lexicon(train: Sequence[Firings], texts: Sequence[str], bos_id: int, config: LexiconConfig) -> Lexicon:
     """Learn a lexicon from where the features of every layer fire on the same training text.
 
     A family is a factor of the words' firing profiles, so that every feature's words are a sum of few families: words
@@ -85,7 +83,7 @@ def make_lexicon(
         near_high=np.zeros(0, np.float32),
         passage_high=np.zeros(0, np.float32),
     )
-    return _scaled(unscaled, train[0], rng)
+    return _scaled(unscaled, train[0], np.random.default_rng(config.seed))
 
 
 def _rates(firings: Firings, form_of: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -9,10 +9,9 @@ import click
 import pandas as pd
 
 from bundles.bundle import Bundle
-from bundles.errors import TrackerError
 from bundles.options import bundle_options
 from labels.measure import fill_table, measure_features
-from labels.table import LabelTable, load_labels, save_labels
+from labels.table import LabelTable, latents_of, load_labels, replace_table
 from model.load import load_model
 from sae.corpus import read_documents
 from sae.feature import ALWAYS_ON
@@ -38,31 +37,19 @@ def measure(
     Runs the text through the bundle's model and SAEs and fills the label table's columns of specialization, density
     and activations. Labels and their scores stay. The text is kept nowhere.
     """
-    try:
-        language_model = load_model(bundle)
-        saes = load_saes(bundle.sae_folder, bundle.layers, d_model=language_model.d_model)
-        n_latents = saes[bundle.layers[0]].n_latents
-        table = None
-        if bundle.labels.exists():
-            table = load_labels(bundle.labels, layers=bundle.layers, n_latents=n_latents)
-        measured = measure_features(
-            chain.from_iterable(read_documents(path, split) for path in finance),
-            chain.from_iterable(read_documents(path, split) for path in general),
-            language_model,
-            saes,
-            window=language_model.window(window or bundle.window),
-            max_tokens=tokens,
-        )
-        path = out or bundle.labels
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f"{path.name}.new")
-        save_labels(fill_table(table, measured), beside)
-        load_labels(beside, layers=bundle.layers, n_latents=n_latents)
-        beside.replace(path)
-    except TrackerError as error:
-        raise click.ClickException(str(error)) from None
-    except OSError as error:
-        raise click.ClickException(f"{error.filename} can't be written ({error.strerror}).") from None
+    language_model = load_model(bundle)
+    saes = load_saes(bundle.sae_folder, bundle.layers, d_model=language_model.d_model)
+    table = load_labels(bundle.labels, latents_of(saes)) if bundle.labels.exists() else None
+    measured = measure_features(
+        chain.from_iterable(read_documents(path, split) for path in finance),
+        chain.from_iterable(read_documents(path, split) for path in general),
+        language_model,
+        saes,
+        window=language_model.window(window or bundle.window),
+        max_tokens=tokens,
+    )
+    path = out or bundle.labels
+    replace_table(fill_table(table, measured), path, latents_of(saes))
     click.echo(measure_report(measured, table))
     click.echo(f"\nWrote {path}.")
 

@@ -90,6 +90,10 @@ def _candidates(path: Path) -> Iterator[Path]:
     if not path.is_dir() or delphi.is_delphi_run(path):
         yield path
         return
-    for child in sorted(path.iterdir()):
+    try:
+        children = sorted(path.iterdir())
+    except OSError as error:
+        raise TrackerError(f"{path} can't be read ({error.strerror}).") from None
+    for child in children:
         if not child.name.startswith(".") and not (child.is_dir() and child.is_symlink()):
             yield from _candidates(child)

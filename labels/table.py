@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,9 @@ from bundles.errors import TrackerError
 from labels.baseline import GOOD, MARKS, NO_BETTER, NOT_SCORED
 from labels.spreadsheet import guard, unguard
 from sae.feature import Feature
+
+if TYPE_CHECKING:
+    from sae.topk import Sae
 
 ALWAYS_YES_F1 = 2 / 3
 """F1 of a judge who always says yes on a sample half firing, half silent, as the built-in labels' samples are."""
@@ -143,12 +147,20 @@ class LabelTable:
         return str(self.frame.at[key, "label"]) if key in self.frame.index else UNLABELLED
 
 
-def load_labels(path: Path, *, layers: Sequence[int], n_latents: int) -> LabelTable:
+def latents_of(saes: Mapping[int, Sae]) -> dict[int, int]:
+    """How many latents each layer's SAE has: what a label table is checked against."""
+    return {layer: sae.n_latents for layer, sae in saes.items()}
+
+
+def load_labels(path: Path, n_latents: Mapping[int, int]) -> LabelTable:
     """Read a label table and check it against the SAEs it belongs to.
 
+    Args:
+        n_latents: of each layer's SAE, see `latents_of`.
+
     Raises:
-        TrackerError: no such file, a column missing, a value out of its range, a feature twice, or a layer or index
-            that the SAEs don't have; each is named with its line.
+        TrackerError: no such file, no row, a column missing, a value out of its range, a feature twice, or a layer or
+            index that the SAEs don't have; each is named with its line.
     """
     try:
         frame = pd.read_csv(
@@ -163,8 +175,13 @@ def load_labels(path: Path, *, layers: Sequence[int], n_latents: int) -> LabelTa
             "python -m labels import --help"
         ) from None
     except (ValueError, UnicodeDecodeError) as error:
-        raise TrackerError(f"{path} is not a CSV table in UTF-8 ({error}).") from None
-    check_table(frame, str(path), layers=layers, n_latents=n_latents)
+        raise TrackerError(
+            f"{path} is not a CSV table in UTF-8 ({error}). Save it as one, or import another tool's file with: "
+            "python -m labels import --help"
+        ) from None
+    except OSError as error:
+        raise TrackerError(f"{path} can't be read ({error.strerror}).") from None
+    check_table(frame, str(path), n_latents)
     for name in frame.columns.intersection(_FOREIGN):
         frame[name] = unguard(frame[name])
     return LabelTable(frame.set_index(KEYS)[columns_of(frame)].sort_index())
@@ -181,16 +198,51 @@ def save_labels(table: LabelTable, path: Path) -> None:
     frame.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
 
 
+def replace_table(table: LabelTable, path: Path, n_latents: Mapping[int, int]) -> LabelTable:
+    """Write a label table beside `path`, and put it in its place once it has been read as `load_labels` does.
+
+    Returns:
+        The table as it is read.
+
+    Raises:
+        TrackerError: it can't be written, or doesn't pass the check; what stands there stays.
+    """
+    with replacing(path) as beside:
+        save_labels(table, beside)
+        return load_labels(beside, n_latents)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; what is there takes its place at the end, and is removed where one fails.
+
+    Raises:
+        TrackerError: it can't be written.
+    """
+    beside = path.with_name(f"{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        beside.replace(path)
+    except OSError as error:
+        raise TrackerError(f"{path} can't be written ({error.strerror or error}).") from None
+    finally:
+        with suppress(OSError):
+            beside.unlink()
+
+
 def columns_of(frame: pd.DataFrame) -> list[str]:
     """The columns a table has, in their order: `COLUMNS`, then those of `IMPORTED` that are there."""
     return [*COLUMNS, *(name for name in IMPORTED if name in frame.columns)]
 
 
-def check_table(frame: pd.DataFrame, where: str, *, layers: Sequence[int], n_latents: int) -> None:
+def check_table(frame: pd.DataFrame, where: str, n_latents: Mapping[int, int]) -> None:
     """Check a table as it was read; see `load_labels`."""
     missing = [name for name in [*KEYS, *COLUMNS] if name not in frame.columns]
     if missing:
         raise TrackerError(f"{where}: column {', '.join(missing)} is missing. A label table has {', '.join(COLUMNS)}.")
+    if frame.empty:
+        raise TrackerError(f"{where} holds no feature, only the names of its columns. Take it away, or make it anew.")
     numbers = frame.columns.intersection([*_SHARES, *_COUNTS, *_MEASURES])
     for name in [*KEYS, *numbers]:
         if not pd.api.types.is_numeric_dtype(frame[name]):
@@ -198,9 +250,11 @@ def check_table(frame: pd.DataFrame, where: str, *, layers: Sequence[int], n_lat
             raise _refused(where, frame, bad, name, "a number")
     for name in KEYS:
         _require(where, frame, frame[name].notna() & (frame[name] % 1 == 0), name, "a whole number")
-    _require(where, frame, frame["layer"].isin(list(layers)), "layer", f"one of {', '.join(map(str, layers))}")
-    in_range = (frame["feature"] >= 0) & (frame["feature"] < n_latents)
-    _require(where, frame, in_range, "feature", f"0 to {n_latents - 1}")
+    _require(where, frame, frame["layer"].isin(list(n_latents)), "layer", f"one of {', '.join(map(str, n_latents))}")
+    last = frame["layer"].map(dict(n_latents)) - 1
+    outside = ~frame["feature"].between(0, last)
+    if outside.any():
+        raise _refused(where, frame, outside, "feature", f"0 to {last[outside].iloc[0]}")
     twice = frame.duplicated(KEYS)
     if twice.any():
         row = frame[twice].iloc[0]

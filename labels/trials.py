@@ -33,7 +33,7 @@ def run_trials(
         families: sizes of lexicons to make besides.
     """
     layers = collected.layers
-    n_latents = next(iter(layers.values())).train.n_latents
+    n_latents = min(firings.train.n_latents for firings in layers.values())
     latents = np.sort(np.random.default_rng(seed).choice(n_latents, min(features, n_latents), replace=False)).tolist()
     yield f"| rule | {' | '.join(f'layer {layer}' for layer in layers)} | beats guessing |"
     yield "|---" * (len(layers) + 2) + "|"
@@ -43,7 +43,7 @@ def run_trials(
     train = [firings.train for firings in layers.values()]
     for n in families:
         config = LexiconConfig(families=n, seed=seed)
-        other = make_lexicon(train, collected.texts, collected.bos_id, config, np.random.default_rng(seed))
+        other = make_lexicon(train, collected.texts, collected.bos_id, config)
         trials.append((f"5 mentions, {n} families", LearnConfig(), other))
     for name, learn, words in trials:
         f1s = {

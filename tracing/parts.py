@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,8 @@ import pandas as pd
 from bundles.bundle import Bundle
 from bundles.check import missing_parts
 from bundles.errors import TrackerError
-from labels.table import COLUMNS, KEYS, UNLABELLED, LabelTable, load_labels
+from labels.csv_rows import read_header
+from labels.table import COLUMNS, KEYS, UNLABELLED, LabelTable, latents_of, load_labels
 from model.folder import ensure_model_folder
 from model.load import LanguageModel, load_model, model_width
 from model.progress import Progress, silent
@@ -69,21 +69,23 @@ def open_labels(bundle: Bundle, saes: Mapping[int, Sae]) -> LabelTable:
     path = bundle.labels
     if not path.exists():
         return _unlabelled(saes)
-    found = _header(path)
-    if not {*KEYS, *COLUMNS} <= set(found):
-        what = f"with the columns {', '.join(found[:6])}" if found else "of no columns"
+    found = _another_tools(path)
+    if found:
         raise TrackerError(
-            f"{path} is no label table of this project but {'a folder' if path.is_dir() else f'a file {what}'}. Import "
-            f'it: python -m labels import "{path}" --bundle {bundle.name} --out labels/{bundle.name}.csv'
+            f"{path} is no label table of this project but {found}. Import it: "
+            f'python -m labels import "{path}" --bundle {bundle.name} --out labels/{bundle.name}.csv'
         )
-    return load_labels(path, layers=bundle.layers, n_latents=max(sae.n_latents for sae in saes.values()))
+    return load_labels(path, latents_of(saes))
 
 
-def _header(path: Path) -> list[str]:
+def _another_tools(path: Path) -> str:
+    """What stands in a label table's place and may be another tool's labels; empty where nothing speaks for that."""
     if path.is_dir():
-        return []
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        return next(csv.reader(file), [])
+        return "a folder"
+    header = read_header(path)
+    if not header or {*KEYS, *COLUMNS} <= set(header):
+        return ""
+    return f"a file with the columns {', '.join(header[:6])}"
 
 
 def _unlabelled(saes: Mapping[int, Sae]) -> LabelTable:

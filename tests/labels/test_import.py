@@ -21,7 +21,7 @@ from labels.sources import find_sources
 from labels.table import REPORTED, UNVERIFIED, load_labels, save_labels
 from sae.feature import Feature
 
-TARGET = Target("tiny", (1, 3), 10)
+TARGET = Target("tiny", {1: 10, 3: 10})
 
 
 def merge(*paths: Path) -> Merged:
@@ -72,6 +72,7 @@ def test_a_delphi_run_is_scored_from_its_records_without_the_unanswered(tmp_path
             "layers.3_latent4": (b"{", records(1, 1, 1, 1)),
             "layers.3_latent5": ("Cut.", b'[{"activating": tr'),
             "layers.3_latent6": ("Maybe.", [{"activating": True, "prediction": "maybe"}]),
+            "layers.3_latent8": ("Simulated.", [{"activating": True, "score": 0.5}]),
             "layers.3.mlp_latent7": ("Elsewhere.", records(1, 1, 1, 1)),
         },
     )
@@ -84,9 +85,13 @@ def test_a_delphi_run_is_scored_from_its_records_without_the_unanswered(tmp_path
     assert rows.loc[(1, 0), "f1_method"] == "detection"
     assert rows["mark"].tolist() == [NO_BETTER, NO_NEGATIVES, NOT_SCORED, NOT_SCORED]
     tally = merged.tallies[0]
-    assert (tally.read, tally.cleaned, tally.rejected.total()) == (9, 1, 5)
+    assert (tally.read, tally.cleaned, tally.rejected.total()) == (10, 1, 6)
     report = import_report(merged, TARGET, [])
     assert "scores without an explanation: 1\n  run/scores/detection/layers.3_latent3.txt" in report
+    assert (
+        "record 1 must say `activating` true or false, `prediction` true, false or null: 2\n"
+        "  run/scores/detection/layers.3_latent6.txt\n  run/scores/detection/layers.3_latent8.txt" in report
+    )
     assert "no answer to 14 questions about 2 features" in report
 
 
@@ -229,7 +234,7 @@ def test_an_imported_table_comes_back_to_the_last_digit_and_formulas_stay_letter
     table = merge(run).table
     save_labels(table, tmp_path / "t.csv")
     assert ",'=HYPERLINK(1)," in (tmp_path / "t.csv").read_text()
-    again = load_labels(tmp_path / "t.csv", layers=TARGET.layers, n_latents=TARGET.n_latents)
+    again = load_labels(tmp_path / "t.csv", TARGET.n_latents)
     assert again.name(Feature(1, 0)) == "=HYPERLINK(1)"
     for name in ("f1", "precision", "recall", "balanced_accuracy", "accuracy", "f1_always_yes"):
         assert again.frame[name].tolist() == table.frame[name].tolist()

@@ -16,7 +16,7 @@ from labels.rules import Mention, Rule, fires, rule_from_json
 from labels.score import balanced_sample, score
 from labels.statistics import feature_statistics
 from labels.trials import run_trials
-from labels.wording import UNLABELLED, word_rule
+from labels.wording import TOO_RARE, word_rule
 
 WORDS = [
     "<bos>",
@@ -60,7 +60,7 @@ def train() -> Firings:
 
 @pytest.fixture(scope="module")
 def lexicon(train: Firings) -> Lexicon:
-    return make_lexicon([train], WORDS, 0, LexiconConfig(families=6), np.random.default_rng(0))
+    return make_lexicon([train], WORDS, 0, LexiconConfig(families=6))
 
 
 def learnt(latent: int, train: Firings, lexicon: Lexicon, config: LearnConfig | None = None) -> Rule | None:
@@ -126,7 +126,7 @@ def test_the_label_names_everything_in_the_rule_and_the_row_holds_both(train: Fi
 def test_a_latent_that_never_or_hardly_fires_gets_no_rule(train: Firings, lexicon: Lexicon) -> None:
     assert learnt(3, train, lexicon) is None
     assert learnt(4, train, lexicon) is None
-    assert word_rule(None) == UNLABELLED
+    assert word_rule(None) == TOO_RARE
 
 
 def test_learning_again_gives_the_same_rule(train: Firings, lexicon: Lexicon) -> None:

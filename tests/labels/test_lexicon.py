@@ -38,7 +38,7 @@ def firings() -> Firings:
 
 @pytest.fixture(scope="module")
 def lexicon(firings: Firings) -> Lexicon:
-    return make_lexicon([firings], TEXTS, 0, LexiconConfig(families=3, topics=2, steps=300), np.random.default_rng(0))
+    return make_lexicon([firings], TEXTS, 0, LexiconConfig(families=3, topics=2, steps=300))
 
 
 def test_families_hold_the_words_that_features_fire_on_alike(lexicon: Lexicon) -> None:

@@ -5,20 +5,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from click.testing import CliRunner, Result
 
 from bundles.errors import TrackerError
+from labels.__main__ import main
 from labels.baseline import NO_BETTER, NOT_SCORED
 from labels.firings import Firings
 from labels.measure import fill_table, measure_features
 from labels.quantiles import FiringQuantiles
 from labels.statistics import feature_statistics
-from labels.table import COLUMNS, IMPORTED, MEASURED, UNVERIFIED, LabelTable, load_labels, save_labels
+from labels.table import COLUMNS, IMPORTED, MEASURED, UNVERIFIED, LabelTable, latents_of, load_labels, save_labels
 from model.load import LanguageModel
 from model.tokens import tokenize
 from sae.corpus import read_documents
 from sae.feature import Feature
+from sae.files import save_sae
 from sae.topk import Sae
-from tests.conftest import SENTENCES
+from tests.conftest import SENTENCES, random_sae
 from tracing.run import trace_tokens
 
 FINANCE = [SENTENCES, "Rates rose.", " "]
@@ -87,7 +91,7 @@ def test_filling_a_table_keeps_labels_and_replaces_what_was_reported(
     }  # fmt: skip
     for standing in (LabelTable(pd.DataFrame([row], index=index)), None):
         save_labels(fill_table(standing, measured), tmp_path / "t.csv")
-        table = load_labels(tmp_path / "t.csv", layers=tuple(tiny_saes), n_latents=40)
+        table = load_labels(tmp_path / "t.csv", latents_of(tiny_saes))
         assert len(table.frame) == 120
         assert table.has_quantiles
         assert not table.reliable.any()
@@ -97,6 +101,37 @@ def test_filling_a_table_keeps_labels_and_replaces_what_was_reported(
             assert (here["label"], here["f1"], here["mark"]) == ("Loans", 0.5, NO_BETTER)
             assert set(table.frame["specialization_source"]) == {MEASURED}
             assert table.frame.loc[(1, 0), ["label", "mark"]].tolist() == ["unlabelled", NOT_SCORED]
+
+
+def measure(folder: Path, model: LanguageModel, text: Path) -> Result:
+    """The command on a bundle whose SAEs have 30 and 40 latents."""
+    model.model.save_pretrained(folder / "model")
+    model.tokenizer.save_pretrained(folder / "model")
+    for layer, n_latents in ((1, 30), (3, 40)):
+        save_sae(folder / "saes", layer, random_sae(model.d_model, n_latents=n_latents), dtype=torch.float32)
+    return CliRunner().invoke(
+        main,
+        ["measure", "--bundle", "llama2-7b-finance", "--model", str(folder / "model"), "--saes", str(folder / "saes"),
+         "--layers", "1 3", "--dtype", "float32", "--labels", str(folder / "t.csv"),
+         "--finance", str(text), "--general", str(text)],
+    )  # fmt: skip
+
+
+def test_the_command_measures_saes_of_different_sizes_twice(tiny_model: LanguageModel, tmp_path: Path) -> None:
+    (tmp_path / "text.jsonl").write_text('{"text": "Rates rose. Shares of banks fell."}\n')
+    for _ in range(2):
+        done = measure(tmp_path, tiny_model, tmp_path / "text.jsonl")
+        assert done.exit_code == 0, done.output
+    assert len(load_labels(tmp_path / "t.csv", {1: 30, 3: 40}).frame) == 70
+
+
+def test_text_that_cannot_be_read_is_told_by_name(tiny_model: LanguageModel, tmp_path: Path) -> None:
+    text = tmp_path / "text.jsonl.gz"
+    text.write_text('{"text": "Not compressed."}\n')
+    failed = measure(tmp_path, tiny_model, text)
+    assert failed.exit_code == 1
+    assert "text.jsonl.gz" in failed.output
+    assert "written" not in failed.output
 
 
 def test_documents_need_no_split_where_all_are_read(tmp_path: Path) -> None:

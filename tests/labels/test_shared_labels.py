@@ -18,7 +18,7 @@ from sae.feature import Feature
 from tests.conftest import SHARED
 
 pytestmark = pytest.mark.shared
-TARGET = Target("llama2-7b-finance", (4, 10, 16, 22, 28), 400)
+TARGET = Target("llama2-7b-finance", dict.fromkeys((4, 10, 16, 22, 28), 400))
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_reported_specialization_is_finance_minus_general_and_unverified(folder:
 def test_the_table_is_sound_and_comes_back(merged: Merged, tmp_path: Path) -> None:
     assert contradictions(merged.table) == []
     save_labels(merged.table, tmp_path / "t.csv")
-    again = load_labels(tmp_path / "t.csv", layers=TARGET.layers, n_latents=TARGET.n_latents)
+    again = load_labels(tmp_path / "t.csv", TARGET.n_latents)
     assert (again.frame["f1"] == merged.table.frame["f1"]).all()
     assert (again.reliable == merged.table.reliable).all()
     assert again.frame["label"].tolist() == merged.table.frame["label"].tolist()

@@ -12,7 +12,7 @@ from bundles.errors import TrackerError
 from labels.lexicon import lexicon_path, load_lexicon
 from labels.report import report_table
 from labels.rules import rule_from_json
-from labels.table import ALWAYS_YES_F1, COLUMNS, LabelTable, load_labels, save_labels
+from labels.table import ALWAYS_YES_F1, COLUMNS, LabelTable, load_labels, replace_table, save_labels
 from labels.wording import word_rule
 from sae.feature import Feature
 
@@ -34,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def load(path: Path) -> LabelTable:
-    return load_labels(path, layers=LAYERS, n_latents=N_LATENTS)
+    return load_labels(path, dict.fromkeys(LAYERS, N_LATENTS))
 
 
 def rewrite(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
@@ -82,6 +82,40 @@ def test_a_bad_table_is_refused_with_the_line(path: Path, change: Callable, said
     rewrite(path, change)
     with pytest.raises(TrackerError, match=said):
         load(path)
+
+
+def test_a_table_without_rows_is_refused(path: Path) -> None:
+    rewrite(path, lambda frame: frame.iloc[:0])
+    with pytest.raises(TrackerError, match="holds no feature"):
+        load(path)
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrackerError, match="can't be read"):
+        load(tmp_path)
+
+
+def test_a_table_is_checked_against_the_sae_of_its_own_layer(path: Path) -> None:
+    rewrite(path, lambda f: f.assign(feature=[*range(4), *range(2, 6)]))
+    assert load_labels(path, {1: 4, 3: 6}).name(Feature(3, 5)) == "label 3/3"
+    with pytest.raises(TrackerError, match="line 8: feature must be 0 to 3, found"):
+        load_labels(path, {1: 6, 3: 4})
+
+
+def test_a_table_takes_anothers_place_only_when_it_is_sound(path: Path) -> None:
+    before = path.read_bytes()
+    with pytest.raises(TrackerError, match="feature must be 0 to 2"):
+        replace_table(LabelTable(frame_of().assign(label="new")), path, dict.fromkeys(LAYERS, N_LATENTS - 1))
+    assert path.read_bytes() == before
+    replace_table(LabelTable(frame_of().assign(label="new")), path, dict.fromkeys(LAYERS, N_LATENTS))
+    assert load(path).name(Feature(1, 0)) == "new"
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_table_that_cannot_be_written_is_told_with_the_reason(path: Path) -> None:
+    below_a_file = path / "t.csv"
+    with pytest.raises(TrackerError, match=r"t\.csv can't be written \((File exists|Not a directory)\)"):
+        replace_table(LabelTable(frame_of()), below_a_file, dict.fromkeys(LAYERS, N_LATENTS))
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
@@ -137,7 +171,7 @@ def test_built_in_labels_are_short_enough_to_read() -> None:
 
 def built_in() -> LabelTable:
     bundle = load_bundle()
-    return load_labels(bundle.labels, layers=bundle.layers, n_latents=400)
+    return load_labels(bundle.labels, dict.fromkeys(bundle.layers, 400))
 
 
 def test_a_built_in_label_says_its_whole_rule_in_the_words_of_the_lexicon() -> None:

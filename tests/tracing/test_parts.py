@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bundles.bundle import Bundle
+from bundles.errors import TrackerError
+from labels.table import COLUMNS, KEYS, LabelTable, save_labels
+from sae.feature import Feature
+from tests.conftest import random_sae
+from tracing.parts import open_labels
+
+SAES = {1: random_sae(8, n_latents=4), 3: random_sae(8, n_latents=6)}
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
+    return replace(tiny_bundle, layers=(1, 3), labels=tmp_path / "t.csv")
+
+
+def write_table(path: Path, *features: tuple[int, int]) -> None:
+    frame = pd.DataFrame(0.5, index=pd.MultiIndex.from_tuples(features, names=KEYS), columns=COLUMNS)
+    save_labels(LabelTable(frame.assign(label="Erträge", f1_method="", rule="")), path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_table_opens_as_a_spreadsheet_saves_it(bundle: Bundle, encoding: str) -> None:
+    write_table(bundle.labels, (1, 3), (3, 5))
+    bundle.labels.write_text(bundle.labels.read_text(encoding="utf-8"), encoding=encoding)
+    assert open_labels(bundle, SAES).name(Feature(3, 5)) == "Erträge"
+
+
+def test_a_feature_that_only_another_layers_sae_has_is_refused(bundle: Bundle) -> None:
+    write_table(bundle.labels, (1, 5))
+    with pytest.raises(TrackerError, match="feature must be 0 to 3"):
+        open_labels(bundle, SAES)
+
+
+def test_without_a_table_every_feature_is_unlabelled(bundle: Bundle) -> None:
+    table = open_labels(bundle, SAES)
+    assert len(table.frame) == 10
+    assert table.name(Feature(3, 5)) == "unlabelled"
+
+
+def test_another_tools_file_or_folder_is_refused_with_the_command_that_imports_it(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    bundle.labels.write_text("layer,feature,label,f1_score\n1,0,Oil,0.5\n")
+    with pytest.raises(
+        TrackerError, match=r"a file with the columns layer, feature, label, f1_score\. Import it: python"
+    ):
+        open_labels(bundle, SAES)
+    with pytest.raises(TrackerError, match=r"a folder\. Import it: python"):
+        open_labels(replace(bundle, labels=tmp_path), SAES)
+
+
+@pytest.mark.parametrize("raw", [b"", b"\x1f\x8b\xff", "layer,feature,label\n1,0,Erträge\n".encode("latin-1")])
+def test_what_is_no_text_is_refused(bundle: Bundle, raw: bytes) -> None:
+    bundle.labels.write_bytes(raw)
+    with pytest.raises(TrackerError, match="is not a CSV table in UTF-8"):
+        open_labels(bundle, SAES)
