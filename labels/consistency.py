@@ -36,7 +36,7 @@ def _rules(table: LabelTable) -> Iterator[tuple[pd.Series, str]]:
     gap = (frame["specialization"] - (f - g)).abs()
     yield (
         measured & (gap > _CLOSE * pd.concat([f, g], axis=1).abs().max(axis=1)),
-        ("specialization is not finance_mean less general_mean"),
+        "specialization is not finance_mean less general_mean",
     )
     yield measured & ((f < 0) | (g < 0)), "a mean of top-k activations is negative"
     yield frame["specialization_index"].abs() > 1, "specialization_index lies outside -1 and 1"
@@ -50,7 +50,7 @@ def _rules(table: LabelTable) -> Iterator[tuple[pd.Series, str]]:
         yield (source == MEASURED) & frame["density"].isna(), "specialization is called measured, but nothing else is"
         yield (
             (source == UNVERIFIED) & frame["specialization_index"].notna(),
-            ("specialization_index can't be known of unverified means"),
+            "specialization_index can't be known of unverified means",
         )
     yield frame["rule"].map(_is_no_json), "rule is not JSON"
 

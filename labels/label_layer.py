@@ -18,11 +18,10 @@ from labels.contexts import Contexts
 from labels.firings import Firings
 from labels.learn import LearnConfig, learn_rule
 from labels.lexicon import Lexicon
-from labels.rules import Rule, fires, rule_to_json
+from labels.rules import Rule, fires, rule_to_json, word_rule
 from labels.score import balanced_sample, score
 from labels.statistics import feature_statistics
 from labels.table import COLUMNS, KEYS
-from labels.wording import word_rule
 
 log = logging.getLogger(__name__)
 

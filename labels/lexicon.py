@@ -77,12 +77,19 @@ def lexicon_path(labels: Path) -> Path:
 
 
 def save_lexicon(lexicon: Lexicon, path: Path) -> None:
-    """Write all but the classes, which are defined in code. Families are written as a sparse matrix."""
+    """Write all but the classes, which are defined in code. Families are written as a sparse matrix.
+
+    Raises:
+        TrackerError: it can't be written.
+    """
     names = {"words": lexicon.words.tolist(), "typical": lexicon.typical_words, "topics": lexicon.topic_names}
     arrays = {name: getattr(lexicon, name) for name in ("topics", "near_low", "near_high", "passage_high")}
     families = csr_array(lexicon.families)
     arrays |= {"families": families.data, "family_of": families.indices.astype(np.uint16), "begins": families.indptr}
-    save_file(arrays, path, {name: json.dumps(value, ensure_ascii=False) for name, value in names.items()})
+    try:
+        save_file(arrays, path, {name: json.dumps(value, ensure_ascii=False) for name, value in names.items()})
+    except SafetensorError as error:
+        raise TrackerError(f"{path} can't be written ({error}).") from None
 
 
 def load_lexicon(path: Path, texts: Sequence[str], bos_id: int) -> Lexicon:

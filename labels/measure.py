@@ -15,7 +15,7 @@ from bundles.errors import TrackerError
 from labels.baseline import NOT_SCORED
 from labels.quantiles import FiringQuantiles
 from labels.statistics import QUANTILES, statistics_frame
-from labels.table import COLUMNS, IMPORTED, KEYS, MEASURED, UNLABELLED, LabelTable
+from labels.table import COLUMNS, KEYS, MEASURED, UNLABELLED, LabelTable, columns_of
 from model.hooks import read_residuals
 from model.load import LanguageModel
 from model.tokens import tokenize
@@ -174,20 +174,16 @@ def fill_table(table: LabelTable | None, measured: Mapping[int, pd.DataFrame]) -
 
     Features without a row get one that says `unlabelled`, so that their density and percentile are known too.
     """
-    layers = {layer: frame.rename_axis("feature").reset_index() for layer, frame in measured.items()}
-    measures = pd.concat([frame.assign(layer=layer) for layer, frame in layers.items()]).set_index(KEYS)
-    standing = pd.DataFrame(columns=COLUMNS) if table is None else table.frame
-    columns = [name for name in [*COLUMNS, *IMPORTED] if name in standing.columns]
-    frame = standing[columns].reindex(measures.index) if table is not None else pd.DataFrame(index=measures.index)
-    frame = frame.reindex(columns=columns)
+    measures = pd.concat(measured, names=KEYS)
+    standing = pd.DataFrame(index=measures.index, columns=COLUMNS) if table is None else table.frame
+    frame = standing.reindex(index=measures.index, columns=columns_of(standing))
     unlabelled = frame["label"].isna()
     frame[measures.columns] = measures
     if "specialization_source" in frame:
         frame["specialization_source"] = MEASURED
     if "mark" in frame:
         frame.loc[unlabelled, "mark"] = NOT_SCORED
-    texts = ["f1_method", "rule", "label_source", "original_label"]
-    fills = {"label": UNLABELLED, **{name: "" for name in texts if name in frame}}
-    for name, blank in fills.items():
-        frame[name] = frame[name].astype(object).fillna(blank)
+    blank = {"label": UNLABELLED, "f1_method": "", "rule": "", "label_source": "", "original_label": ""}
+    for name in frame.columns.intersection(list(blank)):
+        frame[name] = frame[name].astype(object).fillna(blank[name])
     return LabelTable(frame)

@@ -1,8 +1,9 @@
-"""Rules: what a label says, in a form that a program can check."""
+"""Rules: what a label says, in a form that a program can check, and how it is put in words."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,6 +15,16 @@ from labels.lexicon import Lexicon
 
 THRESHOLD = 0.2
 """How much likeness makes a rule fire, the same for every rule."""
+
+TOO_RARE = "fires too rarely to be labelled"
+"""Label of a feature for which no rule was learnt."""
+
+_PLACE: dict[Where, str] = {
+    "token": "",
+    "previous": "after ",
+    "near": "soon after ",
+    "passage": "in passages on ",
+}
 
 
 class Mention(NamedTuple):
@@ -49,6 +60,28 @@ def likeness_to(rule: Rule, contexts: Contexts, lexicon: Lexicon) -> np.ndarray:
 def fires(rule: Rule, contexts: Contexts, lexicon: Lexicon) -> np.ndarray:
     """(n_positions,) bool: what a rule predicts."""
     return likeness_to(rule, contexts, lexicon) > THRESHOLD
+
+
+def word_rule(rule: Rule | None) -> str:
+    """A phrase that names everything in a rule: what it fires on, then what it leaves out.
+
+    A family of words is called by two of them with a stroke between, as "mentioned/discussed".
+    """
+    if rule is None:
+        return TOO_RARE
+    fires_on = "; ".join(_word_places(rule.like))
+    left_out = ", nor ".join(_word_places(rule.unlike))
+    return f"{fires_on}; not {left_out}" if left_out else fires_on
+
+
+def _word_places(mentions: Sequence[Mention]) -> list[str]:
+    """One phrase for every place that mentions look at."""
+    phrases = []
+    for where in WHERE:
+        names = [mention.name for mention in mentions if mention.where == where]
+        if names:
+            phrases.append(_PLACE[where] + ", ".join(names))
+    return phrases
 
 
 def rule_to_json(rule: Rule) -> str:

@@ -12,11 +12,10 @@ from labels.label_layer import LayerFirings, label_layer, score_rule
 from labels.learn import LearnConfig, learn_rule
 from labels.lexicon import Lexicon
 from labels.make_lexicon import LexiconConfig, make_lexicon
-from labels.rules import Mention, Rule, fires, rule_from_json
+from labels.rules import TOO_RARE, Mention, Rule, fires, rule_from_json, word_rule
 from labels.score import balanced_sample, score
 from labels.statistics import feature_statistics
 from labels.trials import run_trials
-from labels.wording import TOO_RARE, word_rule
 
 WORDS = [
     "<bos>",

@@ -93,6 +93,11 @@ def test_the_lexicon_survives_its_file(lexicon: Lexicon, tmp_path: Path) -> None
     np.testing.assert_array_equal(again.near_high, lexicon.near_high)
 
 
+def test_a_lexicon_that_cannot_be_written_is_told(lexicon: Lexicon, tmp_path: Path) -> None:
+    with pytest.raises(TrackerError, match=r"a\.safetensors can't be written"):
+        save_lexicon(lexicon, tmp_path / "none" / "a.safetensors")
+
+
 def test_another_vocabulary_keeps_the_words(lexicon: Lexicon, tmp_path: Path) -> None:
     save_lexicon(lexicon, tmp_path / "a.safetensors")
     turned = TEXTS[::-1]

@@ -9,8 +9,7 @@ from bundles.errors import TrackerError
 from labels.classes import token_classes
 from labels.contexts import NEAR, PASSAGE, Contexts, Where
 from labels.lexicon import STEP, Lexicon, assemble
-from labels.rules import Mention, Rule, fires, likeness_to, rule_from_json, rule_to_json
-from labels.wording import word_rule
+from labels.rules import Mention, Rule, fires, likeness_to, rule_from_json, rule_to_json, word_rule
 
 # Two windows of BOS and four tokens: "rates rose , and" and "the rates fell ,".
 TEXTS = ["<bos>", " rates", " rose", ",", " and", " the", " fell"]

@@ -11,9 +11,8 @@ from bundles.bundle import load_bundle
 from bundles.errors import TrackerError
 from labels.lexicon import lexicon_path, load_lexicon
 from labels.report import report_table
-from labels.rules import rule_from_json
+from labels.rules import rule_from_json, word_rule
 from labels.table import ALWAYS_YES_F1, COLUMNS, LabelTable, load_labels, replace_table, save_labels
-from labels.wording import word_rule
 from sae.feature import Feature
 
 LAYERS, N_LATENTS = (1, 3), 4
