@@ -6,15 +6,13 @@ Each line has `modelId`, `layer` (a source such as `20-gemmascope-res-16k`, whic
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from bundles.errors import TrackerError
+from bundles.json_lines import numbered_lines
 from labels.imported import Imported, Tally, Target
 
 KIND = "Neuronpedia export"
@@ -28,11 +26,10 @@ def is_neuronpedia(path: Path) -> bool:
     if not path.name.endswith((".jsonl", ".jsonl.gz")):
         return False
     try:
-        first = next(_lines(path), (1, ""))[1]
-        record = json.loads(first)
-    except (TrackerError, ValueError):
+        first = next(numbered_lines(path), (1, ""))[1]
+    except TrackerError:
         return False
-    return isinstance(record, dict) and all(key in record for key in _KEYS)
+    return _record(first) is not None
 
 
 def read_neuronpedia(path: Path, target: Target, tally: Tally) -> Imported:
@@ -43,7 +40,7 @@ def read_neuronpedia(path: Path, target: Target, tally: Tally) -> Imported:
     """
     first: dict[tuple[int, int], int] = {}
     sources: dict[int, str] = {}
-    for line, text in _lines(path):
+    for line, text in numbered_lines(path):
         tally.read += 1
         where = f"{path.name}, line {line}"
         record = _record(text)
@@ -77,20 +74,3 @@ def _record(text: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) and all(key in record for key in _KEYS) else None
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(line, text) of every line that isn't blank."""
-    line = 0
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8-sig") as lines:
-            for line, text in enumerate(lines, start=1):
-                if text.strip():
-                    yield line, text
-    except (UnicodeDecodeError, EOFError, zlib.error, gzip.BadGzipFile):
-        raise TrackerError(
-            f"{path}, after line {line}: not text in UTF-8, or a .gz file that is cut short. Download it again."
-        ) from None
-    except OSError as error:
-        raise TrackerError(f"{path} can't be read ({error}).") from None

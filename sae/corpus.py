@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from bundles.errors import TrackerError
+from bundles.json_lines import numbered_lines
 
 
 class Windows(NamedTuple):
@@ -33,29 +33,45 @@ def read_documents(path: Path, split: str | None) -> Iterator[str]:
     folder, every `.txt` file is a document of UTF-8 text, every tenth of them, in order of name, for `validation`.
 
     Raises:
-        TrackerError: neither a folder nor such a file, a line is not such an object, or a file is not UTF-8.
+        TrackerError: neither a folder nor such a file, a line is not such an object, or a file is not UTF-8 or
+            cut short.
     """
     if path.is_dir():
-        for index, file in enumerate(sorted(path.rglob("*.txt"))):
+        for index, file in enumerate(text_files(path)):
             if split in (None, "validation" if index % 10 == 9 else "train"):
                 try:
-                    yield file.read_text(encoding="utf-8")
+                    yield file.read_text(encoding="utf-8-sig")
                 except UnicodeDecodeError:
                     raise TrackerError(f"{file} is not UTF-8 text. Save it as UTF-8, or take it out.") from None
         return
-    if not path.is_file() or not path.name.endswith((".jsonl", ".jsonl.gz")):
-        raise TrackerError(f"{path} should be a folder of .txt files or a .jsonl or .jsonl.gz file; it is neither.")
-    opener = gzip.open if path.suffix == ".gz" else open
     wanted = "`text`" if split is None else "`text` and `split`"
-    with opener(path, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
+    for file in text_files(path):
+        for number, line in numbered_lines(file):
             try:
                 document = json.loads(line)
                 text = document["text"] if split is None or document["split"] == split else None
-            except (ValueError, KeyError, TypeError):
-                raise TrackerError(f"{path}, line {number}: expected an object with {wanted}.") from None
+            except (ValueError, KeyError, TypeError, RecursionError):
+                raise TrackerError(f"{file}, line {number}: expected an object with {wanted}.") from None
             if text is not None:
                 yield text
+
+
+def text_files(path: Path) -> list[Path]:
+    """The files that `read_documents` reads, in order.
+
+    Raises:
+        TrackerError: neither a folder nor a .jsonl(.gz) file.
+    """
+    if path.is_dir():
+        return sorted(path.rglob("*.txt"))
+    if not path.is_file() or not path.name.endswith((".jsonl", ".jsonl.gz")):
+        raise TrackerError(f"{path} should be a folder of .txt files or a .jsonl or .jsonl.gz file; it is neither.")
+    return [path]
+
+
+def named_with_size(path: Path) -> str:
+    """The name of a text with the bytes it takes, by which another text is told from it."""
+    return f"{path.resolve().name} ({sum(file.stat().st_size for file in text_files(path)):,} bytes)"
 
 
 def cut_windows(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, *, window: int) -> np.ndarray:
@@ -67,7 +83,9 @@ def cut_windows(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, *, win
     body = window - 1
     rows = []
     for text in texts:
-        ids = np.asarray(tokenizer(text, add_special_tokens=False)["input_ids"], dtype=np.int32)
+        # A text that spells a special token means its characters: BOS stands first and nowhere else.
+        encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=True)
+        ids = np.asarray(encoded["input_ids"], dtype=np.int32)
         rows.append(ids[: len(ids) // body * body].reshape(-1, body))
     tokens = np.concatenate(rows) if rows else np.zeros((0, body), np.int32)
     bos = np.full((len(tokens), 1), tokenizer.bos_token_id, np.int32)

@@ -209,6 +209,10 @@ def test_unknown_files_are_refused_by_name_and_left_out_of_folders(tmp_path: Pat
     (tmp_path / "a.json").write_text("{}")
     with pytest.raises(TrackerError, match=r"labels.pkl is in no format known here"):
         find_sources([tmp_path / "labels.pkl"])
+    (tmp_path / "deep.jsonl").write_text("[" * 100_000)
+    with pytest.raises(TrackerError, match=r"deep.jsonl is in no format known here"):
+        find_sources([tmp_path / "deep.jsonl"])
+    (tmp_path / "deep.jsonl").unlink()
     with pytest.raises(TrackerError, match="No labels in"):
         find_sources([tmp_path])
     with pytest.raises(TrackerError, match="does not exist"):

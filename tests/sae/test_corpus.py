@@ -41,6 +41,37 @@ def test_a_wrong_line_is_named(tmp_path: Path, line: str) -> None:
         list(read_documents(tmp_path / "a.jsonl", "train"))
 
 
+LINES = "\n".join(json.dumps({"text": f"Rates rose to {i} %", "split": "train"}) for i in range(2000))
+
+
+def test_a_byte_order_mark_belongs_to_no_document(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(LINES, encoding="utf-8-sig")
+    (tmp_path / "a.txt").write_text("Rates rose", encoding="utf-8-sig")
+    assert next(read_documents(tmp_path / "a.jsonl", "train")) == "Rates rose to 0 %"
+    assert list(read_documents(tmp_path, "train")) == ["Rates rose"]
+
+
+@pytest.mark.parametrize(
+    ("name", "raw"),
+    [
+        ("a.jsonl", LINES.replace("rose", "f\xfcr").encode("cp1252")),
+        ("a.jsonl.gz", gzip.compress(LINES.encode())[:-500]),
+        ("a.jsonl.gz", LINES.encode()),
+        ("a.jsonl", ("[" * 100_000).encode()),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path: Path, name: str, raw: bytes) -> None:
+    (tmp_path / name).write_bytes(raw)
+    with pytest.raises(TrackerError, match=rf"{name}, (after )?line"):
+        list(read_documents(tmp_path / name, "train"))
+
+
+def test_a_text_that_spells_bos_puts_none_into_a_window(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    windows = cut_windows(["<bos>".join([SENTENCES] * 3)], tiny_tokenizer, window=16)
+    assert len(windows) > 3
+    assert (windows[:, 1:] != tiny_tokenizer.bos_token_id).all()
+
+
 def test_every_window_starts_with_bos_and_stays_in_one_document(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     windows = cut_windows([SENTENCES, SENTENCES.upper()], tiny_tokenizer, window=16)
     first = tiny_tokenizer(SENTENCES, add_special_tokens=False)["input_ids"]
