@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from bundles.errors import TrackerError
 from model.hooks import replaced_residual
 from model.load import LanguageModel
 from sae.topk import Sae
@@ -54,16 +55,24 @@ def finetune_sae(
     Args:
         token_ids: (n_windows, window) int64, BOS first; the first `steps * windows` of their order by seed are used.
         scale: of the stream, see `sae.train.stream_scale`.
+
+    Raises:
+        TrackerError: the SAE is not a top-k one; `ScaledSae`, which is tuned, always is.
     """
+    if sae.activation != "topk":
+        raise TrackerError(
+            f"Layer {layer}: only top-k SAEs can be tuned, and this one is of the kind {sae.activation}. Leave the "
+            "layer out: name the others by --layer."
+        )
     model = language_model.model.requires_grad_(False)
-    weights = ScaledSae.from_sae(sae, scale)
+    weights = ScaledSae.from_sae(sae.to(language_model.layer_device(layer)), scale)
     optimizer = torch.optim.Adam(weights.parameters(), lr=config.lr, fused=True)
     order = torch.randperm(len(token_ids), generator=torch.Generator().manual_seed(config.seed))
     batches = order.split(config.windows)[: config.steps]
     seen_mse = seen_kl = 0.0
     for step, batch in enumerate(batches):
         optimizer.param_groups[0]["lr"] = config.lr * min((step + 1) / 10, 1.0, (1 - step / len(batches)) / 0.8)
-        rows = token_ids[batch]
+        rows = token_ids[batch].to(model.device)
         squared_error: list[torch.Tensor] = []
 
         def reconstruct(resid: torch.Tensor) -> torch.Tensor:
@@ -78,6 +87,7 @@ def finetune_sae(
         with replaced_residual(language_model.decoder, layer, reconstruct):
             found = model(input_ids=rows, use_cache=False).logits
         mse, kl = squared_error[0], _divergence(wanted[:, 1:].flatten(0, 1), found[:, 1:].flatten(0, 1))
+        kl = kl.to(mse.device)  # the head may lie on another GPU than the layer
         loss = mse + config.kl_share * kl * (mse / kl).detach()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

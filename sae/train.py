@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -61,8 +60,8 @@ class ScaledSae(nn.Module):
         self.centre, self.scale = centre, scale
         self.decoder = nn.Parameter(directions.clone())
         self.encoder = nn.Parameter(directions.clone())
-        self.encoder_bias = nn.Parameter(torch.zeros(len(directions)))
-        self.b_dec = nn.Parameter(torch.zeros(directions.shape[1]))
+        self.encoder_bias = nn.Parameter(directions.new_zeros(len(directions)))
+        self.b_dec = nn.Parameter(directions.new_zeros(directions.shape[1]))
 
     @classmethod
     def from_sae(cls, sae: Sae, scale: float) -> ScaledSae:
@@ -162,10 +161,9 @@ def _schedule(step: int, n_steps: int, config: TrainConfig) -> float:
 
 
 def _batches(rows: torch.Tensor, batch: int, n_steps: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
-    n_batches = math.ceil(len(rows) / batch)
     done = 0
     while done < n_steps:
         order = torch.randperm(len(rows), generator=generator)
-        for chunk in order.split(batch)[: min(n_batches, n_steps - done)]:
+        for chunk in order.split(batch)[: n_steps - done]:
             yield rows[chunk]
             done += 1
