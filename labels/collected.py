@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bundles.bundle import Bundle
-from bundles.errors import TrackerError
 from labels.firings import encode_harvest
 from labels.label_layer import LayerFirings
 from model.load import load_model
 from sae.files import load_saes
 from sae.harvest import load_harvest
+from sae.origin import Origin
 
 log = logging.getLogger(__name__)
 
@@ -35,17 +35,13 @@ def load_collected(bundle: Bundle, work: Path, windows: int) -> Collected:
     """Encode the first `windows` windows of `train`, and all of `validation`.
 
     Raises:
-        TrackerError: the residual streams have not been collected.
+        TrackerError: the residual streams have not been collected, or from another bundle.
     """
-    for split in ("train", "validation"):
-        if not (work / split / "progress.json").is_file():
-            raise TrackerError(
-                f"No activations in {work / split}. Collect them first: python -m sae train (train) and python -m sae "
-                f"quality (validation), with --work {work}."
-            )
+    train, held_out = load_harvest(work / "train"), load_harvest(work / "validation")
     language_model = load_model(bundle)
     saes = load_saes(bundle.sae_folder, bundle.layers, d_model=language_model.d_model)
-    train, held_out = load_harvest(work / "train"), load_harvest(work / "validation")
+    for harvest in (train, held_out):
+        Origin.of_bundle(bundle, language_model.d_model).check(harvest.origin, harvest.folder)
     layers = {}
     for layer, sae in saes.items():
         log.info("encoding layer %d", layer)

@@ -11,7 +11,7 @@ from sae.saelens_format import WEIGHTS as SAELENS, hooked_layer, load_saelens
 from sae.sparsify_format import WEIGHTS as SPARSIFY, load_sparsify, save_sae
 from sae.topk import Sae
 
-__all__ = ["load_saes", "save_sae"]
+__all__ = ["check_writable", "load_saes", "save_sae"]
 
 _PICKLES = (".pt", ".pth", ".bin", ".pkl")
 
@@ -29,11 +29,33 @@ def load_saes(folder: Path, layers: Sequence[int], *, d_model: int | None = None
         TrackerError: a layer is missing, a file is damaged, a kind isn't supported, shapes don't agree, or a weight is
             not finite.
     """
-    found = _saelens_folders(folder) | _numbered_folders(folder)
+    found = _found(folder)
     missing = [layer for layer in layers if layer not in found]
     if missing:
         raise _missing(folder, missing)
     return {layer: _load_sae(found[layer], layer, d_model) for layer in layers}
+
+
+def check_writable(folder: Path, layers: Sequence[int]) -> None:
+    """Refuse to write SAEs of layers whose SAE in `folder` is in SAELens's format.
+
+    `save_sae` writes sparsify's files to `layers.N`, which `load_saes` would from then on read in the other's place;
+    where the other lies in `layers.N`, its cfg.json would be lost as well.
+
+    Raises:
+        TrackerError: there is such a layer.
+    """
+    found = _found(folder)
+    for layer in layers:
+        if layer in found and not (found[layer] / SPARSIFY).is_file():
+            raise TrackerError(
+                f"{found[layer]} holds layer {layer}'s SAE in SAELens's format. An SAE written to {folder} would hide "
+                "it: name another folder as the bundle's sae_folder, or leave the layer out."
+            )
+
+
+def _found(folder: Path) -> dict[int, Path]:
+    return _saelens_folders(folder) | _numbered_folders(folder)
 
 
 def _load_sae(folder: Path, layer: int, d_model: int | None) -> Sae:

@@ -1,22 +1,25 @@
 """Collect residual streams of a corpus on disk, to train SAEs on and to measure them with.
 
 A harvest is a folder: `windows.npz` (token ids and where each window came from), one raw bfloat16 file a layer with
-rows in window order, and `progress.json`. It is written in order and can be resumed after any interruption.
+rows in window order, and `progress.json`, which says what it was collected from. It is written in order and can be
+resumed after any interruption.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
+from bundles.errors import TrackerError
 from model.hooks import read_residuals
+from model.load import LanguageModel
+from sae.origin import Origin
 
 log = logging.getLogger(__name__)
 
@@ -27,18 +30,16 @@ class Harvest:
 
     Attributes:
         folder: where the files are.
-        layers: 0-based layers, one file each.
+        origin: what they were collected from; its layers have one file each.
         token_ids: (n_windows, window) int32, BOS first.
         finance: (n_windows,) bool, True where the window comes from finance text.
-        d_model: width of the residual stream.
         n_done: windows whose residuals are on disk.
     """
 
     folder: Path
-    layers: tuple[int, ...]
+    origin: Origin
     token_ids: np.ndarray
     finance: np.ndarray
-    d_model: int
     n_done: int
 
     @property
@@ -48,42 +49,53 @@ class Harvest:
 
     def resid(self, layer: int) -> torch.Tensor:
         """One layer's residual stream, (n_tokens, d_model) bfloat16, mapped from disk."""
-        size = self.n_tokens * self.d_model
+        size = self.n_tokens * self.origin.d_model
         flat = torch.from_file(str(self.folder / f"layers.{layer}.bf16"), size=size, dtype=torch.bfloat16)
-        return flat.view(self.n_tokens, self.d_model)
+        return flat.view(self.n_tokens, self.origin.d_model)
 
 
 def load_harvest(folder: Path) -> Harvest:
-    """Open a harvest, finished or not."""
-    progress = json.loads((folder / "progress.json").read_text())
+    """Open a harvest, finished or not.
+
+    Raises:
+        TrackerError: there is none.
+    """
+    try:
+        progress = json.loads((folder / "progress.json").read_text())
+    except FileNotFoundError:
+        raise TrackerError(
+            f"No activations in {folder}. Collect them first: python -m sae train (train) and python -m sae quality "
+            f"(validation), with --work {folder.parent}."
+        ) from None
     with np.load(folder / "windows.npz") as windows:
         token_ids, finance = windows["token_ids"], windows["finance"]
-    return Harvest(folder, tuple(progress["layers"]), token_ids, finance, progress["d_model"], progress["n_done"])
+    n_done = progress.pop("n_done")
+    record: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in progress.items()
+    }
+    return Harvest(folder, Origin(**record | {"window": token_ids.shape[1]}), token_ids, finance, n_done)
 
 
-def start_harvest(
-    folder: Path, token_ids: np.ndarray, finance: np.ndarray, *, layers: Sequence[int], d_model: int
-) -> None:
+def start_harvest(folder: Path, token_ids: np.ndarray, finance: np.ndarray, origin: Origin) -> None:
     """Lay out an empty harvest, unless one stands there already."""
     if (folder / "progress.json").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / "windows.npz", token_ids=token_ids, finance=finance)
-    progress = {"layers": list(layers), "d_model": d_model, "n_done": 0}
-    (folder / "progress.json").write_text(json.dumps(progress))
+    _write_progress(folder, origin, 0)
 
 
-def continue_harvest(folder: Path, decoder: nn.Module, *, batch: int = 8) -> Harvest:
+def continue_harvest(folder: Path, language_model: LanguageModel, *, batch: int = 8) -> Harvest:
     """Run the windows that are still missing and append their residual streams.
 
     Args:
-        decoder: the stack of blocks without head (see `model.hooks.read_residuals`).
         batch: windows a forward; 8 x 256 was the fastest on two cores.
     """
     harvest = load_harvest(folder)
     n_windows, window = harvest.token_ids.shape
-    row_bytes = (window - 1) * harvest.d_model * 2
-    files = {layer: (folder / f"layers.{layer}.bf16").open("ab") for layer in harvest.layers}
+    row_bytes = (window - 1) * harvest.origin.d_model * 2
+    layers = harvest.origin.layers
+    files = {layer: (folder / f"layers.{layer}.bf16").open("ab") for layer in layers}
     for file in files.values():
         file.truncate(harvest.n_done * row_bytes)  # a batch half written before an interruption
 
@@ -94,16 +106,19 @@ def continue_harvest(folder: Path, decoder: nn.Module, *, batch: int = 8) -> Har
     try:
         for start in range(harvest.n_done, n_windows, batch):
             rows = torch.from_numpy(harvest.token_ids[start : start + batch].astype(np.int64))
-            read_residuals(decoder, rows, harvest.layers, append)
+            read_residuals(language_model.decoder, rows.to(language_model.model.device), layers, append)
             for file in files.values():
                 file.flush()
             done = min(start + batch, n_windows)
-            progress = {"layers": list(harvest.layers), "d_model": harvest.d_model, "n_done": done}
-            (folder / "progress.tmp").write_text(json.dumps(progress))
-            (folder / "progress.tmp").replace(folder / "progress.json")
+            _write_progress(folder, harvest.origin, done)
             if done % 400 < batch:
                 log.info("harvest %s: %d of %d windows", folder.name, done, n_windows)
     finally:
         for file in files.values():
             file.close()
     return load_harvest(folder)
+
+
+def _write_progress(folder: Path, origin: Origin, n_done: int) -> None:
+    (folder / "progress.tmp").write_text(json.dumps(asdict(origin) | {"n_done": n_done}))
+    (folder / "progress.tmp").replace(folder / "progress.json")

@@ -54,7 +54,7 @@ def measure_saes(
     saes: Mapping[int, Sae], harvest: Harvest, language_model: LanguageModel, *, windows: int = 64
 ) -> list[SaeQuality]:
     """Measure SAEs on a harvest of held-out text; cross-entropies on its first `windows` windows."""
-    token_ids = torch.from_numpy(harvest.token_ids[:windows]).long()
+    token_ids = torch.from_numpy(harvest.token_ids[:windows]).long().to(language_model.model.device)
     ce = _cross_entropy(language_model, token_ids)
     return [_measure_sae(layer, sae, harvest, language_model, token_ids, ce) for layer, sae in saes.items()]
 
@@ -62,13 +62,14 @@ def measure_saes(
 def _measure_sae(
     layer: int, sae: Sae, harvest: Harvest, language_model: LanguageModel, token_ids: torch.Tensor, ce: float
 ) -> SaeQuality:
-    resid = harvest.resid(layer)
+    device = language_model.layer_device(layer)
+    sae, resid = sae.to(device), harvest.resid(layer)
     mean = torch.stack([rows.double().sum(dim=0) for rows in resid.split(_CHUNK)]).sum(dim=0) / len(resid)
-    mean = mean.float()
+    mean = mean.float().to(device)
     error = total = 0.0
-    fired = torch.zeros(sae.n_latents)
+    fired = torch.zeros(sae.n_latents, device=device)
     for rows in resid.split(_CHUNK):
-        x = rows.float()
+        x = rows.to(device).float()
         top = sae.encode(x)
         error += (x - sae.decode(top)).pow(2).sum().item()
         total += (x - mean).pow(2).sum().item()

@@ -8,6 +8,7 @@ import torch
 
 from model.load import LanguageModel
 from sae.harvest import continue_harvest, load_harvest, start_harvest
+from sae.origin import Origin
 
 
 class CutOff(Exception):
@@ -18,7 +19,7 @@ class CutOff(Exception):
 def folder(tmp_path: Path, tiny_model: LanguageModel) -> Path:
     token_ids = np.random.default_rng(0).integers(1, 300, (10, 12)).astype(np.int32)
     token_ids[:, 0] = tiny_model.bos_id
-    start_harvest(tmp_path, token_ids, np.arange(10) % 2 == 0, layers=(1, 3), d_model=tiny_model.d_model)
+    start_harvest(tmp_path, token_ids, np.arange(10) % 2 == 0, Origin(layers=(1, 3), d_model=tiny_model.d_model))
     return tmp_path
 
 
@@ -30,9 +31,9 @@ def expected_rows(folder: Path, model: LanguageModel, layer: int) -> torch.Tenso
 
 
 def test_rows_are_the_residual_stream_in_window_order_without_bos(folder: Path, tiny_model: LanguageModel) -> None:
-    harvest = continue_harvest(folder, tiny_model.decoder, batch=4)
+    harvest = continue_harvest(folder, tiny_model, batch=4)
     assert harvest.n_tokens == 10 * 11
-    for layer in harvest.layers:
+    for layer in harvest.origin.layers:
         torch.testing.assert_close(
             harvest.resid(layer).float(), expected_rows(folder, tiny_model, layer), rtol=2e-2, atol=2e-2
         )
@@ -49,15 +50,15 @@ def test_an_interrupted_harvest_goes_on_where_it_stood(folder: Path, tiny_model:
 
     handle = tiny_model.decoder.layers[2].register_forward_pre_hook(cut_off)
     with pytest.raises(CutOff):
-        continue_harvest(folder, tiny_model.decoder, batch=4)
+        continue_harvest(folder, tiny_model, batch=4)
     handle.remove()
     assert load_harvest(folder).n_done == 8
-    harvest = continue_harvest(folder, tiny_model.decoder, batch=4)
+    harvest = continue_harvest(folder, tiny_model, batch=4)
     assert harvest.n_done == 10
     torch.testing.assert_close(harvest.resid(3).float(), expected_rows(folder, tiny_model, 3), rtol=2e-2, atol=2e-2)
 
 
 def test_starting_again_keeps_what_is_there(folder: Path, tiny_model: LanguageModel) -> None:
-    continue_harvest(folder, tiny_model.decoder)
-    start_harvest(folder, np.zeros((1, 2), np.int32), np.zeros(1, bool), layers=(0,), d_model=1)
+    continue_harvest(folder, tiny_model)
+    start_harvest(folder, np.zeros((1, 2), np.int32), np.zeros(1, bool), Origin(layers=(0,), d_model=1))
     assert load_harvest(folder).n_done == 10

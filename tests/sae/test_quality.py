@@ -9,6 +9,7 @@ import torch
 
 from model.load import LanguageModel
 from sae.harvest import Harvest, continue_harvest, start_harvest
+from sae.origin import Origin
 from sae.quality import measure_saes, quality_table
 from sae.topk import Sae
 from tests.conftest import random_sae
@@ -18,8 +19,8 @@ from tests.conftest import random_sae
 def harvest(tmp_path: Path, tiny_model: LanguageModel) -> Harvest:
     token_ids = np.random.default_rng(0).integers(1, 300, (12, 16)).astype(np.int32)
     token_ids[:, 0] = tiny_model.bos_id
-    start_harvest(tmp_path, token_ids, np.ones(12, bool), layers=(1, 3), d_model=tiny_model.d_model)
-    return continue_harvest(tmp_path, tiny_model.decoder)
+    start_harvest(tmp_path, token_ids, np.ones(12, bool), Origin(layers=(1, 3), d_model=tiny_model.d_model))
+    return continue_harvest(tmp_path, tiny_model)
 
 
 def lossless(d_model: int) -> Sae:
