@@ -126,20 +126,10 @@ class LabelTable:
     def find(self, feature: Feature) -> pd.Series:
         """A feature's row, or one that says `unlabelled` and knows no number."""
         if tuple(feature) in self.frame.index:
-            return self.get(feature)
+            return cast(pd.Series, self.frame.xs(feature))
         texts = self.frame.select_dtypes(exclude=["number", "bool"]).columns
         blank = {name: "" if name in texts else np.nan for name in self.frame.columns}
         return pd.Series(blank | {"label": UNLABELLED}, name=tuple(feature), dtype=object)
-
-    def get(self, feature: Feature) -> pd.Series:
-        """A feature's row.
-
-        Raises:
-            TrackerError: the table has none.
-        """
-        if feature not in self.frame.index:
-            raise TrackerError(f"The label table has no row for {feature}.")
-        return cast(pd.Series, self.frame.xs(feature))
 
     def name(self, feature: Feature) -> str:
         """A feature's label, or `unlabelled`."""

@@ -95,7 +95,7 @@ def test_filling_a_table_keeps_labels_and_replaces_what_was_reported(
         assert len(table.frame) == 120
         assert table.has_quantiles
         assert not table.reliable.any()
-        here = table.get(Feature(3, 7))
+        here = table.find(Feature(3, 7))
         assert here["specialization"] == pytest.approx(measured[3].loc[7, "specialization"], rel=1e-5, abs=1e-9)
         if standing is not None:
             assert (here["label"], here["f1"], here["mark"]) == ("Loans", 0.5, NO_BETTER)

@@ -49,14 +49,15 @@ def test_rows_are_joined_by_layer_and_index_and_never_by_row_order(path: Path) -
     table = load(path)
     for layer in LAYERS:
         for index in range(N_LATENTS):
-            assert table.get(Feature(layer, index))["label"] == f"label {layer}/{index}"
+            assert table.find(Feature(layer, index))["label"] == f"label {layer}/{index}"
 
 
-def test_a_feature_without_a_row_is_named(path: Path) -> None:
+def test_a_feature_without_a_row_is_unlabelled(path: Path) -> None:
     rewrite(path, lambda frame: frame.iloc[1:])
-    with pytest.raises(TrackerError, match="L1/F0"):
-        load(path).get(Feature(1, 0))
-    assert load(path).name(Feature(1, 0)) == "unlabelled"
+    row = load(path).find(Feature(1, 0))
+    assert row["label"] == load(path).name(Feature(1, 0)) == "unlabelled"
+    assert np.isnan(row["f1"])
+    assert not load(path).is_reliable(Feature(1, 0))
 
 
 @pytest.mark.parametrize(
