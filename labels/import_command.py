@@ -9,10 +9,10 @@ import click
 from bundles.bundle import Bundle, load_bundle
 from bundles.errors import TrackerError
 from bundles.options import telling_errors
-from labels.import_report import import_report
-from labels.imported import Target
-from labels.merge import merge_sources
-from labels.sources import find_sources
+from labels.importers.imported import Target
+from labels.importers.merge import merge_sources
+from labels.importers.report import import_report
+from labels.importers.sources import find_sources
 from labels.table import latents_of, replace_table
 from sae.files import load_saes
 

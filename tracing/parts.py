@@ -11,7 +11,7 @@ import pandas as pd
 from bundles.bundle import Bundle
 from bundles.check import missing_parts
 from bundles.errors import TrackerError
-from labels.csv_rows import read_header
+from labels.importers.csv_rows import read_header
 from labels.table import COLUMNS, KEYS, UNLABELLED, LabelTable, latents_of, load_labels
 from model.folder import ensure_model_folder
 from model.load import LanguageModel, load_model, model_width

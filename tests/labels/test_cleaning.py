@@ -3,7 +3,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from labels.cleaning import clean_label
+from labels.importers.cleaning import clean_label
 from labels.spreadsheet import guard, unguard
 
 

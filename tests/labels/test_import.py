@@ -14,10 +14,10 @@ from bundles.errors import TrackerError
 from labels.__main__ import main
 from labels.baseline import GOOD, GUESS_UNKNOWN, NO_BETTER, NO_NEGATIVES, NOT_SCORED
 from labels.consistency import contradictions
-from labels.import_report import import_report
-from labels.imported import Target
-from labels.merge import Merged, merge_sources
-from labels.sources import find_sources
+from labels.importers.imported import Target
+from labels.importers.merge import Merged, merge_sources
+from labels.importers.report import import_report
+from labels.importers.sources import find_sources
 from labels.table import REPORTED, UNVERIFIED, load_labels, save_labels
 from sae.feature import Feature
 

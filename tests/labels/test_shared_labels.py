@@ -10,9 +10,9 @@ import pytest
 
 from labels.baseline import GOOD, GUESS_UNKNOWN, NO_BETTER, NO_NEGATIVES
 from labels.consistency import contradictions
-from labels.imported import Target
-from labels.merge import Merged, merge_sources
-from labels.sources import find_sources
+from labels.importers.imported import Target
+from labels.importers.merge import Merged, merge_sources
+from labels.importers.sources import find_sources
 from labels.table import UNVERIFIED, load_labels, save_labels
 from sae.feature import Feature
 from tests.conftest import SHARED

@@ -1,8 +1,8 @@
 """Bring labels from several files into one table, one row a feature.
 
-Of a feature's labels the one with the better evidence is taken (`labels.imported.RANKS`), whole with its scores: an F1
-belongs to the label that earned it. Of equals, the one whose file comes first. Specialization comes from the first file
-that has it, whichever file the label is from.
+Of a feature's labels the one with the better evidence is taken (`imported.RANKS`), whole with its scores: an F1 belongs
+to the label that earned it. Of equals, the one whose file comes first. Specialization comes from the first file that
+has it, whichever file the label is from.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from bundles.errors import TrackerError
-from labels.imported import RANKS, ImportedLabel, ImportedSpecialization, Tally, Target
-from labels.sources import Source
+from labels.importers.imported import RANKS, ImportedLabel, ImportedSpecialization, Tally, Target
+from labels.importers.sources import Source
 from labels.table import COLUMNS, IMPORTED, KEYS, REPORTED, UNVERIFIED, LabelTable
 from sae.feature import Feature
 

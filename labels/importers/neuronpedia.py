@@ -13,7 +13,7 @@ from typing import Any
 
 from bundles.errors import TrackerError
 from bundles.json_lines import numbered_lines
-from labels.imported import Imported, Tally, Target
+from labels.importers.imported import Imported, Tally, Target
 
 KIND = "Neuronpedia export"
 _KEYS = ("modelId", "layer", "index", "description")

@@ -11,8 +11,8 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
-from labels.csv_rows import read_feature_rows
-from labels.imported import Imported, ImportedSpecialization, Tally, Target
+from labels.importers.csv_rows import read_feature_rows
+from labels.importers.imported import Imported, ImportedSpecialization, Tally, Target
 from labels.table import UNVERIFIED
 from sae.feature import Feature
 

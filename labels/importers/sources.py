@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bundles.errors import TrackerError
-from labels import csv_labels, csv_specialization, delphi, neuronpedia
-from labels.csv_rows import read_header
-from labels.imported import Imported, Tally, Target
+from labels.importers import csv_labels, csv_specialization, delphi, neuronpedia
+from labels.importers.csv_rows import read_header
+from labels.importers.imported import Imported, Tally, Target
 
 FORMATS = (
     "a Delphi run (a folder with explanations/ and scores/), a CSV with layer,feature,label,f1_score"

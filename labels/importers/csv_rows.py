@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bundles.errors import TrackerError
-from labels.imported import Tally, Target
+from labels.importers.imported import Tally, Target
 from sae.feature import Feature
 
 

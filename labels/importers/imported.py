@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from bundles.errors import TrackerError
 from labels.baseline import UNSCORED, Scores
-from labels.cleaning import clean_label
+from labels.importers.cleaning import clean_label
 from sae.feature import Feature
 
 FROM_RECORDS, FROM_RATES, FROM_F1, WITHOUT_F1 = range(4)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from labels.baseline import Scores, counted_scores
-from labels.imported import FROM_RECORDS, Imported, Tally, Target
+from labels.importers.imported import FROM_RECORDS, Imported, Tally, Target
 
 KIND = "Delphi run"
 _NAME = re.compile(r"(?P<hookpoint>(?:.*\.)?(?:layers|h)\.(?P<layer>\d+)(?P<part>\..+)?)_latent(?P<index>\d+)\.txt")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from labels.baseline import GOOD, MARKS
-from labels.imported import RANKS, Target
-from labels.merge import Merged
+from labels.importers.imported import RANKS, Target
+from labels.importers.merge import Merged
 
 
 def import_report(merged: Merged, target: Target, left_out: Sequence[Path]) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from labels.baseline import NAN, UNSCORED, reported_scores
-from labels.csv_rows import read_feature_rows
-from labels.imported import FROM_F1, FROM_RATES, Imported, Tally, Target
+from labels.importers.csv_rows import read_feature_rows
+from labels.importers.imported import FROM_F1, FROM_RATES, Imported, Tally, Target
 from sae.feature import Feature
 
 KIND = "CSV of labels and F1"
