@@ -81,6 +81,8 @@ def load_bundle(name: str = BUILT_IN, overrides: Overrides | None = None) -> Bun
         raise TrackerError(f"No bundle {name!r}: looked for {path}. Bundles here: {known}.")
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TrackerError(f"{path} can't be read ({error.strerror}).") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TrackerError(f"{path} is not valid TOML ({error}). Compare it with bundles/{BUILT_IN}.toml.") from None
     bundle = _bundle_from(table, path)
@@ -107,7 +109,7 @@ def _bundle_from(table: dict[str, Any], path: Path) -> Bundle:
     try:
         for key, place in (("sae_folder", table), ("labels", table), ("folder", source)):
             if key in place:
-                place[key] = ROOT / Path(str(place[key])).expanduser()
+                place[key] = ROOT / Path(place[key]).expanduser()
         table["layers"] = tuple(table["layers"])
         return Bundle(name=path.stem, model=kind(**source), **table)
     except TrackerError as error:
@@ -116,9 +118,12 @@ def _bundle_from(table: dict[str, Any], path: Path) -> Bundle:
 
 def _check_keys(table: dict[str, Any], kind: type, where: str, *, given: Sequence[str] = ()) -> None:
     wanted = {field.name: field.default is MISSING for field in fields(kind) if field.name not in given}
-    for key in table:
+    texts = {field.name for field in fields(kind) if field.type in ("str", "Path", "Path | None", "Dtype")}
+    for key, value in table.items():
         if key not in wanted:
             raise TrackerError(f"{where}: unknown key {key!r}; it takes {', '.join(wanted)}.")
+        if key in texts and not isinstance(value, str):
+            raise TrackerError(f"{where}: {key} must be a text in quotes, found {value!r}.")
     needed = [key for key, is_needed in wanted.items() if is_needed]
     for key in needed:
         if key not in table:

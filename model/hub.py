@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import re
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from model.progress import Progress, silent
 FILES = ["*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "tokenizer*",
          "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template*"]  # fmt: skip
 """What is fetched: names at the top of a repository."""
+_PART = re.compile(r"-\d+-of-(\d+)\.safetensors$")
 _NOT_IN_FOLDERS = ["*/*"]  # another copy for another program (`original/`, `onnx/`), gigabytes each
 
 
@@ -57,18 +60,11 @@ def ensure_hub_model(source: PretrainedSource, progress: Progress = silent) -> P
         raise _not_stored(source, error) from error
 
 
-def is_whole(folder: Path) -> bool:
-    """Whether a folder holds a configuration and every safetensors file that its index names."""
-    if not (folder / "config.json").is_file():
-        return False
-    # `model-00002-of-00003.safetensors`: the parts say how many there should be.
-    parts = [path.name for path in folder.glob("*.safetensors") if path.exists()]
-    return bool(parts) and all(
-        len([other for other in parts if other.endswith(f"-of-{name.rsplit('-of-', 1)[1]}")])
-        == int(name.rsplit("-of-", 1)[1].removesuffix(".safetensors"))
-        for name in parts
-        if "-of-" in name
-    )
+def holds_model(folder: Path) -> bool:
+    """Whether a folder holds a configuration and safetensors, as many as their names say: `model-00002-of-00003`."""
+    names = [path.name for path in folder.glob("*.safetensors") if path.exists()]
+    totals = Counter(part[1] for part in map(_PART.search, names) if part)
+    return (folder / "config.json").is_file() and bool(names) and all(n == int(of) for of, n in totals.items())
 
 
 def _cached(source: PretrainedSource) -> Path | None:
@@ -79,7 +75,7 @@ def _cached(source: PretrainedSource) -> Path | None:
         )  # fmt: skip
     except (LocalEntryNotFoundError, HFValidationError):
         return None
-    return Path(found) if is_whole(Path(found)) else None
+    return Path(found) if holds_model(Path(found)) else None
 
 
 def _fetch(source: PretrainedSource, progress: Progress) -> Path:

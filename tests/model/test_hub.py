@@ -13,7 +13,7 @@ from huggingface_hub import constants
 
 from bundles.bundle import PretrainedSource
 from bundles.errors import TrackerError
-from model.hub import ensure_hub_model, is_whole
+from model.hub import ensure_hub_model, holds_model
 from model.load import LanguageModel, load_model_folder
 from tests.model.tiny_hub import TOKEN, serving
 
@@ -101,7 +101,7 @@ def test_a_download_that_was_cut_off_goes_on(asked: list[str]) -> None:
     folder = ensure_hub_model(SOURCE)
     (folder / "model.safetensors").unlink()
     asked.clear()
-    assert is_whole(ensure_hub_model(SOURCE))
+    assert holds_model(ensure_hub_model(SOURCE))
     assert asked
 
 
@@ -130,7 +130,7 @@ def test_a_gated_model_says_where_to_get_access(repository: Path, cache: Path, m
         with pytest.raises(TrackerError, match=r"is gated.*with the token it got"):
             ensure_hub_model(SOURCE)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
-        assert is_whole(ensure_hub_model(SOURCE))
+        assert holds_model(ensure_hub_model(SOURCE))
 
 
 def test_without_network_the_sentence_says_what_else_works(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,9 +169,10 @@ def test_a_part_that_is_missing_makes_a_folder_not_whole(tmp_path: Path) -> None
     (tmp_path / "config.json").write_text("{}")
     for number in (1, 3):
         (tmp_path / f"model-0000{number}-of-00003.safetensors").write_bytes(b"")
-    assert not is_whole(tmp_path)
+    assert not holds_model(tmp_path)
     (tmp_path / "model-00002-of-00003.safetensors").write_bytes(b"")
-    assert is_whole(tmp_path)
+    (tmp_path / "best-of-run.safetensors").write_bytes(b"")  # no part, whatever its name
+    assert holds_model(tmp_path)
 
 
 def test_the_command_line_fetches_a_bundle_from_the_hub(repository: Path, tmp_path: Path) -> None:
@@ -180,4 +181,4 @@ def test_the_command_line_fetches_a_bundle_from_the_hub(repository: Path, tmp_pa
         environment["FEATURE_TRACKER_CACHE"] = str(tmp_path / "cache")
         command = [sys.executable, "-m", "model", "fetch", "--bundle", "llama2-7b-finance", "--model", NAME]
         done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert is_whole(Path(done.stdout.splitlines()[-1]))
+    assert holds_model(Path(done.stdout.splitlines()[-1]))
