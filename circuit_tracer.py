@@ -24,7 +24,6 @@ from bundles.bundle import BUILT_IN, Bundle, load_bundle
 from bundles.errors import TrackerError
 from bundles.options import bundle_options
 from charts.network import circuit_page
-from charts.rows import features_of
 from charts.theme import layer_colours, number, shorten
 from circuits.ablation import ablate as ablate_features, effects_of
 from circuits.attribution import Attribution, attribute as attribute_features
@@ -41,6 +40,7 @@ from model.tokens import tokenize
 from sae.feature import Feature
 from tracing.parts import load_parts
 from tracing.rank import rank_features
+from tracing.rows import features_of
 from tracing.text import text_or_file
 from tracing.trace import Trace
 
@@ -69,8 +69,7 @@ class Analysis:
     @cached_property
     def fired(self) -> pd.DataFrame:
         """Every feature that fires, the strongest of each layer first; columns as `rank_features`."""
-        n_latents = max(layer.n_latents for layer in self.trace.layers.values())
-        return rank_features(self.trace, self.labels, layers=self.bundle.layers, top=n_latents, hide_always_on=False)
+        return rank_features(self.trace, self.labels, layers=self.bundle.layers, top=None, hide_always_on=False)
 
     def top(self, n: int) -> pd.DataFrame:
         """The n features of each layer that fire most, always-on ones left out."""

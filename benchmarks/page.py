@@ -43,7 +43,7 @@ def main(rounds: int, tokens: int) -> None:
 
 def _text_of(tokens: int) -> str:
     """The sample texts, cut to so many tokens of the built-in model."""
-    engine = wait_for_engine(load_bundle(), lambda _what, _share: None)
+    engine = wait_for_engine(load_bundle(), lambda _what, _share: None, again=True)
     whole = "\n\n".join(SAMPLES.values())
     found = tokenize(whole, engine.language_model.tokenizer, window=512, max_tokens=100_000)
     return whole[: found.offsets[tokens - 1][1]]

@@ -7,8 +7,8 @@ from typing import Literal
 import pandas as pd
 import plotly.graph_objects as go
 
-from charts.rows import features_of, rows_of
 from charts.theme import empty_figure, feature_hover, finish, stacked_label, with_alpha
+from tracing.rows import features_of, rows_of
 
 Measure = Literal["activation", "percentile"]
 

@@ -8,9 +8,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from charts.bars import MEASURE_TITLES, Measure
-from charts.rows import features_of, rows_of
 from charts.theme import empty_figure, feature_hover, finish, with_alpha
 from sae.feature import Feature
+from tracing.rows import features_of, rows_of
 
 _UNRELIABLE_ALPHA = 0.4
 

@@ -8,8 +8,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from charts.rows import Row, feature_of, rows_of
 from charts.theme import MUTED, empty_figure, finish, number, stacked_label, with_alpha, wrapped
+from tracing.rows import Row, feature_of, rows_of
 
 _LABEL_WIDTH = 11  # characters a line: five columns of them fit into 400 pixels
 _ROWS = (

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from charts.rows import feature_of, rows_of
 from charts.theme import MUTED, axis_label, empty_figure, finish, number, plotly_text, shorten, with_alpha
 from sae.feature import Feature
+from tracing.rows import feature_of, rows_of
 
 _ROW_HEIGHT = 20
 _LABEL_WIDTH = 28

@@ -16,7 +16,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from charts.rows import Row, feature_of
+from tracing.rows import Row, feature_of
 
 # Chosen so that each has a contrast of at least 3 on white and on the dark theme's background, and each pair stays
 # apart (CIE76 above 15) in simulated protanopia, deuteranopia and tritanopia.

@@ -15,6 +15,7 @@ import pandas as pd
 from circuits.circuit import EDGE_COLUMNS, Circuit
 from circuits.correlation import Correlations
 from circuits.graph import ErrorNode
+from labels.spreadsheet import to_csv
 from model.next_token import NextToken
 from sae.feature import Feature
 from tracing.trace import Trace
@@ -76,9 +77,9 @@ def export_files(
         viewer: of `attribution_graph`.
     """
     return {
-        "features.csv": _csv(fired),
-        "correlations.csv": _csv(correlations.pairs),
-        "edges.csv": _csv(found.edges[EDGE_COLUMNS]),
+        "features.csv": to_csv(fired),
+        "correlations.csv": to_csv(correlations.pairs),
+        "edges.csv": to_csv(found.edges[EDGE_COLUMNS]),
         "graph.graphml": to_graphml(graph),
         "graph.gexf": to_gexf(graph),
         "graph.json": to_node_link(graph),
@@ -90,10 +91,6 @@ def _written(write: Callable[[nx.DiGraph, BytesIO], None], graph: nx.DiGraph) ->
     file = BytesIO()
     write(portable(graph), file)
     return file.getvalue()
-
-
-def _csv(table: pd.DataFrame) -> bytes:
-    return table.to_csv(index=False).encode()
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

@@ -12,6 +12,7 @@ import pandas as pd
 from circuits.circuit import EDGE_COLUMNS, Circuit
 from circuits.paths import Path, strongest_paths
 from sae.feature import Feature
+from tracing.rows import Row, feature_of, rows_of
 
 
 class ErrorNode(NamedTuple):
@@ -23,20 +24,20 @@ class ErrorNode(NamedTuple):
         return f"L{self.layer}/error"
 
 
-def feature_graph(ranked: pd.DataFrame, links: pd.DataFrame, threshold: float) -> nx.DiGraph:
-    """A graph of the ranked features, linked where |r| is at the threshold or above.
+def feature_graph(ranked: pd.DataFrame, links: pd.DataFrame) -> nx.DiGraph:
+    """A graph of the ranked features and the links between them.
 
     Args:
         ranked: rows of `tracing.rank.rank_features`; every row becomes a node, a `Feature`, with the row's values.
-        links: rows of `circuits.correlation.Correlations.pairs`; one with an end that is not ranked is left out.
+        links: rows of `circuits.correlation.Correlations.links`; one with an end that is not ranked is left out.
 
     Returns:
         Edges go from the shallower layer to the deeper and carry `r`, `q` and `n_either`.
     """
     graph = _nodes(ranked)
-    for link in links.to_dict("records"):
+    for link in rows_of(links):
         source, target = _ends(link)
-        if abs(link["r"]) >= threshold and source in graph and target in graph:
+        if source in graph and target in graph:
             graph.add_edge(source, target, r=float(link["r"]), q=float(link["q"]), n_either=int(link["n_either"]))
     return graph
 
@@ -57,13 +58,13 @@ def circuit_graph(ranked: pd.DataFrame, circuit: Circuit) -> nx.DiGraph:
     for node in list(graph):
         graph.nodes[node].update(kind="feature", influence=float(influence.get(tuple(node), 0.0)))
     before = {deeper: layer for layer, deeper in pairwise(circuit.layers)}
-    for edge in circuit.edges.to_dict("records"):
+    for edge in rows_of(circuit.edges):
         source, target = _ends(edge)
         if source in graph and target in graph:
             known = {name: float(edge[name]) for name in (*EDGE_COLUMNS[4:], "share") if not math.isnan(edge[name])}
             graph.add_edge(source, target, direct=before.get(target.layer) == source.layer, **known)
-    for row in circuit.incoming.to_dict("records"):
-        target, total = Feature(int(row["layer"]), int(row["feature"])), row["kept"] + row["other"] + abs(row["error"])
+    for row in rows_of(circuit.incoming):
+        target, total = feature_of(row), row["kept"] + row["other"] + abs(row["error"])
         if target in graph and target.layer in before and total > 0:
             error = ErrorNode(before[target.layer])
             label = f"What the SAE of layer {error.layer} leaves out"
@@ -116,7 +117,7 @@ def firing_groups(links: pd.DataFrame, *, significant: float, seed: int = 0) -> 
         significant: largest q that counts.
     """
     graph = nx.Graph()
-    for link in links[(links["r"] > 0) & (links["q"] <= significant)].to_dict("records"):
+    for link in rows_of(links[(links["r"] > 0) & (links["q"] <= significant)]):
         source, target = _ends(link)
         graph.add_edge(source, target, weight=float(link["r"]))
     if not graph:
@@ -127,13 +128,10 @@ def firing_groups(links: pd.DataFrame, *, significant: float, seed: int = 0) -> 
 
 def _nodes(ranked: pd.DataFrame) -> nx.DiGraph:
     graph = nx.DiGraph()
-    for row in ranked.to_dict("records"):
-        graph.add_node(Feature(int(row["layer"]), int(row["feature"])), **{str(key): row[key] for key in row})
+    for row in rows_of(ranked):
+        graph.add_node(feature_of(row), **row)
     return graph
 
 
-def _ends(row: dict) -> tuple[Feature, Feature]:  # type: ignore[type-arg]  # a row of a frame
-    return (
-        Feature(int(row["source_layer"]), int(row["source_feature"])),
-        Feature(int(row["target_layer"]), int(row["target_feature"])),
-    )
+def _ends(row: Row) -> tuple[Feature, Feature]:
+    return feature_of(row, "source_"), feature_of(row, "target_")

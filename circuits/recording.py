@@ -13,7 +13,8 @@ from model.progress import Progress, silent
 from model.replay import Replay, record_window
 from model.tokens import TokenizedText
 from sae.topk import Sae
-from tracing.trace import LayerTrace, Trace
+from tracing.run import layer_trace, on_host
+from tracing.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -77,15 +78,7 @@ def record(
         row = torch.from_numpy(np.concatenate([[language_model.bos_id], ids])).to(device)
         windows.append(record_window(language_model.decoder, row, layers))
         for layer in layers:
-            encoded[layer].append(saes[layer].encode(windows[-1].resid[layer][1:]))
+            encoded[layer].append(on_host(saes[layer].encode(windows[-1].resid[layer][1:])))
     progress("Reading the text", 1.0)
-    traced = {
-        layer: LayerTrace(
-            layer,
-            torch.cat([top.values for top in encoded[layer]]).cpu().numpy(),
-            torch.cat([top.indices for top in encoded[layer]]).to(torch.int32).cpu().numpy(),
-            saes[layer].n_latents,
-        )
-        for layer in layers
-    }
+    traced = {layer: layer_trace(layer, saes[layer], encoded[layer]) for layer in layers}
     return Recording(Trace(tokens, traced), tuple(windows), tokens.window_starts, dict(saes))

@@ -154,9 +154,13 @@ def test_one_large_engine_is_kept_and_a_given_up_load_ends(parts: Path, monkeypa
     old.outcome.result(timeout=60)
     new = desk.loading(second)
     assert new.outcome.result(timeout=60).language_model.model.dtype == torch.bfloat16
-    assert list(desk.loadings) == [second]
     with pytest.raises(TrackerError, match="made room"):
         old.report("Loading", 0.5)
+    with pytest.raises(TrackerError, match="made room"):
+        desk.loading(first).outcome.result(timeout=0)
+    assert desk.loading(second) is new  # the glance at the first took nothing away
+    assert desk.loading(first, again=True).outcome.result(timeout=60)
+    assert desk.loading(second).failed
 
 
 def test_both_command_lines_work_on_the_users_files(labelled: Path) -> None:

@@ -74,8 +74,8 @@ def page(
     monkeypatch: pytest.MonkeyPatch, tiny_bundle: Bundle, tiny_model: LanguageModel, tiny_saes: dict[int, Sae]
 ) -> Iterator[AppTest]:
     """The page on a tiny random Llama; its loader is `views.engine.load_engine`."""
-    engine = Engine(tiny_bundle, tiny_model, tiny_saes, tiny_labels(tiny_bundle, 40))
-    monkeypatch.setattr(views.engine, "load_engine", lambda bundle, progress: engine)
+    labels = tiny_labels(tiny_bundle, 40)
+    monkeypatch.setattr(views.engine, "load_engine", lambda *_: Engine(tiny_bundle, tiny_model, tiny_saes, labels))
     monkeypatch.setattr(views.page, "choose_bundle", lambda: tiny_bundle)
     monkeypatch.setattr(views.page, "missing_parts", lambda bundle: [])
     views.engine.desk.clear()

@@ -46,14 +46,14 @@ def rank_features(
     table: LabelTable,
     *,
     layers: Sequence[int],
-    top: int,
+    top: int | None,
     aggregation: Aggregation = "max",
     by: RankBy = "activation",
     hide_always_on: bool = True,
     min_f1: float = 0.0,
     positions: np.ndarray | None = None,
 ) -> pd.DataFrame:
-    """The `top` features of each layer, best first.
+    """The `top` features of each layer, best first; every one that fires where it is None.
 
     Args:
         aggregation: how a feature's activations over the tokens become one number.
@@ -84,7 +84,7 @@ def rank_features(
     kept = frame[_shown(frame, hide_always_on=hide_always_on, min_f1=min_f1)]
     order = ["percentile", "activation"] if by == "percentile" else ["activation"]
     kept = kept.sort_values(["layer", *order], ascending=[True, *[False] * len(order)], kind="stable")
-    return kept.groupby("layer", sort=False).head(top).reset_index(drop=True)
+    return (kept if top is None else kept.groupby("layer", sort=False).head(top)).reset_index(drop=True)
 
 
 def _shown(frame: pd.DataFrame, *, hide_always_on: bool, min_f1: float) -> pd.Series:

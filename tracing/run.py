@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -42,8 +42,7 @@ def trace_tokens(
     tokens: TokenizedText, language_model: LanguageModel, saes: Mapping[int, Sae], progress: Progress = silent
 ) -> Trace:
     """Trace a text that is tokenized already; see `trace_text`."""
-    values: dict[int, list[np.ndarray]] = {layer: [] for layer in saes}
-    indices: dict[int, list[np.ndarray]] = {layer: [] for layer in saes}
+    tops: dict[int, list[TopK]] = {layer: [] for layer in sorted(saes)}
     kept: dict[int, TopK] = {}
 
     def encode(layer: int, resid: torch.Tensor) -> None:
@@ -54,27 +53,27 @@ def trace_tokens(
         progress("Reading the text", done / tokens.n_tokens)
         read_residuals(language_model.decoder, batch.to(language_model.model.device), list(saes), encode)
         for layer, top in kept.items():  # after the forward: a copy within it would make the GPU wait for each layer
-            values[layer].append(top.values.flatten(0, 1).cpu().numpy())
-            indices[layer].append(top.indices.flatten(0, 1).to(torch.int32).cpu().numpy())
+            tops[layer].append(on_host(top))
         done += batch[:, 1:].numel()
     progress("Reading the text", 1.0)
-    layers = {
-        layer: LayerTrace(layer, *_joined(saes[layer], values[layer], indices[layer]), saes[layer].n_latents)
-        for layer in sorted(saes)
-    }
-    return Trace(tokens, layers)
+    return Trace(tokens, {layer: layer_trace(layer, saes[layer], own) for layer, own in tops.items()})
 
 
-def _joined(sae: Sae, values: list[np.ndarray], indices: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """(n_tokens, k) values and indices of all forwards.
+def on_host(top: TopK) -> TopK:
+    """Its rows (n, k) in the host's memory, indices as int32."""
+    return TopK(top.values.flatten(0, -2).cpu(), top.indices.flatten(0, -2).to(torch.int32).cpu())
+
+
+def layer_trace(layer: int, sae: Sae, tops: Sequence[TopK]) -> LayerTrace:
+    """One layer's activations, of several forwards on the host.
 
     Kinds of SAEs without a k of their own keep as many columns as the token with most activations needs.
     """
-    joined, latents = np.concatenate(values), np.concatenate(indices)
-    if sae.activation in ("topk", "groupmax"):
-        return joined, latents
-    most = max(1, int((joined > 0).sum(axis=1).max()))  # the largest come first, so nothing but zeros is cut off
-    return np.ascontiguousarray(joined[:, :most]), np.ascontiguousarray(latents[:, :most])
+    values, indices = (torch.cat(parts).numpy() for parts in zip(*tops, strict=True))
+    if sae.activation not in ("topk", "groupmax"):
+        most = max(1, int((values > 0).sum(axis=1).max()))  # the largest come first, so nothing but zeros is cut off
+        values, indices = np.ascontiguousarray(values[:, :most]), np.ascontiguousarray(indices[:, :most])
+    return LayerTrace(layer, values, indices, sae.n_latents)
 
 
 def _batches(tokens: TokenizedText, bos_id: int) -> list[torch.Tensor]:

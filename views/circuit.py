@@ -181,8 +181,8 @@ def path_line(path: Path, graph: nx.DiGraph) -> str:
     return f"{words} :gray[({direction} the last; {path.strength:.2%} of its input; {checked})]"
 
 
-def _show_details(graph: nx.DiGraph, feature: Feature | None) -> None:
-    if feature is None or feature not in graph:
+def _show_details(graph: nx.DiGraph, feature: Feature) -> None:
+    if feature not in graph:
         st.markdown("**Details of a feature**")
         st.caption("Click a node of the circuit to see what feeds it and what it feeds.")
         return

@@ -13,7 +13,6 @@ from circuits.export import attribution_graph, export_files
 from tracing.rank import rank_features
 from views.circuit_run import TracedCircuit
 from views.state import Scene
-from views.top_features import to_csv
 
 _WHAT = {
     "features.csv": "Every feature that fires, with its label and measures",
@@ -45,11 +44,10 @@ def show_downloads(kept: TracedCircuit, scene: Scene) -> None:
 
 
 def circuit_files(kept: TracedCircuit, scene: Scene) -> dict[str, bytes]:
-    """Every file by name. The table with words of the text is safe to open in a spreadsheet."""
+    """Every file by name."""
     engine, trace, graph = scene.engine, kept.recording.trace, kept.graph()
     bundle, language_model = engine.bundle, engine.language_model
-    n_latents = max(layer.n_latents for layer in trace.layers.values())
-    fired = rank_features(trace, engine.labels, layers=bundle.layers, top=n_latents, hide_always_on=False)
+    fired = rank_features(trace, engine.labels, layers=bundle.layers, top=None, hide_always_on=False)
     viewer = attribution_graph(
         graph,
         trace,
@@ -59,9 +57,8 @@ def circuit_files(kept: TracedCircuit, scene: Scene) -> dict[str, bytes]:
         n_layers=language_model.n_layers,
         expected=kept.expected,
     )
-    figure = circuit_page(graph, colours=scene.colours)
     files = export_files(kept.found, graph, kept.correlations, fired, viewer)
-    return files | {"features.csv": to_csv(fired), "figure.html": figure}
+    return files | {"figure.html": circuit_page(graph, colours=scene.colours)}
 
 
 def _file(name: str, kept: TracedCircuit, scene: Scene) -> bytes:

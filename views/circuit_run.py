@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+from weakref import ref
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from charts.rows import features_of
 from circuits.circuit import Circuit, trace_circuit, unverified_sources, verify
 from circuits.correlation import Correlations, correlate
 from circuits.graph import circuit_graph
@@ -19,9 +19,11 @@ from model.load import LanguageModel, load_model
 from model.next_token import NextToken, next_token
 from model.progress import Progress
 from sae.feature import Feature
-from tracing.rank import rank_features
+from tracing.rows import features_of
 from tracing.trace import Trace
-from views.engine import Engine
+from views import state
+from views.engine import Engine, made_room
+from views.ranking import rank_under
 from views.state import Scene, Settings
 
 if TYPE_CHECKING:  # NetworkX belongs to circuits/; a graph is data here
@@ -31,7 +33,6 @@ PART_TOKENS = 2048
 """Longest part of a text that one circuit is traced over: more would take minutes and hundreds of megabytes."""
 
 _MOST_COPIED = 500_000_000  # parameters of a model that is kept in float32, too: 2 GB
-_KEPT = "circuit_kept"
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,17 @@ class Question:
     words: tuple[int, ...] | None
 
 
-@dataclass
+@dataclass(eq=False)
 class TracedCircuit:
     """A circuit and what it was made from. It is changed in place, because a click may end a run after any step.
+
+    A recording can run the model on, and so holds it. The engine keeps the recording: no session may hold a model in
+    memory that made room for another.
 
     Attributes:
         page_trace: the trace of the whole text on the page.
         question: what was asked.
-        recording: the part of the text, run in float32 where the model is small enough.
+        kept_recording: the part of the text, run in float32 where the model is small enough.
         ranked: the circuit's features, rows of `rank_features`.
         correlations: of those features over the part.
         expected: what the model expects after the part.
@@ -67,13 +71,25 @@ class TracedCircuit:
 
     page_trace: Trace
     question: Question
-    recording: Recording
+    kept_recording: ref[Recording]
     ranked: pd.DataFrame
     correlations: Correlations
     expected: NextToken
     found: Circuit
     waiting: list[Feature] = field(default_factory=list)
     n_asked: int = 0
+
+    @property
+    def recording(self) -> Recording:
+        """See `kept_recording`.
+
+        Raises:
+            TrackerError: the model has made room for another.
+        """
+        recording = self.kept_recording()
+        if recording is None:
+            raise made_room()
+        return recording
 
     def graph(self) -> nx.DiGraph:
         """The circuit as a graph."""
@@ -106,7 +122,7 @@ def question_of(scene: Scene, first_window: int) -> Question:
 
 def kept_circuit(scene: Scene) -> TracedCircuit | None:
     """The last circuit of the text on the page."""
-    kept = st.session_state.get(_KEPT)
+    kept = st.session_state.get(state.CIRCUIT)
     return kept if kept is not None and kept.page_trace is scene.analysis.trace else None
 
 
@@ -118,14 +134,16 @@ def trace(scene: Scene, question: Question, progress: Progress) -> None:
     tokens = part_of(whole.tokens, question.first_window, _part_windows(whole))
     recording = record(tokens, language_model, engine.saes, progress)
     start = whole.tokens.window_starts[question.first_window]
-    ranked = _ranked(recording, engine, question, _within(question.words, start, tokens.n_tokens))
+    words = _within(question.words, start, tokens.n_tokens)
+    ranked = rank_under(question.settings, recording.trace, engine.labels, engine.bundle.layers, words)
     features = features_of(ranked)
     correlations = correlate(recording.trace, features)
     threshold = question.settings.threshold
     found = trace_circuit(recording, features, correlations, threshold=threshold, progress=progress)
     expected = next_token(language_model, tokens)
-    traced = TracedCircuit(whole, question, recording, ranked, correlations, expected, found)
-    st.session_state[_KEPT] = traced
+    traced = TracedCircuit(whole, question, ref(recording), ranked, correlations, expected, found)
+    engine.recordings[traced] = recording
+    st.session_state[state.CIRCUIT] = traced
 
 
 def verify_with_progress(kept: TracedCircuit) -> None:
@@ -149,21 +167,6 @@ def verify_with_progress(kept: TracedCircuit) -> None:
         kept.stop()  # else every run of the page would try it again
         raise
     st.rerun()  # draws the circuit with what is known now
-
-
-def _ranked(recording: Recording, engine: Engine, question: Question, positions: np.ndarray | None) -> pd.DataFrame:
-    settings = question.settings
-    return rank_features(
-        recording.trace,
-        engine.labels,
-        layers=engine.bundle.layers,
-        top=settings.top,
-        aggregation=settings.aggregation,
-        by=settings.by,
-        hide_always_on=settings.hide_always_on,
-        min_f1=settings.min_f1,
-        positions=positions,
-    )
 
 
 def _within(words: Sequence[int] | None, start: int, n_tokens: int) -> np.ndarray | None:

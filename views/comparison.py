@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from charts.comparison import plot_comparison
+from tracing.rows import marked_labels
 from views.clicks import show_feature_chart
 from views.state import Scene
 
@@ -34,8 +35,7 @@ def show(scene: Scene) -> None:
 def side_by_side(ranked: pd.DataFrame) -> pd.DataFrame:
     """One row a rank, one column a layer: the labels, `?` after the unreliable ones."""
     rank = ranked.groupby("layer").cumcount() + 1
-    marked = ranked["label"].astype(str).where(ranked["reliable"], ranked["label"].astype(str) + " ?")
-    table = pd.DataFrame({"Rank": rank, "layer": ranked["layer"], "label": marked})
+    table = pd.DataFrame({"Rank": rank, "layer": ranked["layer"], "label": marked_labels(ranked)})
     wide = table.pivot(index="Rank", columns="layer", values="label").fillna("")
     wide.columns = [f"Layer {layer}" for layer in wide.columns]
     return wide.reset_index()

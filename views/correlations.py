@@ -5,21 +5,20 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from charts.rows import features_of
 from circuits.correlation import MIN_TOKENS, Correlations, correlate
+from labels.spreadsheet import to_csv
+from tracing.rows import features_of, marked_labels
+from views import state
 from views.state import Scene
-from views.top_features import to_csv
-
-_KEPT = "correlations_kept"
 
 
 def correlations_of(scene: Scene) -> Correlations:
     """Correlations of the features shown, over the whole text; kept until text or features change."""
     trace, features = scene.analysis.trace, features_of(scene.ranked)
-    kept = st.session_state.get(_KEPT)
+    kept = st.session_state.get(state.CORRELATIONS)
     if kept is None or kept[0] is not trace or kept[1] != features:
         kept = (trace, features, correlate(trace, features))
-        st.session_state[_KEPT] = kept
+        st.session_state[state.CORRELATIONS] = kept
     return kept[2]
 
 
@@ -97,10 +96,8 @@ def show(scene: Scene) -> None:
 
 def describe(found: pd.DataFrame, ranked: pd.DataFrame) -> pd.DataFrame:
     """Pairs with both labels in each row, `?` after the unreliable ones."""
-    marked = ranked["label"].astype(str).where(ranked["reliable"], ranked["label"].astype(str) + " ?")
-    names = dict(zip(features_of(ranked), marked, strict=True))
-    sources = features_of(found.rename(columns={"source_layer": "layer", "source_feature": "feature"}))
-    targets = features_of(found.rename(columns={"target_layer": "layer", "target_feature": "feature"}))
+    names = dict(zip(features_of(ranked), marked_labels(ranked), strict=True))
+    sources, targets = features_of(found, "source_"), features_of(found, "target_")
     return pd.DataFrame(
         {
             "r": found["r"].to_numpy(),

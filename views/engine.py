@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import streamlit as st
 
@@ -16,10 +17,12 @@ from bundles.bundle import Bundle, ModelSource
 from bundles.errors import TrackerError
 
 if TYPE_CHECKING:
+    from circuits.recording import Recording
     from labels.table import LabelTable
     from model.load import LanguageModel
     from model.progress import Progress
     from sae.topk import Sae
+    from views.circuit_run import TracedCircuit
 
 _POLL_SECONDS = 0.1
 
@@ -34,6 +37,7 @@ class Engine:
         saes: by layer.
         labels: the bundle's label table.
         typical_words: of every word family that the labels speak of, by its name.
+        recordings: of the circuits that sessions keep; they go with the circuit or with the engine.
     """
 
     bundle: Bundle
@@ -41,6 +45,7 @@ class Engine:
     saes: dict[int, Sae]
     labels: LabelTable
     typical_words: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    recordings: WeakKeyDictionary[TracedCircuit, Recording] = field(default_factory=WeakKeyDictionary)
 
 
 @dataclass
@@ -63,9 +68,7 @@ class Loading:
             TrackerError: the load was given up.
         """
         if self.given_up:
-            raise TrackerError(
-                "This model made room for another bundle that was chosen meanwhile. Press Analyze again."
-            )
+            raise made_room()
         self.what, self.share = what, min(max(share, 0.0), 1.0)
 
     @property
@@ -74,11 +77,17 @@ class Loading:
         return self.outcome.done() and self.outcome.exception() is not None
 
 
+def made_room() -> TrackerError:
+    """What whoever asks for an engine is told after another took its place."""
+    return TrackerError("This model made room for another bundle that was chosen meanwhile. Press Analyze again.")
+
+
 @dataclass
 class Desk:
     """The engines of this process, by bundle.
 
-    The built-in model is small and stays; of the others one is kept, for two of them rarely fit.
+    The built-in model is small and stays; of the others one is kept, for two of them rarely fit. A bundle that made
+    room counts as failed, so that only an analysis, not a glance at the page, takes the place back.
     """
 
     loadings: dict[Bundle, Loading] = field(default_factory=dict)
@@ -103,8 +112,11 @@ class Desk:
     def _make_room(self, bundle: Bundle) -> None:
         if isinstance(bundle.model, ModelSource):
             return
-        for other in [other for other in self.loadings if not isinstance(other.model, ModelSource)]:
-            self.loadings.pop(other).given_up = True
+        for other, loading in self.loadings.items():
+            if not isinstance(other.model, ModelSource) and not loading.failed:
+                loading.given_up = True
+                self.loadings[other] = Loading(given_up=True)
+                self.loadings[other].outcome.set_exception(made_room())
 
     def _load(self, bundle: Bundle, loading: Loading) -> None:
         try:
@@ -133,13 +145,16 @@ def load_engine(bundle: Bundle, progress: Progress) -> Engine:
     return Engine(parts.bundle, parts.language_model, parts.saes, parts.labels, typical_words)
 
 
-def wait_for_engine(bundle: Bundle, progress: Progress) -> Engine:
+def wait_for_engine(bundle: Bundle, progress: Progress, *, again: bool) -> Engine:
     """The loaded bundle; reports where loading stands while it lasts.
 
+    Args:
+        again: load anew where loading failed before.
+
     Raises:
-        TrackerError: loading failed; the next call tries again.
+        TrackerError: loading failed.
     """
-    loading = desk().loading(bundle, again=True)
+    loading = desk().loading(bundle, again=again)
     while not loading.outcome.done():
         progress(loading.what, loading.share)
         time.sleep(_POLL_SECONDS)

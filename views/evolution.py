@@ -6,17 +6,15 @@ import pandas as pd
 import streamlit as st
 
 from charts.evolution import plot_lineage
-from charts.rows import features_of
 from circuits.lineage import lineage
 from labels.table import LabelTable
+from tracing.rows import features_of
 from views.clicks import show_chart
 from views.state import Scene
 
 
 def show(scene: Scene) -> None:
     """Draw the tab."""
-    if scene.feature is None:
-        return
     line = with_labels(lineage(scene.analysis.trace, scene.engine.saes, scene.feature), scene.engine.labels)
     show_chart(
         plot_lineage(line, colours=scene.colours, chosen_layer=scene.feature.layer),

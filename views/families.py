@@ -14,7 +14,7 @@ _WORDS = 5
 
 def explain_label(scene: Scene) -> None:
     """Draw one line under the chosen feature, if its label names families of words."""
-    if scene.feature is None or not scene.engine.typical_words:
+    if not scene.engine.typical_words:
         return
     # The rules' room imports torch; the page is drawn before that is there.
     from labels.rules import rule_from_json  # noqa: PLC0415

@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 
 from charts.heatmap import plot_heatmap
-from charts.rows import features_of
+from tracing.rows import features_of
 from views import state
 from views.clicks import show_word_chart
 from views.state import Scene
@@ -35,9 +35,7 @@ def show(scene: Scene) -> None:
             )
             by_token = mode == "Single tokens"
             if by_token:
-                first = st.slider(
-                    "First token", 0, trace.n_tokens - MAX_COLUMNS, 0, MAX_COLUMNS // 4, key="heatmap_first"
-                )
+                first = st.slider("First token", 0, trace.n_tokens - MAX_COLUMNS, key="heatmap_first")
                 last = first + MAX_COLUMNS
     edges = np.arange(first, last + 1) if by_token else stretches(word_numbers(words), MAX_COLUMNS)
     spans = list(pairwise(edges.tolist()))

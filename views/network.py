@@ -18,7 +18,7 @@ def show(scene: Scene) -> None:
     correlations = correlations_of(scene)
     if not say_too_short(scene):
         show_counts(correlations, threshold)
-    graph = feature_graph(scene.ranked, correlations.links(threshold), threshold)
+    graph = feature_graph(scene.ranked, correlations.links(threshold))
     st.caption(
         "Larger nodes fire more strongly within their layer; wider lines correlate more: blue together, red opposite. "
         f"A solid line is more than chance (q at most {SIGNIFICANT}), a dashed one may be chance. Click a node to "

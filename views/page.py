@@ -59,7 +59,7 @@ def show_page() -> None:
             from views.results import show_results  # noqa: PLC0415
 
             with _progress() as report:
-                engine = wait_for_engine(bundle, report)
+                engine = wait_for_engine(bundle, report, again=False)
             show_results(done, engine, settings)
 
 
@@ -83,7 +83,7 @@ def _analyze(bundle: Bundle) -> None:
         raise TrackerError("There is no text to analyze yet. Paste a passage, choose a sample or upload a .txt file.")
     with _progress() as report:
         report("Getting ready", 0.0)
-        engine = wait_for_engine(bundle, report)
+        engine = wait_for_engine(bundle, report, again=True)
         from tracing.run import trace_text  # noqa: PLC0415
 
         start = time.perf_counter()

@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
-from charts.rows import Row, feature_of, rows_of
 from charts.theme import layer_colours
 from sae.feature import Feature
-from tracing.rank import UNMEASURED, rank_features
+from tracing.rank import UNMEASURED
+from tracing.rows import features_of, marked_labels
 from views import circuit, comparison, correlations, evolution, heatmap, network, state, top_features, words
 from views.engine import Engine
 from views.errors import shown_errors
 from views.families import explain_label
 from views.plain import plain
+from views.ranking import rank_under
 from views.state import Analysis, Scene, Settings
 
 _TABS = {
@@ -42,38 +44,25 @@ def show_results(analysis: Analysis, engine: Engine, settings: Settings) -> None
     if not settings.layers:
         st.warning("No layer is chosen. Choose at least one in the sidebar.")
         return
-    scene = _scene(analysis, engine, settings)
-    _show_chosen_words(scene)
-    if scene.ranked.empty:
+    if not engine.labels.has_quantiles:
+        st.caption(UNMEASURED)
+        settings = replace(settings, by="activation")
+    chosen = state.chosen_words()
+    positions = None if chosen is None else np.asarray(chosen, dtype=np.int64)
+    if positions is not None:
+        _show_chosen_words(analysis, positions)
+    ranked = rank_under(settings, analysis.trace, engine.labels, settings.layers, positions)
+    if ranked.empty:
         st.warning("No feature passes the filters. Lower the minimum F1 or choose more layers in the sidebar.")
         return
-    scene = _choose_feature(scene)
+    feature = _choose_feature(ranked, engine, settings)
+    scene = Scene(analysis, engine, settings, ranked, layer_colours(engine.bundle.layers), feature, positions)
     with shown_errors("explaining the label"):
         explain_label(scene)
     for tab, (title, show) in zip(st.tabs(list(_TABS), key="view", on_change="rerun"), _TABS.items(), strict=True):
         if tab.open:
             with tab, shown_errors(f"drawing {title}"):
                 show(scene)
-
-
-def _scene(analysis: Analysis, engine: Engine, settings: Settings) -> Scene:
-    if not engine.labels.has_quantiles:
-        st.caption(UNMEASURED)
-        settings = replace(settings, by="activation")
-    chosen = state.chosen_words()
-    words_chosen = None if chosen is None else np.asarray(chosen, dtype=np.int64)
-    ranked = rank_features(
-        analysis.trace,
-        engine.labels,
-        layers=settings.layers,
-        top=settings.top,
-        aggregation=settings.aggregation,
-        by=settings.by,
-        hide_always_on=settings.hide_always_on,
-        min_f1=settings.min_f1,
-        positions=words_chosen,
-    )
-    return Scene(analysis, engine, settings, ranked, layer_colours(engine.bundle.layers), None, words_chosen)
 
 
 def _show_figures(analysis: Analysis, engine: Engine) -> None:
@@ -91,33 +80,29 @@ def _show_figures(analysis: Analysis, engine: Engine) -> None:
         st.metric("Seconds", f"{analysis.seconds:.2f}", help="Time the model took to read the text.")
 
 
-def _show_chosen_words(scene: Scene) -> None:
-    if scene.words is None:
-        return
+def _show_chosen_words(analysis: Analysis, positions: np.ndarray) -> None:
     with st.container(horizontal=True, vertical_alignment="center", border=True):
-        excerpt = words.excerpt(scene.analysis.trace.token_texts, scene.words, width=80)
-        n = len(scene.words)
+        excerpt = words.excerpt(analysis.trace.token_texts, positions, width=80)
+        n = len(positions)
         st.markdown(f"**Ranked by {n:,} chosen token{'s' if n > 1 else ''}:** {plain(excerpt)}", width="stretch")
         st.button(
             "Use the whole text", icon=":material/close:", on_click=state.choose_words, args=(None,), key="clear_words"
         )
 
 
-def _choose_feature(scene: Scene) -> Scene:
-    """Draw the selector of the one feature that all views share."""
-    labels = {tuple(feature_of(row)): _option(row) for row in rows_of(scene.ranked)}
+def _choose_feature(ranked: pd.DataFrame, engine: Engine, settings: Settings) -> Feature:
+    """Draw the selector of the one feature that all views share, and return what it is set to."""
+    labels = {
+        tuple(feature): _option(feature, label)
+        for feature, label in zip(features_of(ranked), marked_labels(ranked), strict=True)
+    }
     chosen = state.chosen_feature()
-    if chosen is not None and chosen not in labels:
-        if chosen[0] in scene.settings.layers:  # stays chosen though it isn't among the top here
-            feature = Feature(*chosen)
-            label, reliable = scene.engine.labels.name(feature), scene.engine.labels.is_reliable(feature)
-            shown = {"layer": chosen[0], "feature": chosen[1], "label": label, "reliable": reliable}
-            labels = {chosen: _option(shown)} | labels
-        else:
-            chosen = None
-    if chosen is None:
+    if chosen is not None and chosen not in labels and chosen[0] in settings.layers:
+        feature = Feature(*chosen)  # stays chosen though it isn't among the top here
+        mark = "" if engine.labels.is_reliable(feature) else " ?"
+        labels = {chosen: _option(feature, engine.labels.name(feature) + mark)} | labels
+    if chosen is None or chosen not in labels:
         chosen = next(iter(labels))
-    options = list(labels)
     st.session_state["feature_box"] = chosen
 
     def take() -> None:
@@ -127,17 +112,15 @@ def _choose_feature(scene: Scene) -> Scene:
 
     st.selectbox(
         "Chosen feature",
-        options,
+        list(labels),
         key="feature_box",
         format_func=lambda option: labels.get(option, str(option)),
         on_change=take,
         help="All views point at this feature. A click on a bar or a node chooses it too. A question mark after a "
         "label means that it is unreliable.",
     )
-    return Scene(
-        scene.analysis, scene.engine, scene.settings, scene.ranked, scene.colours, Feature(*chosen), scene.words
-    )
+    return Feature(*chosen)
 
 
-def _option(row: Row) -> str:
-    return f"{feature_of(row)} · {row['label']}{'' if row['reliable'] else ' ?'}"
+def _option(feature: Feature, label: str) -> str:
+    return f"{feature} · {label}"

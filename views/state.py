@@ -27,7 +27,9 @@ _ANALYSIS = "analysis"
 _FEATURE = "feature"
 _WORDS = "words"
 _ROUND = "words_round"
-_CIRCUIT = "circuit_kept"
+CIRCUIT = "circuit_kept"
+CORRELATIONS = "correlations_kept"
+_OF_ONE_TEXT = (_FEATURE, CIRCUIT, CORRELATIONS)
 LAYERS = "layers"
 
 
@@ -77,7 +79,7 @@ class Scene:
         settings: the sidebar's.
         ranked: rows of `rank_features` under these settings and this selection.
         colours: one a layer.
-        feature: the one feature all views point at; None where none passes the filters.
+        feature: the one feature all views point at.
         words: chosen token positions, ascending; None for the whole text.
     """
 
@@ -86,7 +88,7 @@ class Scene:
     settings: Settings
     ranked: pd.DataFrame
     colours: dict[int, str]
-    feature: Feature | None
+    feature: Feature
     words: np.ndarray | None
 
 
@@ -97,14 +99,17 @@ def analysis() -> Analysis | None:
 
 def keep_analysis(done: Analysis) -> None:
     """Take a new text's trace; choices made in the old one lose their meaning."""
+    _forget(*_OF_ONE_TEXT)
     st.session_state[_ANALYSIS] = done
-    st.session_state.pop(_FEATURE, None)
-    choose_words(None)
 
 
 def forget_analysis() -> None:
     """Another bundle was chosen: a trace, a circuit and the choice of layers belong to the one that made them."""
-    for key in (_ANALYSIS, _FEATURE, _CIRCUIT, LAYERS):
+    _forget(_ANALYSIS, LAYERS, *_OF_ONE_TEXT)
+
+
+def _forget(*keys: str) -> None:
+    for key in keys:
         st.session_state.pop(key, None)
     choose_words(None)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import streamlit as st
 
 from charts.bars import MEASURE_TITLES, plot_layer
 from charts.theme import shorten
+from labels.spreadsheet import to_csv
 from views.clicks import show_feature_chart
 from views.state import Scene
 
@@ -76,7 +76,7 @@ def show(scene: Scene) -> None:
                         rows,
                         colour=scene.colours[layer],
                         measure=scene.settings.by,
-                        selected=selected.index if selected is not None and selected.layer == layer else None,
+                        selected=selected.index if selected.layer == layer else None,
                     ),
                     key=f"bars_{layer}",
                     name=f"top-features-layer-{layer}",
@@ -106,13 +106,3 @@ def show(scene: Scene) -> None:
         icon=":material/download:",
         on_click="ignore",
     )
-
-
-def to_csv(frame: pd.DataFrame) -> bytes:
-    """A table as CSV that a spreadsheet opens as text: UTF-8 with its mark, and no cell that begins a formula."""
-    safe = frame.copy()
-    for column in safe.columns.intersection(safe.select_dtypes(exclude=["number", "bool"]).columns):
-        text = safe[column].astype(str)
-        # A peak word comes from the analyzed text and a label from a file: `=HYPERLINK(...)` must stay letters.
-        safe[column] = text.where(~text.str.match(r"\s*[=+\-@]\S"), "'" + text)
-    return safe.to_csv(index=False).encode("utf-8-sig")

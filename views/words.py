@@ -16,8 +16,6 @@ from views.words_text import show_text
 
 def show(scene: Scene) -> None:
     """Draw the tab."""
-    if scene.feature is None:
-        return
     trace = scene.analysis.trace
     activations = trace.column(scene.feature)
     label = plain(shorten(str(scene.engine.labels.name(scene.feature)), 120))

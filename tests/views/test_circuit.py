@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import json
 import math
@@ -20,7 +21,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import views.circuit_run
+import views.engine
 from bundles.bundle import Bundle, load_bundle
+from bundles.errors import TrackerError
 from charts.theme import layer_colours
 from circuits.circuit import EDGE_COLUMNS, Circuit
 from labels.table import LabelTable
@@ -184,7 +187,7 @@ def test_the_files_hold_the_circuit_and_nothing_reaches_the_disk(
     files = circuit_files(kept, scene)
     with zipfile.ZipFile(io.BytesIO(_zipped(files))) as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == files
-    edges = list(csv.DictReader(io.StringIO(files["edges.csv"].decode())))
+    edges = list(csv.DictReader(io.StringIO(files["edges.csv"].decode("utf-8-sig"))))
     assert list(edges[0]) == EDGE_COLUMNS
     assert not any(math.isnan(float(edge["effect"])) for edge in edges)
     graph = nx.read_graphml(io.BytesIO(files["graph.graphml"]))
@@ -194,6 +197,26 @@ def test_the_files_hold_the_circuit_and_nothing_reaches_the_disk(
     assert {row["label"] for row in fired} == {"'=HYPERLINK(1)"}  # no formula in a spreadsheet
     assert b"plotly" in files["figure.html"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_belonged_to_the_last_text_is_let_go(page: AppTest) -> None:  # noqa: F811
+    kept = traced(page)
+    open_tab(page, "Correlations")
+    of_the_text = ("circuit_kept", "correlations_kept")
+    assert all(key in page.session_state for key in of_the_text)
+    open_tab(page, "Top features")
+    analyze(page, SHORT + " Rates fell.")
+    assert not any(key in page.session_state for key in of_the_text)
+    assert kept.page_trace.tokens.text == SHORT
+
+
+def test_a_kept_circuit_holds_no_model(page: AppTest, tiny_bundle: Bundle) -> None:  # noqa: F811
+    kept = traced(page)
+    assert kept.recording.trace.n_tokens > 0
+    views.engine.desk.clear()
+    gc.collect()
+    with pytest.raises(TrackerError, match="made room"):
+        _ = kept.recording
 
 
 def test_a_float32_model_is_not_copied(

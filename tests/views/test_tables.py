@@ -3,11 +3,11 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from labels.spreadsheet import to_csv
 from tests.charts.conftest import make_ranked
 from views.comparison import side_by_side
 from views.correlations import describe
 from views.inputs import decode
-from views.top_features import to_csv
 
 
 def test_labels_stand_side_by_side_by_rank() -> None:
