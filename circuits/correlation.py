@@ -70,7 +70,7 @@ class Correlations:
 def correlate(
     trace: Trace, features: Sequence[Feature], *, min_fires: int = 5, n_shifts: int | None = None, seed: int = 0
 ) -> Correlations:
-    """Pearson's r over the tokens of a trace for every pair of features of different layers.
+    """Pearson's r over the tokens that count (`Trace.counted`) for every pair of features of different layers.
 
     Args:
         features: no feature twice; a latent index says nothing across layers, only (layer, index) does.
@@ -85,8 +85,10 @@ def correlate(
     if len(columns) < MIN_TOKENS:
         judged[:] = False
     by_layer = _by_layer([feature for feature, keep in zip(features, judged, strict=True) if keep])
-    scaled = {layer: standardize(activation_columns(trace, own)) for layer, own in by_layer.items()}
-    pairs = [_layer_pairs(trace, by_layer[a], by_layer[b], scaled) for a, b in combinations(by_layer, 2)]
+    activations = {layer: activation_columns(trace, own) for layer, own in by_layer.items()}
+    fires = {layer: (own > 0).astype(np.float32) for layer, own in activations.items()}
+    scaled = {layer: standardize(own) for layer, own in activations.items()}
+    pairs = [_layer_pairs(by_layer, fires, scaled, a, b) for a, b in combinations(by_layer, 2)]
     table = pd.concat(pairs, ignore_index=True) if pairs else pd.DataFrame(columns=COLUMNS[:-1], dtype=float)
     table["q"] = false_discovery_control(table["p"]) if len(table) else []
     integers = dict.fromkeys([*COLUMNS[:4], "n_either"], int)
@@ -95,11 +97,15 @@ def correlate(
 
 
 def activation_columns(trace: Trace, features: Sequence[Feature]) -> np.ndarray:
-    """(n_tokens, n_features) float64 activations, 0 where a feature is not among its layer's top k."""
-    columns = np.zeros((trace.n_tokens, len(features)))
+    """(n_counted, n_features) float64 activations on the tokens that count, see `Trace.counted`.
+
+    0 where a feature is not among its layer's top k.
+    """
+    counted = trace.counted
+    columns = np.zeros((len(counted), len(features)))
     for layer in {feature.layer for feature in features}:
         places = [place for place, feature in enumerate(features) if feature.layer == layer]
-        columns[:, places] = trace.layers[layer].dense()[:, [features[place].index for place in places]]
+        columns[:, places] = trace.layers[layer].dense()[np.ix_(counted, [features[place].index for place in places])]
     return columns
 
 
@@ -163,19 +169,24 @@ def _by_layer(features: Sequence[Feature]) -> dict[int, list[Feature]]:
 
 
 def _layer_pairs(
-    trace: Trace, sources: list[Feature], targets: list[Feature], scaled: dict[int, np.ndarray]
+    features: dict[int, list[Feature]], fires: dict[int, np.ndarray], scaled: dict[int, np.ndarray], a: int, b: int
 ) -> pd.DataFrame:
-    left, right = scaled[sources[0].layer], scaled[targets[0].layer]
-    fires = [(activation_columns(trace, own) > 0).astype(np.float32) for own in (sources, targets)]
-    n_fires = [own.sum(axis=0) for own in fires]
-    n_either = n_fires[0][:, None] + n_fires[1][None, :] - fires[0].T @ fires[1]
+    """All pairs of a feature of layer `a` and one of layer `b`.
+
+    Args:
+        fires: (n_tokens, n_features) float32 by layer, 1 where a feature fires.
+        scaled: (n_tokens, n_features) standardized activations by layer.
+    """
+    left, right = scaled[a], scaled[b]
+    n_fires = [fires[layer].sum(axis=0) for layer in (a, b)]
+    n_either = n_fires[0][:, None] + n_fires[1][None, :] - fires[a].T @ fires[b]
     r = np.clip(left.T @ right, -1, 1)
     n_effective = effective_size(left, right)
     skews = [np.sqrt(len(x)) * (x**3).sum(axis=0) for x in (left, right)]
     p = p_value(r, n_effective, np.outer(*skews))
     source, target = (places.ravel() for places in np.indices(r.shape))
-    ends = [np.array([f.index for f in own])[places] for own, places in ((sources, source), (targets, target))]
-    values = [sources[0].layer, ends[0], targets[0].layer, ends[1], *(x.ravel() for x in (r, n_either, n_effective, p))]
+    ends = [np.array([f.index for f in features[layer]])[places] for layer, places in ((a, source), (b, target))]
+    values = [a, ends[0], b, ends[1], *(x.ravel() for x in (r, n_either, n_effective, p))]
     return pd.DataFrame(dict(zip(COLUMNS, values, strict=False)))
 
 

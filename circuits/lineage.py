@@ -40,11 +40,11 @@ def _nearest(trace: Trace, saes: Mapping[int, Sae], feature: Feature, layer: int
     directions = torch.nn.functional.normalize(saes[layer].decoder, dim=1)
     own = torch.nn.functional.normalize(saes[feature.layer].decoder[feature.index], dim=0)
     cosine = (directions @ own.to(directions.device)).cpu().numpy()
-    r = pearson(activation_columns(trace, [feature]), trace.layers[layer].dense().astype(float))[0]
+    r = pearson(activation_columns(trace, [feature]), trace.layers[layer].dense()[trace.counted].astype(float))[0]
     best = int(np.argmax(cosine + np.nan_to_num(r)))
     return Feature(layer, best), float(cosine[best]), float(r[best])
 
 
 def _step(trace: Trace, feature: Feature, cosine: float, r: float) -> dict[str, float]:
-    activation = float(trace.column(feature).max(initial=0.0))
+    activation = float(trace.column(feature)[trace.counted].max(initial=0.0))
     return {"layer": feature.layer, "feature": feature.index, "cosine": cosine, "r": r, "activation": activation}

@@ -17,7 +17,10 @@ from tracing.trace import LayerTrace, Trace
 Aggregation = Literal["max", "mean", "sum", "share"]
 RankBy = Literal["activation", "percentile"]
 
-_MEASURES = ["f1", "precision", "recall", "balanced_accuracy", "specialization", "specialization_index", "density"]
+_MEASURES = [
+    "f1", "precision", "recall", "balanced_accuracy", "n_positive", "n_negative", "n_unanswered", "specialization",
+    "specialization_index", "density",
+]  # fmt: skip
 UNMEASURED = (
     "Ranked by activation. This label table does not know how often and how strongly each feature fires on a "
     "large body of text, so there are no percentiles, and always-on features can't be hidden. "
@@ -63,16 +66,17 @@ def rank_features(
         hide_always_on: leave out features whose corpus density is above `ALWAYS_ON`; one whose density isn't known
             stays.
         min_f1: leave out features whose label scores less; 0 keeps the unscored.
-        positions: tokens to look at, all where None.
+        positions: tokens to look at; where None, all that count, see `Trace.counted`.
 
     Returns:
-        `layer, feature, label, f1, precision, recall, balanced_accuracy, specialization, specialization_index,
-        density, f1_always_yes, reliable, mark, activation, percentile, peak_position, peak_word`; one row a feature
-        that fires. Specialization that was reported and not verified is NaN: it is no measure to set beside others.
+        `layer, feature, label, f1, precision, recall, balanced_accuracy, n_positive, n_negative, n_unanswered,
+        specialization, specialization_index, density, f1_always_yes, reliable, mark, activation, percentile,
+        peak_position, peak_word`; one row a feature that fires. Specialization that was reported and not verified is
+        NaN: it is no measure to set beside others.
     """
     if aggregation not in get_args(Aggregation) or by not in get_args(RankBy):
         raise TrackerError(f"Rank by one of {get_args(RankBy)} and one of {get_args(Aggregation)}.")
-    chosen = np.arange(trace.n_tokens) if positions is None else np.asarray(positions, dtype=np.int64)
+    chosen = trace.counted if positions is None else np.asarray(positions, dtype=np.int64)
     if len(chosen) == 0:
         raise TrackerError("No words are chosen. Choose at least one, or clear the choice to rank the whole text.")
     words = trace.token_texts
@@ -107,7 +111,7 @@ def _rank_layer(layer: LayerTrace, positions: np.ndarray, table: LabelTable, how
     frame = pd.DataFrame({"layer": layer.layer, "feature": firing})
     frame["label"] = labels["label"].fillna(UNLABELLED).to_numpy()
     for column in _MEASURES:
-        frame[column] = labels[column].to_numpy(dtype=float)
+        frame[column] = labels[column].to_numpy(dtype=float) if column in labels else np.nan
     frame.loc[table.unverified.reindex(features, fill_value=False).to_numpy(dtype=bool), _UNVERIFIED] = np.nan
     frame["f1_always_yes"] = table.f1_always_yes.reindex(features).to_numpy(dtype=float)
     frame["reliable"] = table.reliable.reindex(features, fill_value=False).to_numpy(dtype=bool)
@@ -122,11 +126,12 @@ def percentile(activation: np.ndarray, labels: pd.DataFrame) -> np.ndarray:
     """Where an activation lies in the feature's own corpus distribution over all tokens, 0 to 100.
 
     Tokens on which the feature is silent lie below; above, the table's quantiles of its firing activations (q50, q90,
-    q99, maximum) are joined by straight lines.
+    q99, maximum) are joined by straight lines. What is stronger than anything in the corpus is one in as many tokens as
+    the corpus has, so 1 / (1 - percentile / 100) says of how many tokens one is like it.
 
     Args:
         activation: (n,) one activation a row of `labels`.
-        labels: rows with `density, q50, q90, q99, max_activation`.
+        labels: rows with `density, q50, q90, q99, max_activation, finance_tokens, general_tokens`.
     """
     knots = labels[["q50", "q90", "q99", "max_activation"]].to_numpy(dtype=float)
     heights = np.array([0.0, 0.5, 0.9, 0.99, 1.0])
@@ -135,4 +140,6 @@ def percentile(activation: np.ndarray, labels: pd.DataFrame) -> np.ndarray:
         if np.isfinite(knot).all():
             out[row] = np.interp(value, np.concatenate([[0.0], knot]), heights)
     density = labels["density"].to_numpy(dtype=float)
-    return 100 * (1 - density + density * out)
+    share = 1 - density + density * out
+    n_tokens = labels["finance_tokens"].to_numpy(dtype=float) + labels["general_tokens"].to_numpy(dtype=float)
+    return 100 * np.where(n_tokens > 0, np.minimum(share, 1 - 1 / np.maximum(n_tokens, 1)), share)

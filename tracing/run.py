@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from bundles.bundle import Bundle
+from bundles.errors import TrackerError
 from model.hooks import read_residuals
 from model.load import LanguageModel
 from model.progress import Progress, silent
@@ -68,8 +69,16 @@ def layer_trace(layer: int, sae: Sae, tops: Sequence[TopK]) -> LayerTrace:
     """One layer's activations, of several forwards on the host.
 
     Kinds of SAEs without a k of their own keep as many columns as the token with most activations needs.
+
+    Raises:
+        TrackerError: an activation is not finite.
     """
     values, indices = (torch.cat(parts).numpy() for parts in zip(*tops, strict=True))
+    if not np.isfinite(values).all():
+        raise TrackerError(
+            f"Layer {layer} holds numbers that are not finite, so nothing can be said of this text. float16 is too small "
+            "for some models: set dtype to bfloat16 or float32. Else the weights are damaged: download them again."
+        )
     if sae.activation not in ("topk", "groupmax"):
         most = max(1, int((values > 0).sum(axis=1).max()))  # the largest come first, so nothing but zeros is cut off
         values, indices = np.ascontiguousarray(values[:, :most]), np.ascontiguousarray(indices[:, :most])

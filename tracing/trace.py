@@ -60,6 +60,15 @@ class Trace:
         """What each token reads in the text."""
         return self.tokens.token_texts
 
+    @property
+    def counted(self) -> np.ndarray:
+        """Positions that rankings and correlations count: all but the first token of every further window.
+
+        The text was cut there, so the model saw no words before it, and such a token can become an attention sink on
+        which many features fire at once, far above what they do elsewhere. It is a trait of the cut, not of the text.
+        """
+        return np.delete(np.arange(self.n_tokens), self.tokens.window_starts[1:])
+
     def column(self, feature: Feature) -> np.ndarray:
         """(n_tokens,) float32 activations of one feature."""
         return self.layers[feature.layer].column(feature.index)

@@ -14,11 +14,11 @@ LAYERS = (4, 10, 16, 22, 28)
 def test_r_equals_numpys_on_the_dense_matrix(tiny_trace: Trace) -> None:
     features = features_of(tiny_trace)
     pairs = correlate(tiny_trace, features).pairs
-    dense = np.stack([tiny_trace.column(feature) for feature in features]).astype(float)
+    dense = np.stack([tiny_trace.column(feature)[tiny_trace.counted] for feature in features]).astype(float)
     with np.errstate(invalid="ignore"):
         expected = np.corrcoef(dense)
     place = {feature: at for at, feature in enumerate(features)}
-    assert len(pairs) > 300
+    assert len(pairs) > 250
     for row in pairs.itertuples():
         a, b = Feature(row.source_layer, row.source_feature), Feature(row.target_layer, row.target_feature)
         assert row.r == pytest.approx(expected[place[a], place[b]], abs=1e-6)

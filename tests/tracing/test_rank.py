@@ -34,6 +34,7 @@ def table_of(**changes: dict[tuple[int, int], object]) -> LabelTable:
     for column, value in {
         "f1": 0.9, "precision": 0.9, "recall": 0.9, "balanced_accuracy": 0.9, "specialization": 0.1,
         "specialization_index": 0.1, "density": 0.1, "q50": 1.0, "q90": 2.0, "q99": 3.0, "max_activation": 4.0,
+        "n_positive": 50, "n_negative": 50, "finance_tokens": 6000, "general_tokens": 4000,
     }.items():  # fmt: skip
         frame[column] = value
     for column, values in changes.items():
@@ -114,6 +115,16 @@ def test_chosen_words_rank_by_the_activation_there() -> None:
     assert ranked["peak_position"].tolist() == [0, 0]
 
 
+def test_a_token_at_a_cut_counts_only_where_it_is_chosen() -> None:
+    tokens = trace_of(DENSE).tokens
+    trace = Trace(TokenizedText(tokens.text, tokens.ids, tokens.offsets, 3), trace_of(DENSE).layers)  # windows of two
+    assert trace.counted.tolist() == [0, 1, 3]
+    whole = rank_features(trace, table_of(), layers=[1], top=3).set_index("feature")
+    assert whole.loc[1, ["activation", "peak_position"]].tolist() == [2.0, 1]
+    chosen = rank_features(trace, table_of(), layers=[1], top=3, positions=np.array([2])).set_index("feature")
+    assert chosen.loc[1, ["activation", "peak_position"]].tolist() == [3.0, 2]
+
+
 def test_percentile_puts_an_unusual_activation_before_a_larger_usual_one() -> None:
     table = table_of(
         q50={(3, 0): 10.0}, q90={(3, 0): 20.0}, q99={(3, 0): 30.0}, max_activation={(3, 0): 40.0},
@@ -125,7 +136,7 @@ def test_percentile_puts_an_unusual_activation_before_a_larger_usual_one() -> No
 
 def test_percentile_counts_silent_tokens_and_joins_quantiles() -> None:
     ranked = rank().set_index(["layer", "feature"])
-    assert ranked.loc[(3, 2), "percentile"] == pytest.approx(100.0)
+    assert ranked.loc[(3, 2), "percentile"] == pytest.approx(100 * (1 - 1 / 10_000))  # one of the corpus's tokens
     assert ranked.loc[(1, 0), "percentile"] == pytest.approx(100 * (0.9 + 0.1 * 0.5))
 
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from bundles.bundle import Bundle
+from bundles.errors import TrackerError
 from model.load import LanguageModel
 from model.tokens import tokenize
 from sae.feature import Feature
@@ -104,3 +106,11 @@ def test_a_window_is_traced_as_if_it_stood_alone(builtin_model: LanguageModel, b
         # In bfloat16 a batch of another shape rounds otherwise, so a near-tie may fall the other way.
         distance = np.linalg.norm(got - expected.dense()) / np.linalg.norm(expected.dense())
         assert distance < 0.1, f"layer {layer}"
+
+
+def test_numbers_that_are_not_finite_are_refused(
+    tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tiny_bundle: Bundle
+) -> None:
+    broken = {layer: replace(sae, encoder_bias=sae.encoder_bias * float("inf")) for layer, sae in tiny_saes.items()}
+    with pytest.raises(TrackerError, match="Layer 1 holds numbers that are not finite.*bfloat16"):
+        trace_text("Rates rose.", tiny_model, broken, tiny_bundle)
