@@ -48,6 +48,8 @@ COLUMNS = [
 ]  # fmt: skip
 
 
+BUNDLE = "bundle"
+"""Column with the name of the bundle that a table belongs to; an older table is without it."""
 IMPORTED = [
     "accuracy", "f1_always_yes", "mark", "n_unanswered", "specialization_source", "label_source", "original_label",
 ]  # fmt: skip
@@ -58,7 +60,7 @@ SPECIALIZATION_SOURCES = ("", MEASURED, REPORTED, UNVERIFIED)
 be means of top-k activations; a file whose numbers can't."""
 _IMPORTED_TEXT = ["mark", "specialization_source", "label_source", "original_label"]
 _EXACT = ["f1", "precision", "recall", "balanced_accuracy", "accuracy", "f1_always_yes"]
-_FOREIGN = ["label", "label_source", "original_label"]
+_FOREIGN = ["label", "label_source", "original_label", BUNDLE]
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ class LabelTable:
             the share of those tokens. `rule` is what `label` says, as JSON that can be checked by a program. A table
             of imported labels has the columns `IMPORTED` besides: `f1_always_yes` is what always saying yes scores on
             the label's own sample, `mark` says why a label is not reliable (see `labels.baseline.MARKS`),
-            `specialization_source` is one of `SPECIALIZATION_SOURCES`. What isn't known is NaN or empty.
+            `specialization_source` is one of `SPECIALIZATION_SOURCES`. What isn't known is NaN or empty. `bundle`,
+            where there is such a column, names the bundle whose features the rows are about.
     """
 
     frame: pd.DataFrame
@@ -112,6 +115,11 @@ class LabelTable:
         if "specialization_source" not in self.frame:
             return pd.Series(False, index=self.frame.index)
         return self.frame["specialization_source"] == UNVERIFIED
+
+    @property
+    def bundles(self) -> list[str]:
+        """The bundles that the rows name: one, or none in a table without such a column."""
+        return [name for name in self.frame[BUNDLE].unique() if name] if BUNDLE in self.frame else []
 
     @property
     def has_quantiles(self) -> bool:
@@ -155,7 +163,7 @@ def load_labels(path: Path, n_latents: Mapping[int, int]) -> LabelTable:
     try:
         frame = pd.read_csv(
             path,
-            dtype=dict.fromkeys([*_TEXT, *_IMPORTED_TEXT], str),
+            dtype=dict.fromkeys([*_TEXT, *_IMPORTED_TEXT, BUNDLE], str),
             keep_default_na=False,
             na_values={name: [""] for name in [*_SHARES, *_COUNTS, *_MEASURES]},
         )
@@ -222,8 +230,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def columns_of(frame: pd.DataFrame) -> list[str]:
-    """The columns a table has, in their order: `COLUMNS`, then those of `IMPORTED` that are there."""
-    return [*COLUMNS, *(name for name in IMPORTED if name in frame.columns)]
+    """The columns a table has, in their order: `COLUMNS`, then `BUNDLE` and those of `IMPORTED` that are there."""
+    return [*COLUMNS, *(name for name in [BUNDLE, *IMPORTED] if name in frame.columns)]
 
 
 def check_table(frame: pd.DataFrame, where: str, n_latents: Mapping[int, int]) -> None:
