@@ -2,54 +2,69 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import pandas as pd
 import plotly.graph_objects as go
 
-from charts.theme import empty_figure, feature_hover, finish, stacked_label, with_alpha
+from charts.measure import TITLES, one_in, tick_format
+from charts.theme import (
+    FONT,
+    UNRELIABLE_ALPHA,
+    empty_figure,
+    feature_hover,
+    finish,
+    stacked_label,
+    unfaded,
+    with_alpha,
+)
+from tracing.rank import Aggregation, RankBy
 from tracing.rows import features_of, rows_of
-
-Measure = Literal["activation", "percentile"]
-
-MEASURE_TITLES: dict[str, str] = {"activation": "Activation", "percentile": "Percentile"}
 
 _LABEL_WIDTH = 32  # characters a line, two lines; at 12 pixels they leave half of a 480-pixel chart to the bars
 _BAR_HEIGHT = 38
-_UNRELIABLE_ALPHA = 0.4
+_ROOM = 1.7  # of the longest bar, for what stands at its end
 
 
 def plot_layer(
-    ranked: pd.DataFrame, *, colour: str, measure: Measure = "activation", selected: int | None = None
+    ranked: pd.DataFrame,
+    *,
+    layer: int,
+    colour: str,
+    by: RankBy = "activation",
+    aggregation: Aggregation = "max",
+    selected: int | None = None,
 ) -> go.Figure:
-    """Bars of one layer's features, the first row on top.
+    """Bars of one layer's features, as long as their activation, the first row on top.
 
     Args:
         ranked: one layer's rows of `rank_features`.
         colour: the layer's.
-        measure: what the length of a bar stands for.
+        by: what they are ranked by; under `percentile` each bar ends with how rare so strong an activation is.
+        aggregation: what the activation is.
         selected: feature index to be outlined.
     """
     if ranked.empty:
-        return empty_figure("No feature of this layer passes the filters.")
+        return empty_figure(f"No feature of layer {layer} passes the filters.")
     reliable = ranked["reliable"].to_numpy(dtype=bool)
     places = list(range(len(ranked)))
+    values = ranked["activation"].to_numpy(dtype=float)
+    by_rarity = by == "percentile"
     figure = go.Figure(
         go.Bar(
-            x=ranked[measure].to_numpy(dtype=float),
+            x=values,
             y=places,
             orientation="h",
             marker={
-                "color": [with_alpha(colour, 1.0 if ok else _UNRELIABLE_ALPHA) for ok in reliable],
+                "color": [with_alpha(colour, 1.0 if ok else UNRELIABLE_ALPHA) for ok in reliable],
                 "line": {"color": colour, "width": [3 if f == selected else 0 for f in ranked["feature"]]},
                 "cornerradius": 3,
             },
+            text=[one_in(percentile) for percentile in ranked["percentile"]] if by_rarity else None,
+            textposition="outside" if by_rarity else None,
+            cliponaxis=False,
             customdata=[list(feature) for feature in features_of(ranked)],
-            hovertext=[feature_hover(row) for row in rows_of(ranked)],
+            hovertext=[feature_hover(row, aggregation) for row in rows_of(ranked)],
             hovertemplate="%{hovertext}<extra></extra>",
-            # A click chooses a feature; the outline shows it, so Plotly's own fading stays out.
-            selected={"marker": {"opacity": 1}},
-            unselected={"marker": {"opacity": 1}},
+            **unfaded(1),
         )
     )
     names = [
@@ -60,5 +75,24 @@ def plot_layer(
     figure.update_yaxes(
         tickvals=places, ticktext=chosen, range=[len(places) - 0.5, -0.5], automargin=True, showgrid=False
     )
-    figure.update_xaxes(rangemode="tozero", automargin=True, fixedrange=True)
-    return finish(figure, height=_BAR_HEIGHT * len(places) + 36, bargap=0.25)
+    figure.update_xaxes(
+        title={"text": TITLES[aggregation], "standoff": 8},
+        tickformat=tick_format(aggregation),
+        range=[0, (_ROOM if by_rarity else 1.05) * values.max()],
+        nticks=5,
+        automargin=True,
+        fixedrange=True,
+    )
+    return finish(
+        figure,
+        height=_BAR_HEIGHT * len(places) + 84,
+        bargap=0.25,
+        title={
+            "text": f"Layer {layer}",
+            "font": {"family": FONT, "size": 15},
+            "y": 1,
+            "yanchor": "top",
+            "pad": {"t": 6},
+        },
+        margin={"l": 8, "r": 16, "t": 32, "b": 8},
+    )

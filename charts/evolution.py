@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 from charts.theme import MUTED, empty_figure, finish, number, stacked_label, with_alpha, wrapped
 from tracing.rows import Row, feature_of, rows_of
 
-_LABEL_WIDTH = 11  # characters a line: five columns of them fit into 400 pixels
+_LABEL_WIDTH = 10  # characters a line: five columns of them fit into 350 pixels
 _ROWS = (
     ("activation", "Activation", ".3g"),
     ("specialization_index", "Specialization", "+.2f"),
@@ -76,7 +76,9 @@ def plot_lineage(lineage: pd.DataFrame, *, colours: Mapping[int, str], chosen_la
         for row in rows_of(lineage)
     ]
     figure.update_xaxes(range=[-0.4, len(places) - 0.6], fixedrange=True)
-    figure.update_xaxes(tickvals=places, ticktext=names, tickangle=0, automargin=True, row=len(_ROWS), col=1)
+    figure.update_xaxes(
+        tickvals=places, ticktext=names, tickangle=0, tickfont={"size": 10}, automargin=True, row=len(_ROWS), col=1
+    )
     return finish(figure, height=640)
 
 

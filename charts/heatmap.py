@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from charts.theme import MUTED, axis_label, empty_figure, finish, number, plotly_text, shorten, with_alpha
+from charts.theme import MUTED, axis_label, empty_figure, finish, number, plotly_text, shorten, unfaded, with_alpha
 from sae.feature import Feature
 from tracing.rows import feature_of, rows_of
 
 _ROW_HEIGHT = 20
-_LABEL_WIDTH = 28
+_LABEL_WIDTH = 14  # beside the feature's number; two fifths of a 420-pixel chart
 _COLUMN_WIDTH = 14  # characters of a word under its column
 _NO_WIDTH = "\u200b\u200c\u2060"  # zero-width space, zero-width non-joiner, word joiner
 
@@ -35,7 +35,7 @@ def plot_heatmap(
 
     Args:
         ranked: rows of `rank_features`, in the order of the rows.
-        values: (n_rows, n_columns) activations.
+        values: (n_rows, n_columns) activations; NaN leaves a cell empty.
         columns: what each column reads.
         colours: one a layer.
         chosen: columns among the chosen words, to be framed.
@@ -45,7 +45,7 @@ def plot_heatmap(
     figure = go.Figure()
     names = _column_names(columns)
     rows = _row_places(ranked["layer"].to_numpy())
-    peak = values.max(axis=1, keepdims=True)
+    peak = np.fmax.reduce(values, axis=1, keepdims=True)
     shares = np.divide(values, peak, out=np.zeros_like(values, dtype=float), where=peak > 0)
     for layer in sorted(ranked["layer"].unique()):
         within = ranked["layer"].to_numpy() == layer
@@ -98,8 +98,7 @@ def _cell_markers(
         y=np.repeat(rows, n_columns),
         mode="markers",
         marker={"symbol": "square", "size": 12, "opacity": 0, "color": "#000000"},
-        selected={"marker": {"opacity": 0}},
-        unselected={"marker": {"opacity": 0}},
+        **unfaded(0),
         customdata=np.tile(np.arange(n_columns), n_rows)[:, None].tolist(),
         hovertext=[
             f"{heads[row]}<br>“{words[column]}”<br>Activation {number(values[row, column], '.3g')}"
@@ -128,11 +127,12 @@ def _label_axes(
 ) -> None:
     labels = []
     for row in rows_of(ranked):
-        name = f"L{row['layer']} {axis_label(row['label'], reliable=row['reliable'], width=_LABEL_WIDTH)}"
+        name = f"{feature_of(row)} {axis_label(row['label'], reliable=row['reliable'], width=_LABEL_WIDTH)}"
         labels.append(f"<b>{name}</b>" if feature_of(row) == selected else name)
     figure.update_yaxes(
         tickvals=rows,
         ticktext=labels,
+        tickfont={"size": 11},
         range=[rows[-1] + 0.5, -0.5],
         automargin=True,
         showgrid=False,

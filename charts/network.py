@@ -18,15 +18,18 @@ from charts.theme import (
     plotly_text,
     shorten,
     stacked_label,
+    unfaded,
+    with_alpha,
 )
 from sae.feature import Feature
+from tracing.rank import Aggregation
 
 if TYPE_CHECKING:  # NetworkX belongs to circuits/; a graph comes in as data
     import networkx as nx
 
-_LABEL_WIDTH = 13  # characters a line under a node, two lines: five columns of them fit into 500 pixels
+_LABEL_WIDTH = 11  # characters a line under a node, two lines: five columns of them fit into 400 pixels
 _NODE_SIZES = (12.0, 34.0)
-_EDGE_WIDTHS = (1.0, 7.0)
+_EDGE_WIDTHS = (1.5, 7.0)
 _HOVER_SHARE = 0.37  # of an edge's way: unlike its middle, this is no column of nodes for any number of layers skipped
 _MOST_NODES = 150  # more can be neither read nor drawn fast
 _WIDTH_CLASSES = 4  # one Plotly trace a class and sign: a trace an edge would make the page slow
@@ -59,6 +62,7 @@ def plot_network(
     threshold: float,
     significant: float = 0.05,
     selected: Feature | None = None,
+    aggregation: Aggregation = "max",
 ) -> go.Figure:
     """Correlations as a graph: edges as wide as |r|, coloured by its sign, dashed where they may be chance.
 
@@ -67,6 +71,7 @@ def plot_network(
         colours: one a layer.
         threshold: |r| at which edges begin; the thinnest line.
         significant: largest q of a solid line.
+        aggregation: what the nodes' activation is.
     """
     edges = [
         DrawnEdge(
@@ -79,18 +84,28 @@ def plot_network(
         )
         for source, target, link in graph.edges(data=True)
     ]
-    return _plot_layers(graph, edges, colours, selected)
+    return _plot_layers(graph, edges, colours, selected, aggregation)
 
 
-def plot_circuit(graph: nx.DiGraph, *, colours: Mapping[int, str], selected: Feature | None = None) -> go.Figure:
-    """A circuit: edges coloured by the sign of their effect, dashed where only attribution estimates it.
+def plot_circuit(
+    graph: nx.DiGraph,
+    *,
+    colours: Mapping[int, str],
+    selected: Feature | None = None,
+    most_unverified: int | None = None,
+    aggregation: Aggregation = "max",
+) -> go.Figure:
+    """A circuit: edges coloured by the sign of their effect, dashed and thin where only attribution estimates it.
 
-    An edge that skips a layer is drawn only where ablation measured it. A line is as wide as its effect, or estimate,
-    is large among those on the same target.
+    An edge that skips a layer is drawn only where ablation measured it. A solid line is as wide as its effect is large
+    among those on the same target.
 
     Args:
         graph: of `circuits.graph.circuit_graph`; error nodes are not drawn.
         colours: one a layer.
+        most_unverified: of the edges without an effect, draw so many, those with the largest share, and those of
+            `selected`; all where None.
+        aggregation: what the nodes' activation is.
     """
     features = graph.subgraph([node for node in graph if isinstance(node, Feature)])
     values = {
@@ -101,14 +116,22 @@ def plot_circuit(graph: nx.DiGraph, *, colours: Mapping[int, str], selected: Fea
     largest: dict[Feature, float] = {}
     for (_, target), value in values.items():
         largest[target] = max(largest.get(target, 0.0), abs(value))
+    verified = {ends for ends in values if "effect" in features.edges[ends]}
+    estimated = sorted(values.keys() - verified, key=lambda ends: (-features.edges[ends].get("share", 0.0), ends))
+    shown = verified | set(estimated[:most_unverified]) | {ends for ends in estimated if selected in ends}
     edges = [
         DrawnEdge(
-            source, target, _share(abs(value), largest[target]), value > 0, "effect" in edge, _circuit_hover(edge)
+            source,
+            target,
+            _share(abs(value), largest[target]) if (source, target) in verified else 0.0,
+            value > 0,
+            (source, target) in verified,
+            _circuit_hover(features.edges[source, target]),
         )
         for (source, target), value in values.items()
-        for edge in [features.edges[source, target]]
+        if (source, target) in shown
     ]
-    return _plot_layers(features, edges, colours, selected)
+    return _plot_layers(features, edges, colours, selected, aggregation)
 
 
 def circuit_page(graph: nx.DiGraph, *, colours: Mapping[int, str]) -> bytes:
@@ -133,7 +156,11 @@ def _circuit_hover(edge: Mapping[str, float]) -> str:
 
 
 def _plot_layers(
-    graph: nx.DiGraph, edges: Sequence[DrawnEdge], colours: Mapping[int, str], selected: Feature | None
+    graph: nx.DiGraph,
+    edges: Sequence[DrawnEdge],
+    colours: Mapping[int, str],
+    selected: Feature | None,
+    aggregation: Aggregation,
 ) -> go.Figure:
     """Nodes in one column a layer, as large as their activation, with the attributes of a `rank_features` row."""
     if not len(graph):
@@ -160,21 +187,21 @@ def _plot_layers(
             name=f"Layer {layer}",
             marker={
                 "size": size,
-                "color": colours[layer],
-                "opacity": [1.0 if row["reliable"] else 0.55 for row in rows],
+                "color": [with_alpha(colours[layer], 1.0 if row["reliable"] else 0.55) for row in rows],
+                "opacity": 1,
                 "line": {"color": "#E8B004", "width": [4 if node == selected else 0 for node in nodes]},
             },
             text=[_node_text(row, node == selected) for node, row in zip(nodes, rows, strict=True)],
             textposition="bottom center",
-            textfont={"size": 10, "shadow": "auto"},
+            textfont={"size": 11, "shadow": "auto"},
             cliponaxis=False,
             customdata=[[node.layer, node.index] for node in nodes],
             hovertext=[
-                feature_hover(row | {"layer": n.layer, "feature": n.index}) for n, row in zip(nodes, rows, strict=True)
+                feature_hover(row | {"layer": n.layer, "feature": n.index}, aggregation)
+                for n, row in zip(nodes, rows, strict=True)
             ],
             hovertemplate="%{hovertext}<extra></extra>",
-            selected={"marker": {"opacity": 1}},
-            unselected={"marker": {"opacity": 1}},
+            **unfaded(1),
         )
     _finish(figure, layers, max(sum(n.layer == layer for n in graph) for layer in layers))
     if len(graph) < n_nodes:
@@ -259,7 +286,7 @@ def _add_edges(
             y=y,
             mode="lines",
             line={"width": width, "color": POSITIVE if positive else NEGATIVE, "dash": "solid" if solid else "dash"},
-            opacity=0.25 + 0.12 * step,
+            opacity=0.5 + 0.07 * step,
             hoverinfo="skip",
         )
     figure.add_trace(_edge_hovers(graph, edges, places))
@@ -284,6 +311,5 @@ def _edge_hovers(
         marker={"size": 12, "opacity": 0},
         hovertext=[f"{name(edge.source)}<br>{name(edge.target)}<br>{edge.hover}" for edge in edges],
         hovertemplate="%{hovertext}<extra></extra>",
-        selected={"marker": {"opacity": 0}},
-        unselected={"marker": {"opacity": 0}},
+        **unfaded(0),
     )

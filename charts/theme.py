@@ -16,6 +16,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from charts.measure import activation_text, one_in
+from tracing.rank import Aggregation
 from tracing.rows import Row, feature_of
 
 # Chosen so that each has a contrast of at least 3 on white and on the dark theme's background, and each pair stays
@@ -25,6 +27,10 @@ _PALETTE = ("#1F6FC4", "#16A085", "#B98700", "#C2410C", "#C46FB0")
 POSITIVE = "#3D8BD9"
 NEGATIVE = "#D9574A"
 MUTED = "#8A8F98"
+UNRELIABLE_ALPHA = 0.4
+
+# Fonts of the system: a downloaded image can't hold the page's own, and one of other width would cut labels off.
+FONT = "Arial, Helvetica, sans-serif"
 
 _ISOLATE, _END_ISOLATE = "\u2068", "\u2069"
 
@@ -97,25 +103,47 @@ def number(value: float, form: str = ".2f", missing: str = "not measured") -> st
     return missing if value is None or math.isnan(value) else format(value, form)
 
 
-def feature_hover(row: Row) -> str:
+def feature_hover(row: Row, aggregation: Aggregation = "max") -> str:
     """What every chart says about a feature under the pointer.
 
     Args:
         row: one row of `rank_features`.
+        aggregation: what its activation is.
     """
-    f1 = number(row["f1"])
-    if not math.isnan(row["f1"]):
-        f1 += f" (precision {number(row['precision'])}, recall {number(row['recall'])})"
+    rare = one_in(row["percentile"])
     lines = [
         f"<b>{wrapped(str(row['label']))}</b>",
         str(feature_of(row)),
-        f"Activation {number(row['activation'], '.3g')}, percentile {number(row['percentile'], '.1f')}",
-        f"Label F1 {f1}" + ("" if row["reliable"] else ": unreliable"),
+        activation_text(row["activation"], aggregation),
+        f"Percentile {number(row['percentile'])}" + f" ({rare})" * bool(rare),
+        *_label_scores(row),
         f"Specialization {number(row['specialization_index'], '+.2f')}",
         f"Density {number(row['density'], '.1%')}",
         f"Peak word “{plotly_text(shorten(str(row['peak_word']), 40))}”",
     ]
     return "<br>".join(lines)
+
+
+def _label_scores(row: Row) -> list[str]:
+    """How far the label can be trusted, a line each: its scores, the sample they come from, and what speaks against."""
+    lines = [f"Label F1 {number(row['f1'])}; guessing scores {number(row['f1_always_yes'], missing='an unknown F1')}"]
+    if math.isnan(row["f1"]):
+        lines = ["Label F1 not measured"]
+    else:
+        measures = ("precision", "recall", "balanced_accuracy")
+        known = [f"{name.replace('_', ' ')} {number(row[name])}" for name in measures if not math.isnan(row[name])]
+        lines += [", ".join(known).capitalize()] * bool(known)
+        counts = (("n_positive", "firing"), ("n_negative", "silent"), ("n_unanswered", "unanswered"))
+        asked = [f"{row[name]:,.0f} {what}" for name, what in counts if row[name] > 0]
+        lines += [f"Scored on {', '.join(asked)} examples"] * bool(asked)
+    if not row["reliable"]:
+        lines.append(f"<b>Unreliable</b>: {plotly_text(str(row['mark']))}")
+    return lines
+
+
+def unfaded(opacity: float) -> dict[str, Any]:
+    """For a trace whose clicks choose: the chart shows the choice itself, so Plotly's own fading stays out."""
+    return {"selected": {"marker": {"opacity": opacity}}, "unselected": {"marker": {"opacity": opacity}}}
 
 
 def finish(figure: go.Figure, *, height: int, **layout: Any) -> go.Figure:
@@ -124,7 +152,7 @@ def finish(figure: go.Figure, *, height: int, **layout: Any) -> go.Figure:
         "height": height,
         "margin": {"l": 8, "r": 16, "t": 8, "b": 8},
         "hoverlabel": {"align": "left", "namelength": -1},
-        "font": {"size": 12},
+        "font": {"size": 12, "family": FONT},
         "showlegend": False,
     }
     figure.update_layout(**(settings | layout))

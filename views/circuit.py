@@ -10,11 +10,13 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from charts.measure import activation_text
 from charts.network import plot_circuit
 from charts.theme import number, shorten
 from circuits.graph import circuit_paths, path_in_words
 from circuits.paths import Path
 from sae.feature import Feature
+from tracing.rank import Aggregation
 from views import circuit_run
 from views.circuit_files import show_downloads
 from views.circuit_run import Question, TracedCircuit
@@ -27,6 +29,7 @@ if TYPE_CHECKING:  # NetworkX belongs to circuits/; a graph is data here
 
 _N_PATHS = 5
 _HALF_WIDTH = 512  # two beside each other on a laptop's screen
+_MOST_UNVERIFIED = 40  # more dashed lines hide the solid ones
 _AMOUNTS = {"10": 10, "30": 30, "100": 100, "all": None}
 
 
@@ -108,7 +111,8 @@ def _show_controls(kept: TracedCircuit, scene: Scene) -> None:
         index=1,
         key="circuit_amount",
         width=180,
-        help="Each is verified by taking its shallower feature out of the model, which takes a moment.",
+        help="A link is verified by taking its shallower feature out of the model, which takes a moment and tells that "
+        "feature's effect on all deeper ones: so many more links than these become verified with them.",
     )
     st.button(
         "Verify",
@@ -125,12 +129,20 @@ def _show_circuit(kept: TracedCircuit, scene: Scene) -> None:
     graph = kept.graph()
     st.markdown(counts_in_words(kept))
     st.caption(
-        "Blue: the deeper feature fires more because of the other; red: less. Solid: measured effect; dashed: not "
-        "verified, estimated only. Wider lines carry more of what reaches the same feature. A link that skips a layer "
-        "is drawn once it is verified. Click a node for its details."
+        "Blue: the deeper feature fires more because of the other; red: less. Solid: measured effect, the wider the "
+        "more of what reaches the same feature; dashed: estimated only. Of the links that are not verified, the "
+        f"{_MOST_UNVERIFIED} strongest and those of the chosen feature are drawn; one that skips a layer is drawn once "
+        "it is verified. Click a node for its details. Features and activations may differ a little from those of Top "
+        "features: a circuit is of all layers and of one part of a long text, and is traced in float32."
     )
     show_feature_chart(
-        plot_circuit(graph, colours=scene.colours, selected=scene.feature),
+        plot_circuit(
+            graph,
+            colours=scene.colours,
+            selected=scene.feature,
+            most_unverified=_MOST_UNVERIFIED,
+            aggregation=kept.question.settings.aggregation,
+        ),
         key="circuit",
         name="circuit",
         alt="Circuit of features, one column a layer",
@@ -140,7 +152,7 @@ def _show_circuit(kept: TracedCircuit, scene: Scene) -> None:
         with st.container(width=_HALF_WIDTH):
             _show_paths(graph)
         with st.container(width=_HALF_WIDTH):
-            _show_details(graph, scene.feature)
+            _show_details(graph, scene.feature, kept.question.settings.aggregation)
 
 
 def counts_in_words(kept: TracedCircuit) -> str:
@@ -181,7 +193,7 @@ def path_line(path: Path, graph: nx.DiGraph) -> str:
     return f"{words} :gray[({direction} the last; {path.strength:.2%} of its input; {checked})]"
 
 
-def _show_details(graph: nx.DiGraph, feature: Feature) -> None:
+def _show_details(graph: nx.DiGraph, feature: Feature, aggregation: Aggregation) -> None:
     if feature not in graph:
         st.markdown("**Details of a feature**")
         st.caption("Click a node of the circuit to see what feeds it and what it feeds.")
@@ -190,7 +202,7 @@ def _show_details(graph: nx.DiGraph, feature: Feature) -> None:
     st.markdown(f"**{plain(str(row['label']))}** :gray[{feature}]")
     peak = plain(shorten(str(row["peak_word"]), 40))
     st.caption(
-        f"Activation {number(row['activation'], '.3g')}, most on “{peak}”. Label F1 {number(row['f1'])}. "
+        f"{activation_text(row['activation'], aggregation)}, most on “{peak}”. Label F1 {number(row['f1'])}. "
         f"Specialization {number(row['specialization_index'], '+.2f')}. Density {number(row['density'], '.1%')}. "
         f"{row['influence']:.1%} of what the last layer's features get runs through it."
     )
@@ -207,6 +219,7 @@ def _show_edges(title: str, graph: nx.DiGraph, edges: list[tuple[object, dict[st
         table,
         hide_index=True,
         key=f"circuit_{title}",
+        placeholder="",
         height=240 if len(table) > 6 else "auto",
         column_config={
             "Label": st.column_config.TextColumn(width="medium"),

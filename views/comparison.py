@@ -8,21 +8,32 @@ import streamlit as st
 from charts.comparison import plot_comparison
 from tracing.rows import marked_labels
 from views.clicks import show_feature_chart
-from views.state import Scene
+from views.state import RankBy, Scene
+
+_MEASURED: dict[RankBy, str] = {
+    "activation": "Layers differ in the scale of their activations; rank by percentile to compare them fairly.",
+    "percentile": "The higher a bar, the rarer so strong an activation is for the feature.",
+}
 
 
 def show(scene: Scene) -> None:
     """Draw the tab."""
     show_feature_chart(
-        plot_comparison(scene.ranked, colours=scene.colours, measure=scene.settings.by, selected=scene.feature),
+        plot_comparison(
+            scene.ranked,
+            colours=scene.colours,
+            by=scene.settings.by,
+            aggregation=scene.settings.aggregation,
+            selected=scene.feature,
+        ),
         key="comparison",
         name="layer-comparison",
         alt="Bars of the strongest features in groups by rank, one bar a layer",
     )
-    note = "Each group holds one feature a layer: the strongest of each layer first. They are different features."
-    if scene.settings.by == "activation":
-        note += " Late layers have larger activations throughout; rank by percentile to compare layers fairly."
-    st.caption(note)
+    st.caption(
+        "Each group holds one feature a layer, the first of each layer in the first group. They are different "
+        "features. Faded bars have an unreliable label. " + _MEASURED[scene.settings.by]
+    )
     table = side_by_side(scene.ranked)
     st.dataframe(
         table,

@@ -34,10 +34,9 @@ def show_counts(correlations: Correlations, threshold: float) -> None:
     """Say, under the slider and above the view, how many links there are and how many chance alone would give."""
     n_found = int((correlations.pairs["r"].abs() >= threshold).sum())
     chance = correlations.chance(threshold)
-    counted = (
-        f"**{n_found:,} link{'' if n_found == 1 else 's'}** at |r| ≥ {threshold:.2f}; chance alone would give about "
-        f"{chance:,.{0 if chance >= 10 else 1}f}."
-    )
+    expected = "under 0.1" if chance < 0.1 else f"about {chance:,.{0 if chance >= 10 else 1}f}"
+    links = f"**{n_found:,} link{'' if n_found == 1 else 's'}**"
+    counted = f"{links} at |r| ≥ {threshold:.2f}; chance alone would give {expected}."
     st.sidebar.caption(counted)
     rare = correlations.n_rare
     st.markdown(
@@ -77,8 +76,9 @@ def show(scene: Scene) -> None:
                 help="Of the pairs with a q as small as this, the share that chance gives. Up to 0.05 counts.",
             ),
             "Tokens": st.column_config.NumberColumn(help="Tokens on which at least one of the two fires."),
-            "Worth": st.column_config.NumberColumn(
-                format="%.0f", help="Independent tokens this text is worth for the pair: features stay on for a while."
+            "Effective tokens": st.column_config.NumberColumn(
+                format="%.0f",
+                help="Independent tokens that this text is worth for the pair: features stay on for a while.",
             ),
             "Label": st.column_config.TextColumn(width=330),
             "Deeper label": st.column_config.TextColumn(width=330),
@@ -107,6 +107,6 @@ def describe(found: pd.DataFrame, ranked: pd.DataFrame) -> pd.DataFrame:
             "Deeper label": [names[feature] for feature in targets],
             "q": found["q"].to_numpy(),
             "Tokens": found["n_either"].to_numpy(),
-            "Worth": found["n_effective"].to_numpy(),
+            "Effective tokens": found["n_effective"].to_numpy(),
         }
     )

@@ -31,6 +31,7 @@ def show(scene: Scene) -> None:
         table.set_axis(["Layer", "Feature", "Label", "F1", "Activation", "Specialization", "Cosine", "r"], axis=1),
         hide_index=True,
         key="evolution_table",
+        placeholder="",
         column_config={
             "Label": st.column_config.TextColumn(width="large"),
             "F1": st.column_config.NumberColumn(format="%.2f"),

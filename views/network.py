@@ -26,7 +26,12 @@ def show(scene: Scene) -> None:
     )
     show_feature_chart(
         plot_network(
-            graph, colours=scene.colours, threshold=threshold, significant=SIGNIFICANT, selected=scene.feature
+            graph,
+            colours=scene.colours,
+            threshold=threshold,
+            significant=SIGNIFICANT,
+            selected=scene.feature,
+            aggregation=scene.settings.aggregation,
         ),
         key="network",
         name="feature-network",

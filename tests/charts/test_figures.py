@@ -20,6 +20,7 @@ from charts.heatmap import plot_heatmap
 from charts.network import plot_circuit, plot_network
 from charts.theme import layer_colours
 from sae.feature import Feature
+from tracing.rank import RankBy
 
 COLOURS = layer_colours((4, 10, 16))
 
@@ -45,7 +46,7 @@ def figures(ranked: pd.DataFrame) -> dict[str, go.Figure]:
     values = np.random.default_rng(0).random((len(ranked), 5))
     words = ["<b>a</b>", " $1", "\n", "x\x00", "שלום"]
     return {
-        "bars": plot_layer(ranked[ranked["layer"] == 4], colour=COLOURS[4]),
+        "bars": plot_layer(ranked[ranked["layer"] == 4], layer=4, colour=COLOURS[4]),
         "comparison": plot_comparison(ranked, colours=COLOURS),
         "heatmap": plot_heatmap(ranked, values, words, colours=COLOURS),
         "network": plot_network(graph_of(ranked, [(0, 10, 0.9), (1, 11, -0.6)]), colours=COLOURS, threshold=0.5),
@@ -84,7 +85,7 @@ def test_figures_leave_backgrounds_and_fonts_to_the_theme(ranked: pd.DataFrame, 
 def test_nothing_to_show_is_said(ranked_of: Callable[..., pd.DataFrame]) -> None:
     empty = ranked_of((), 0)
     for figure in (
-        plot_layer(empty, colour="#000000"),
+        plot_layer(empty, layer=4, colour="#000000"),
         plot_comparison(empty, colours={}),
         plot_heatmap(empty, np.zeros((0, 0)), [], colours={}),
         plot_network(nx.DiGraph(), colours={}, threshold=0.5),
@@ -93,22 +94,38 @@ def test_nothing_to_show_is_said(ranked_of: Callable[..., pd.DataFrame]) -> None
         assert figure.layout.annotations[0].text
 
 
-def test_bars_are_as_long_as_the_measure_and_begin_with_the_best(ranked: pd.DataFrame) -> None:
+@pytest.mark.parametrize("by", ["activation", "percentile"])
+def test_bars_are_as_long_as_the_activation_in_the_order_of_the_ranking(ranked: pd.DataFrame, by: RankBy) -> None:
     rows = ranked[ranked["layer"] == 4]
-    assert list(plot_layer(rows, colour="#1F6FC4").data[0].x) == rows["activation"].tolist()
-    assert list(plot_layer(rows, colour="#1F6FC4", measure="percentile").data[0].x) == rows["percentile"].tolist()
-    assert plot_layer(rows, colour="#1F6FC4").layout.yaxis.range == (9.5, -0.5)
+    figure = plot_layer(rows, layer=4, colour="#1F6FC4", by=by)
+    assert list(figure.data[0].x) == rows["activation"].tolist()
+    assert figure.layout.yaxis.range == (9.5, -0.5)
+
+
+def test_bars_end_with_their_rarity_where_that_ranks_them(ranked: pd.DataFrame) -> None:
+    rows = ranked[ranked["layer"] == 4].assign(percentile=[99.99, np.nan, *[50.0] * 8])
+    ends = plot_layer(rows, layer=4, colour="#1F6FC4", by="percentile").data[0].text
+    assert list(ends[:3]) == ["1 in 10,000", "", "1 in 2"]
+    assert plot_layer(rows, layer=4, colour="#1F6FC4").data[0].text is None
+
+
+def test_bars_say_their_layer_and_what_their_length_is(ranked: pd.DataFrame) -> None:
+    figure = plot_layer(ranked[ranked["layer"] == 4], layer=4, colour="#1F6FC4", aggregation="share")
+    assert figure.layout.title.text == "Layer 4"
+    assert figure.layout.xaxis.title.text == "Share of words"
+    assert figure.layout.xaxis.tickformat == ".0%"
+    assert "Share of words 1000.0%" in figure.data[0].hovertext[0]
 
 
 def test_bars_carry_their_feature_for_clicks(ranked: pd.DataFrame) -> None:
     rows = ranked[ranked["layer"] == 4]
-    assert [list(pair) for pair in plot_layer(rows, colour="#1F6FC4").data[0].customdata] == [
+    assert [list(pair) for pair in plot_layer(rows, layer=4, colour="#1F6FC4").data[0].customdata] == [
         [4, feature] for feature in rows["feature"]
     ]
 
 
 def test_unreliable_bars_are_paler_and_marked(ranked: pd.DataFrame) -> None:
-    figure = plot_layer(ranked[ranked["layer"] == 4], colour="#1F6FC4")
+    figure = plot_layer(ranked[ranked["layer"] == 4], layer=4, colour="#1F6FC4")
     assert figure.data[0].marker.color[0] == "rgba(31,111,196,0.4)"
     assert figure.data[0].marker.color[2] == "rgba(31,111,196,1)"
     assert figure.layout.yaxis.ticktext[0].endswith(" ?")
@@ -117,12 +134,12 @@ def test_unreliable_bars_are_paler_and_marked(ranked: pd.DataFrame) -> None:
 
 def test_features_of_one_label_keep_bars_of_their_own(ranked: pd.DataFrame) -> None:
     rows = ranked[ranked["layer"] == 4].assign(label="the same")
-    assert len(set(plot_layer(rows, colour="#1F6FC4").data[0].y)) == len(rows)
+    assert len(set(plot_layer(rows, layer=4, colour="#1F6FC4").data[0].y)) == len(rows)
 
 
 def test_the_chosen_feature_is_set_off_in_each_chart(ranked: pd.DataFrame) -> None:
     feature = Feature(4, int(ranked["feature"].iloc[2]))
-    bars = plot_layer(ranked[ranked["layer"] == 4], colour="#1F6FC4", selected=feature.index)
+    bars = plot_layer(ranked[ranked["layer"] == 4], layer=4, colour="#1F6FC4", selected=feature.index)
     assert bars.layout.yaxis.ticktext[2].startswith("<b>")
     assert list(bars.data[0].marker.line.width).count(3) == 1
     graph = plot_network(graph_of(ranked, []), colours=COLOURS, threshold=0.5, selected=feature)
@@ -130,9 +147,33 @@ def test_the_chosen_feature_is_set_off_in_each_chart(ranked: pd.DataFrame) -> No
 
 
 def test_comparison_has_one_bar_a_layer_in_each_rank(ranked: pd.DataFrame) -> None:
+    bars = [trace for trace in plot_comparison(ranked, colours=COLOURS).data if trace.type == "bar"]
+    assert [bar.name for bar in bars] == ["Layer 4", "Layer 10", "Layer 16"]
+    assert all(list(bar.x) == list(range(1, 11)) for bar in bars)
+
+
+def test_the_legend_shows_full_colours_though_first_bars_are_faded(ranked: pd.DataFrame) -> None:
+    assert not ranked["reliable"].iloc[0]
     figure = plot_comparison(ranked, colours=COLOURS)
-    assert [bar.name for bar in figure.data] == ["Layer 4", "Layer 10", "Layer 16"]
-    assert all(list(bar.x) == list(range(1, 11)) for bar in figure.data)
+    legend = [trace for trace in figure.data if trace.showlegend is not False]
+    assert [(trace.name, trace.marker.color) for trace in legend] == [(f"Layer {n}", c) for n, c in COLOURS.items()]
+
+
+def test_comparison_by_percentile_plots_the_rarity_and_leaves_out_what_is_not_known(ranked: pd.DataFrame) -> None:
+    ranked = ranked.assign(percentile=[99.99, np.nan, *[90.0] * 28])
+    figure = plot_comparison(ranked, colours=COLOURS, by="percentile")
+    assert list(figure.data[0].y[:3]) == pytest.approx([10_000, np.nan, 10], nan_ok=True)
+    assert figure.layout.yaxis.type == "log"
+    assert list(figure.layout.yaxis.ticktext) == ["1 in 10", "1 in 100", "1 in 1,000", "1 in 10,000"]
+
+
+def test_comparison_is_titled_by_its_aggregation(ranked: pd.DataFrame) -> None:
+    assert plot_comparison(ranked, colours=COLOURS, aggregation="mean").layout.yaxis.title.text == "Mean activation"
+
+
+def test_comparison_without_any_percentile_still_draws(ranked: pd.DataFrame) -> None:
+    figure = plot_comparison(ranked.assign(percentile=np.nan), colours=COLOURS, by="percentile")
+    assert np.isfinite(figure.layout.yaxis.range).all()
 
 
 def test_heatmap_measures_each_row_against_its_own_peak(ranked: pd.DataFrame) -> None:
@@ -151,6 +192,11 @@ def test_heatmap_cells_carry_their_column_for_clicks(ranked: pd.DataFrame) -> No
     markers = figure.data[-1]
     assert [list(pair) for pair in markers.customdata[:4]] == [[0], [1], [2], [0]]
     assert figure.layout.shapes[0].x0 == 0.5
+
+
+def test_heatmap_rows_of_one_label_can_be_told_apart(ranked: pd.DataFrame) -> None:
+    figure = plot_heatmap(ranked.assign(label="the same"), np.ones((30, 3)), ["a", "b", "c"], colours=COLOURS)
+    assert len(set(figure.layout.yaxis.ticktext)) == 30
 
 
 def test_heatmap_of_one_token(ranked: pd.DataFrame) -> None:

@@ -51,6 +51,18 @@ def test_a_circuits_edges_take_sign_and_line_from_the_effect(graph: nx.DiGraph) 
     assert sorted(found) == sorted([(POSITIVE, "dash", 1), (NEGATIVE, "solid", 1)])
 
 
+def test_estimates_are_thin_and_only_the_strongest_and_the_chosen_features_are_drawn(graph: nx.DiGraph) -> None:
+    nodes = list(graph)
+    for place in range(10):
+        graph.add_edge(nodes[place], nodes[10 + place], direct=True, attribution=9.0, share=0.1 * place)
+    graph.add_edge(nodes[0], nodes[11], direct=True, attribution=9.0, share=0.0, effect=9.0)
+    some = plot_circuit(graph, colours=COLOURS, selected=nodes[10], most_unverified=3)
+    assert sorted(lines(some)) == [(POSITIVE, "dash", 4), (POSITIVE, "solid", 1)]
+    width = {trace.line.dash: trace.line.width for trace in some.data if trace.mode == "lines"}
+    assert width["dash"] < width["solid"]
+    assert (POSITIVE, "dash", 10) in lines(plot_circuit(graph, colours=COLOURS))
+
+
 def test_an_edge_that_skips_a_layer_is_drawn_only_with_its_effect(graph: nx.DiGraph) -> None:
     nodes = list(graph)
     graph.add_edge(nodes[0], nodes[20], direct=False, r=0.9, q=0.01)

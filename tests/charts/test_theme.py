@@ -81,12 +81,33 @@ def test_labels_of_any_text_hold_no_tag_but_line_breaks(label: str) -> None:
 def test_hover_names_the_feature_its_measures_and_its_peak_word() -> None:
     row = make_ranked((4,), 3).iloc[2]
     hover = feature_hover(row)
-    for part in ("L4/F24", "F1 0.90", "precision 0.80", "recall 0.70", "Specialization", "Density 10.0%", "Peak word"):
+    scores = ("F1 0.90; guessing scores 0.67", "Precision 0.80, recall 0.70, balanced accuracy 0.75")
+    for part in ("L4/F24", *scores, "Specialization", "Density 10.0%", "Peak word", "Percentile 97.00 (1 in 33)"):
         assert part in hover
+    assert "Unreliable" not in hover
 
 
-def test_hover_of_an_unscored_label_says_so() -> None:
-    assert "Label F1 not measured: unreliable" in feature_hover(make_ranked((4,), 1).iloc[0])
+def test_hover_counts_the_sample_and_what_was_not_answered() -> None:
+    row = make_ranked((4,), 3).iloc[2].to_dict()
+    assert "Scored on 1,000 firing, 900 silent examples" in feature_hover(row)
+    assert "1,000 firing, 900 silent, 12 unanswered examples" in feature_hover(row | {"n_unanswered": 12.0})
+    unknown = dict.fromkeys(("n_positive", "n_negative", "n_unanswered"), math.nan)
+    assert "Scored on" not in feature_hover(row | unknown)
+
+
+def test_hover_says_why_a_label_is_not_reliable() -> None:
+    unscored, guessed = (feature_hover(make_ranked((4,), 2).iloc[place]) for place in (0, 1))
+    assert "Label F1 not measured<br><b>Unreliable</b>: not scored" in unscored
+    assert "<b>Unreliable</b>: no better than always yes" in guessed
+
+
+def test_hover_of_an_unmeasured_feature_says_so() -> None:
+    missing = ("percentile", "precision", "recall", "balanced_accuracy", "f1_always_yes", "density")
+    row = make_ranked((4,), 3).iloc[2].to_dict() | dict.fromkeys(missing, math.nan)
+    hover = feature_hover(row)
+    for part in ("Percentile not measured<br>", "guessing scores an unknown F1", "Density not measured"):
+        assert part in hover
+    assert "nan" not in hover
 
 
 def test_hovers_hold_no_tag_but_bold_and_breaks() -> None:

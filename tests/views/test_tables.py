@@ -8,6 +8,7 @@ from tests.charts.conftest import make_ranked
 from views.comparison import side_by_side
 from views.correlations import describe
 from views.inputs import decode
+from views.top_features import table_of
 
 
 def test_labels_stand_side_by_side_by_rank() -> None:
@@ -36,7 +37,15 @@ def test_pairs_carry_both_labels_joined_by_layer_and_index() -> None:
     )
     row = describe(found, ranked).iloc[0]
     assert (row["Label"], row["Deeper label"]) == ("label 1", "label 4")
-    assert (row["Tokens"], row["Worth"], row["q"]) == (12, 9.5, 0.02)
+    assert (row["Tokens"], row["Effective tokens"], row["q"]) == (12, 9.5, 0.02)
+
+
+def test_the_table_says_how_rare_an_activation_is_to_two_digits() -> None:
+    ranked = make_ranked((4,), 3).assign(percentile=[100 * (1 - 1 / 12_345), 50.0, float("nan")])
+    table = table_of(ranked, "Mean activation")
+    assert table["One in"].tolist() == pytest.approx([12_000, 2, float("nan")], nan_ok=True)
+    assert table["Mean activation"].tolist() == ranked["activation"].tolist()
+    assert table["Firing examples"].tolist() == [1000] * 3
 
 
 @pytest.mark.parametrize("cell", ["=HYPERLINK(1)", "+1+1", "-2+3", "@SUM(A1)", " =1"])
