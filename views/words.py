@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from string import punctuation
 
 import numpy as np
 import streamlit as st
@@ -20,19 +21,27 @@ def show(scene: Scene) -> None:
     activations = trace.column(scene.feature)
     label = plain(shorten(str(scene.engine.labels.name(scene.feature)), 120))
     n_firing = int((activations > 0).sum())
-    st.markdown(f"**{label}** fires on {n_firing:,} of {trace.n_tokens:,} tokens.")
     pieces = split_text(trace.tokens.text, trace.tokens.offsets)
+    word_of = word_numbers(pieces)
+    strongest = ", ".join(f"“{plain(shorten(word, 30))}”" for word in strongest_words(pieces, word_of, activations))
+    st.markdown(
+        f"**{label}** fires on {n_firing:,} of {trace.n_tokens:,} tokens"
+        + f", most on {strongest}" * bool(strongest)
+        + "."
+    )
     show_text(
         pieces,
         activations,
+        feature=str(scene.feature),
         colour=scene.colours[scene.feature.layer],
-        word_of=word_numbers(pieces),
+        word_of=word_of,
         chosen=scene.words,
         choose=lambda first, last: state.choose_words(tuple(range(first, last + 1))),
     )
     st.caption(
-        "The darker a word, the more strongly the chosen feature fires there. Click a word, or drag over several, to "
-        "rank all features by their activation on them."
+        "The stronger a word's colour, the more strongly the chosen feature fires there. Click a word, or drag over "
+        "several, to rank all features by their activation on them. On the keyboard, the left and right arrows move "
+        "over the words, Shift extends and Enter chooses."
     )
 
 
@@ -55,6 +64,25 @@ def word_numbers(pieces: Sequence[str]) -> np.ndarray:
     for i in range(1, len(pieces)):
         begins[i] = pieces[i][:1].isspace() or pieces[i - 1][-1:].isspace()
     return np.cumsum(begins)
+
+
+def strongest_words(pieces: Sequence[str], word_of: np.ndarray, activations: np.ndarray, most: int = 5) -> list[str]:
+    """The different words on which a feature fires most, the strongest first.
+
+    Args:
+        pieces: (n_tokens,) the text cut at its tokens.
+        word_of: (n_tokens,) of `word_numbers`.
+        activations: (n_tokens,) of the feature.
+    """
+    found: dict[str, str] = {}
+    for token in np.argsort(-activations, kind="stable")[: np.count_nonzero(activations > 0)]:
+        first, end = np.searchsorted(word_of, [word_of[token], word_of[token] + 1])
+        word = "".join(pieces[first:end]).strip()
+        bare = word.strip(punctuation + "“”‘’") or word
+        found.setdefault(bare.lower(), bare)
+        if len(found) == most:
+            break
+    return list(found.values())
 
 
 def excerpt(token_texts: Sequence[str], positions: np.ndarray, *, width: int) -> str:

@@ -12,14 +12,15 @@ import numpy as np
 import streamlit as st
 from streamlit.components.v2 import component
 
-_HTML = '<div class="words" dir="auto" tabindex="0" role="group" aria-label="The analyzed text"></div>'
+_HTML = """<div class="words" dir="auto" tabindex="0" role="group"
+aria-label="The analyzed text. Left and right arrows move over words, Shift extends, Enter chooses."></div>"""
 
 _CSS = """
 .words {
   font: 1rem/1.9 var(--st-font, sans-serif); color: var(--st-text-color); white-space: pre-wrap;
   overflow-wrap: anywhere; unicode-bidi: plaintext; max-height: 28rem; overflow-y: auto; padding: 0.75rem 1rem;
   border: 1px solid var(--st-border-color, #8884); border-radius: var(--st-base-radius, 0.5rem);
-  cursor: text; user-select: none; outline-offset: 2px;
+  cursor: text; user-select: none; outline-offset: 2px; position: relative;
 }
 .words span { border-radius: 3px; padding: 0.12em 0; }
 .words span:hover { outline: 1px solid var(--st-text-color); }
@@ -36,7 +37,7 @@ export default function (component) {
   let kept = memory.get(root);
   const text = data.pieces.join('\\u0000');
   if (!kept || kept.text !== text) {
-    kept = { text, spans: [], anchor: null };
+    kept = { text, spans: [], anchor: null, cursor: null, feature: null };
     memory.set(root, kept);
     const all = document.createDocumentFragment();
     data.pieces.forEach((piece, i) => {
@@ -56,7 +57,7 @@ export default function (component) {
   kept.spans.forEach((span, i) => {
     const share = data.largest > 0 ? data.values[i] / data.largest : 0;
     span.style.backgroundColor = share > 0
-      ? `color-mix(in srgb, ${data.colour} ${Math.round(8 + 52 * share)}%, transparent)` : '';
+      ? `color-mix(in srgb, ${data.colour} ${Math.round(20 + 40 * share)}%, transparent)` : '';
     span.title = share > 0 ? `activation ${data.values[i]}` : '';
     // A line break has no width of its own to be shaded.
     span.dataset.mark = share > 0 && span.textContent.startsWith('\\n') ? '↵' : '';
@@ -69,9 +70,10 @@ export default function (component) {
     while (last + 1 < kept.spans.length && word(last + 1) === word(last)) last += 1;
     return [first, last];
   };
+  // The pointer is captured during a drag, so the event itself doesn't tell what lies under it.
   const at = (event) => {
-    const hit = event.composedPath().find((node) => node.dataset && node.dataset.i !== undefined);
-    return hit === undefined ? null : Number(hit.dataset.i);
+    const hit = root.getRootNode().elementFromPoint(event.clientX, event.clientY);
+    return hit?.dataset?.i === undefined ? null : Number(hit.dataset.i);
   };
   // A drag over a long text redraws only what it adds or leaves.
   const preview = (a, b) => {
@@ -83,19 +85,44 @@ export default function (component) {
       kept.marked.push(i);
     }
   };
+  const choose = () => setTriggerValue('picked', range(kept.anchor, kept.cursor));
   root.onpointerdown = (event) => {
-    kept.anchor = at(event);
-    if (kept.anchor !== null) preview(kept.anchor, kept.anchor);
+    const hit = at(event);
+    if (hit === null) return;
+    kept.anchor = kept.cursor = hit;
+    root.setPointerCapture(event.pointerId);
+    preview(kept.anchor, kept.cursor);
   };
   root.onpointermove = (event) => {
-    const here = at(event);
-    if (kept.anchor !== null && event.buttons && here !== null) preview(kept.anchor, here);
+    // Over a space or beyond a line's end the drag stays at the last word it met.
+    if (!root.hasPointerCapture(event.pointerId)) return;
+    kept.cursor = at(event) ?? kept.cursor;
+    preview(kept.anchor, kept.cursor);
   };
   root.onpointerup = (event) => {
-    const here = at(event) ?? kept.anchor;
-    if (kept.anchor !== null) setTriggerValue('picked', range(kept.anchor, here));
-    kept.anchor = null;
+    if (root.hasPointerCapture(event.pointerId)) choose();
   };
+  root.onkeydown = (event) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (event.key === 'Enter' && kept.cursor !== null) choose();
+    if (step === undefined) return;
+    event.preventDefault();
+    let next = kept.cursor === null ? 0 : range(kept.cursor, kept.cursor)[step > 0 ? 1 : 0] + step;
+    while (kept.spans[next] && !kept.spans[next].textContent.trim()) next += step;
+    if (!kept.spans[next]) return;
+    kept.cursor = next;
+    if (!event.shiftKey || kept.anchor === null) kept.anchor = next;
+    preview(kept.anchor, next);
+    kept.spans[next].scrollIntoView({ block: 'nearest' });
+  };
+  // Another feature: bring its strongest word into the box, unless the words just chosen brought the feature.
+  const picked = data.chosen.join();
+  if (kept.feature !== data.feature && (kept.picked ?? picked) === picked && data.largest > 0) {
+    const peak = kept.spans[data.values.indexOf(Math.max(...data.values))];
+    requestAnimationFrame(() => { root.scrollTop = peak.offsetTop - root.clientHeight / 2; });
+  }
+  kept.feature = data.feature;
+  kept.picked = picked;
 }
 """
 
@@ -106,6 +133,7 @@ def show_text(
     pieces: list[str],
     activations: np.ndarray,
     *,
+    feature: str,
     colour: str,
     word_of: np.ndarray,
     chosen: np.ndarray | None,
@@ -116,6 +144,7 @@ def show_text(
     Args:
         pieces: (n_tokens,) the text cut at its tokens; joined they are the text.
         activations: (n_tokens,) of the chosen feature.
+        feature: its name; where it is another than before, the box scrolls to its strongest word.
         colour: of its layer, `#rrggbb`.
         word_of: (n_tokens,) which word each token belongs to; a range snaps to whole words.
         chosen: token positions to be underlined.
@@ -135,6 +164,7 @@ def show_text(
             "largest": float(activations.max(initial=0.0)),
             "word_of": word_of.tolist(),
             "chosen": [] if chosen is None else chosen.tolist(),
+            "feature": feature,
             "colour": colour,
         },
         on_picked_change=picked,

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, strategies as st
 
 from views.heatmap import stretches
-from views.words import excerpt, split_text, word_numbers
+from views.words import excerpt, split_text, strongest_words, word_numbers
 
 
 def test_pieces_are_the_whole_text_also_where_tokens_leave_characters_out() -> None:
@@ -15,6 +15,18 @@ def test_pieces_are_the_whole_text_also_where_tokens_leave_characters_out() -> N
 def test_a_word_begins_after_white_space() -> None:
     assert word_numbers(["Net", " s", "ales", "\n", "rose", " 5", ".", "4"]).tolist() == [0, 1, 1, 2, 3, 4, 4, 4]
     assert word_numbers([]).tolist() == []
+
+
+def test_the_strongest_words_are_whole_and_different_and_fire() -> None:
+    pieces = ["Net", " s", "ales", ",", " net", " rose", " Sales", " 5", "."]
+    activations = np.array([1.0, 0.0, 5.0, 4.0, 3.0, 0.0, 4.5, 0.0, 2.0])
+    assert strongest_words(pieces, word_numbers(pieces), activations) == ["sales", "net", "5"]
+    assert strongest_words(pieces, word_numbers(pieces), activations, most=1) == ["sales"]
+    assert strongest_words([], word_numbers([]), np.zeros(0)) == []
+
+
+def test_a_word_of_signs_alone_keeps_them() -> None:
+    assert strongest_words(["a", " --"], np.array([0, 1]), np.array([0.0, 1.0])) == ["--"]
 
 
 def test_excerpt_shows_gaps_and_keeps_to_its_width() -> None:
