@@ -39,6 +39,7 @@ class Bundle:
         model: where the model comes from.
         sae_folder: holds `layers.N` for each layer.
         labels: the label table (CSV); it need not exist yet.
+        layers_chosen: whether an option or variable set `layers`; the label table may then hold more of them.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Bundle:
     model: ModelSource | PretrainedSource
     sae_folder: Path
     labels: Path
+    layers_chosen: bool = False
 
     def __post_init__(self) -> None:
         whole = all(isinstance(layer, int) for layer in self.layers)
@@ -103,7 +105,7 @@ def _bundle_from(table: dict[str, Any], path: Path) -> Bundle:
     kind = PretrainedSource if {"id", "folder"} & source.keys() else ModelSource
     _check_keys(source, kind, f"{path}, [model]")
     table.setdefault("labels", f"labels/{path.stem}.csv")
-    _check_keys(table, Bundle, str(path), given=("name", "model"))
+    _check_keys(table, Bundle, str(path), given=("name", "model", "layers_chosen"))
     if not isinstance(table["layers"], list):
         raise TrackerError(f"{path}: layers must be a list of block indices, found {table['layers']!r}.")
     try:
@@ -147,6 +149,7 @@ def _overridden(bundle: Bundle, overrides: Overrides) -> Bundle:
         model=model,
         dtype=cast(Dtype, overrides.dtype) or bundle.dtype,
         layers=_layers(overrides.layers) or bundle.layers,
+        layers_chosen=bundle.layers_chosen or bool(overrides.layers),
         sae_folder=Path(overrides.saes).expanduser().absolute() if overrides.saes else bundle.sae_folder,
         labels=Path(overrides.labels).expanduser().absolute() if overrides.labels else bundle.labels,
     )

@@ -31,7 +31,7 @@ def check_table_file(table_path: Path | None, bundle_name: str, latents: int | N
     bundle = load_bundle(bundle_name)
     n_latents = bundle_latents(bundle, latents)
     path = table_path or bundle.labels
-    table = load_labels(path, n_latents)
+    table = load_labels(path, n_latents, bundle)
     click.echo(f"{path}\n{_holdings(table, sum(n_latents.values()))}")
     found = contradictions(table)
     if found:
@@ -48,6 +48,8 @@ def _holdings(table: LabelTable, n_features: int) -> str:
         f"  {len(frame):,} of {n_features:,} features have a row, {scored:,} an F1, {reliable:,} a reliable label",
         f"  {int(frame['density'].notna().sum()):,} have a density, {_with_quantiles(frame):,} quantiles of activation",
     ]
+    if table.left_out:
+        lines.append(f"  {table.left_out:,} more are of layers that are not chosen")
     for name in ("mark", "specialization_source"):
         if name in frame:
             counts = frame.loc[frame[name] != GOOD, name].value_counts()

@@ -11,6 +11,7 @@ from bundles.errors import TrackerError
 from bundles.options import telling_errors
 from labels.importers.imported import Target
 from labels.importers.merge import merge_sources
+from labels.importers.model_names import model_names
 from labels.importers.report import import_report
 from labels.importers.sources import find_sources
 from labels.table import latents_of, replace_table
@@ -27,10 +28,11 @@ LATENTS = click.option(
 @click.option("--bundle", "bundle_name", required=True, help="Whose features the labels are about.")
 @click.option("--out", type=Path, help="Where the table goes; the bundle's own table where left out.")
 @click.option("--replace", is_flag=True, help="Replace a table that stands there.")
+@click.option("--any-model", is_flag=True, help="Take labels of a model by another name than the bundle's.")
 @LATENTS
 @telling_errors
 def import_labels(
-    paths: tuple[Path, ...], bundle_name: str, out: Path | None, replace: bool, latents: int | None
+    paths: tuple[Path, ...], bundle_name: str, out: Path | None, replace: bool, any_model: bool, latents: int | None
 ) -> None:
     """Make a bundle's label table from Delphi runs, CSV summaries and Neuronpedia exports.
 
@@ -38,7 +40,8 @@ def import_labels(
     rejected is printed. See docs/labels.md.
     """
     bundle = load_bundle(bundle_name)
-    target = Target(bundle.name, bundle_latents(bundle, latents))
+    models = () if any_model else model_names(bundle)
+    target = Target(bundle.name, bundle_latents(bundle, latents), bundle.layers_chosen, models)
     path = out or bundle.labels
     if path.exists() and not replace:
         raise TrackerError(f"{path} stands there already. Replace it with --replace, or name another file with --out.")

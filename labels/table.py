@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import pandas as pd
 
+from bundles.bundle import Bundle
 from bundles.errors import TrackerError
 from labels.baseline import GOOD, MARKS, NO_BETTER, NOT_SCORED
+from labels.of_bundle import BUNDLE, check_bundle
 from labels.spreadsheet import guard, unguard
 from sae.feature import Feature
 
@@ -48,8 +50,6 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-BUNDLE = "bundle"
-"""Column with the name of the bundle that a table belongs to; an older table is without it."""
 IMPORTED = [
     "accuracy", "f1_always_yes", "mark", "n_unanswered", "specialization_source", "label_source", "original_label",
 ]  # fmt: skip
@@ -60,6 +60,7 @@ SPECIALIZATION_SOURCES = ("", MEASURED, REPORTED, UNVERIFIED)
 be means of top-k activations; a file whose numbers can't."""
 _IMPORTED_TEXT = ["mark", "specialization_source", "label_source", "original_label"]
 _EXACT = ["f1", "precision", "recall", "balanced_accuracy", "accuracy", "f1_always_yes"]
+_CHUNK = 10_000  # rows read at once: a table of any length takes little memory before it is refused
 _FOREIGN = ["label", "label_source", "original_label", BUNDLE]
 
 
@@ -77,9 +78,11 @@ class LabelTable:
             the label's own sample, `mark` says why a label is not reliable (see `labels.baseline.MARKS`),
             `specialization_source` is one of `SPECIALIZATION_SOURCES`. What isn't known is NaN or empty. `bundle`,
             where there is such a column, names the bundle whose features the rows are about.
+        left_out: rows of the file that are of layers which an option or variable leaves out of the bundle.
     """
 
     frame: pd.DataFrame
+    left_out: int = 0
 
     @cached_property
     def f1_always_yes(self) -> pd.Series:
@@ -150,23 +153,19 @@ def latents_of(saes: Mapping[int, Sae]) -> dict[int, int]:
     return {layer: sae.n_latents for layer, sae in saes.items()}
 
 
-def load_labels(path: Path, n_latents: Mapping[int, int]) -> LabelTable:
+def load_labels(path: Path, n_latents: Mapping[int, int], bundle: Bundle | None = None) -> LabelTable:
     """Read a label table and check it against the SAEs it belongs to.
 
     Args:
         n_latents: of each layer's SAE, see `latents_of`.
+        bundle: whose table it should be; where its layers were chosen, rows of others are left out and not refused.
 
     Raises:
-        TrackerError: no such file, no row, a column missing, a value out of its range, a feature twice, or a layer or
-            index that the SAEs don't have; each is named with its line.
+        TrackerError: no such file, another bundle's, no row, a column missing, a value out of its range, a feature
+            twice, or a layer or index that the SAEs don't have; each is named with its line.
     """
     try:
-        frame = pd.read_csv(
-            path,
-            dtype=dict.fromkeys([*_TEXT, *_IMPORTED_TEXT, BUNDLE], str),
-            keep_default_na=False,
-            na_values={name: [""] for name in [*_SHARES, *_COUNTS, *_MEASURES]},
-        )
+        frame, left_out = _read(path, n_latents, chosen=bundle is not None and bundle.layers_chosen)
     except FileNotFoundError:
         raise TrackerError(
             f"No label table at {path}. Make one with: python -m labels make --help, or from other tools' files with: "
@@ -179,10 +178,45 @@ def load_labels(path: Path, n_latents: Mapping[int, int]) -> LabelTable:
         ) from None
     except OSError as error:
         raise TrackerError(f"{path} can't be read ({error.strerror}).") from None
+    if bundle is not None:
+        check_bundle(frame, str(path), bundle)
+    if left_out and frame.empty:
+        raise TrackerError(
+            f"{path} has rows of other layers only, none of {', '.join(map(str, n_latents))}. Choose layers that it "
+            "has."
+        )
     check_table(frame, str(path), n_latents)
     for name in frame.columns.intersection(_FOREIGN):
         frame[name] = unguard(frame[name])
-    return LabelTable(frame.set_index(KEYS)[columns_of(frame)].sort_index())
+    return LabelTable(frame.set_index(KEYS)[columns_of(frame)].sort_index(), left_out)
+
+
+def _read(path: Path, n_latents: Mapping[int, int], *, chosen: bool) -> tuple[pd.DataFrame, int]:
+    """A table's rows, indexed by their order in the file, and how many of other layers were left out.
+
+    It stops one row above the number of features: one of these rows is a second one, or of no feature, and
+    `check_table` names it. Only where layers were `chosen` are rows of others left out.
+    """
+    kept, left_out = [], 0
+    with pd.read_csv(
+        path,
+        dtype=dict.fromkeys([*_TEXT, *_IMPORTED_TEXT, BUNDLE], str),
+        keep_default_na=False,
+        na_values={name: [""] for name in [*_SHARES, *_COUNTS, *_MEASURES]},
+        chunksize=_CHUNK,
+    ) as chunks:
+        left = sum(n_latents.values()) + 1
+        for chunk in chunks:
+            other = pd.Series(False, index=chunk.index)
+            if chosen and "layer" in chunk:
+                layers = pd.to_numeric(chunk["layer"], errors="coerce")
+                other = layers.notna() & ~layers.isin(list(n_latents))
+            kept.append(chunk[~other].iloc[:left])
+            left_out += int(other.sum())
+            left -= len(kept[-1])
+            if not left:
+                break
+    return pd.concat(kept), left_out
 
 
 def save_labels(table: LabelTable, path: Path) -> None:
@@ -245,31 +279,38 @@ def check_table(frame: pd.DataFrame, where: str, n_latents: Mapping[int, int]) -
     for name in [*KEYS, *numbers]:
         if not pd.api.types.is_numeric_dtype(frame[name]):
             bad = pd.to_numeric(frame[name], errors="coerce").isna() & frame[name].notna()
-            raise _refused(where, frame, bad, name, "a number")
+            raise _refused(where, frame, bad, name, "be a number")
     for name in KEYS:
-        _require(where, frame, frame[name].notna() & (frame[name] % 1 == 0), name, "a whole number")
-    _require(where, frame, frame["layer"].isin(list(n_latents)), "layer", f"one of {', '.join(map(str, n_latents))}")
+        _require(where, frame, frame[name].notna() & (frame[name] % 1 == 0), name, "be a whole number")
+    layers = ", ".join(map(str, n_latents))
+    _require(where, frame, frame["layer"].isin(list(n_latents)), "layer", f"be one of {layers}")
     last = frame["layer"].map(dict(n_latents)) - 1
     outside = ~frame["feature"].between(0, last)
     if outside.any():
-        raise _refused(where, frame, outside, "feature", f"0 to {last[outside].iloc[0]}")
+        raise _refused(where, frame, outside, "feature", f"be 0 to {last[outside].iloc[0]}")
     twice = frame.duplicated(KEYS)
     if twice.any():
         row = frame[twice].iloc[0]
         raise TrackerError(
             f"{where}, line {_line(twice)}: layer {row['layer']}, feature {row['feature']} stands there a second time. "
-            "Keep one row a feature."
+            f"Keep one row a feature; the bundle has {sum(n_latents.values()):,} features."
         )
     for name in numbers.intersection(_SHARES):
-        _require(where, frame, frame[name].isna() | frame[name].between(0, 1), name, "between 0 and 1")
+        _require(where, frame, frame[name].isna() | frame[name].between(0, 1), name, "be between 0 and 1")
     for name in numbers.difference(_SHARES):
-        _require(where, frame, frame[name].isna() | np.isfinite(frame[name].astype(float)), name, "a finite number")
+        _require(where, frame, frame[name].isna() | np.isfinite(frame[name].astype(float)), name, "be a finite number")
+    for name in numbers.intersection(_COUNTS):
+        _require(where, frame, frame[name].isna() | (frame[name] >= 0), name, "be 0 or more")
     for name, known in {"mark": tuple(MARKS), "specialization_source": SPECIALIZATION_SOURCES}.items():
         if name in frame:
             _require(
-                where, frame, frame[name].isin(list(known)), name, f"empty or one of {', '.join(filter(None, known))}"
+                where,
+                frame,
+                frame[name].isin(list(known)),
+                name,
+                f"be empty or one of {', '.join(filter(None, known))}",
             )
-    _require(where, frame, frame["label"].str.strip() != "", "label", "not empty")
+    _require(where, frame, frame["label"].str.strip() != "", "label", "not be empty")
 
 
 def _require(where: str, frame: pd.DataFrame, good: pd.Series, name: str, expected: str) -> None:
@@ -278,10 +319,11 @@ def _require(where: str, frame: pd.DataFrame, good: pd.Series, name: str, expect
 
 
 def _refused(where: str, frame: pd.DataFrame, bad: pd.Series, name: str, expected: str) -> TrackerError:
-    found = frame.loc[bad, name].iloc[0]
-    return TrackerError(f"{where}, line {_line(bad)}: {name} must be {expected}, found {found!r}. Correct that line.")
+    cell = frame.loc[bad, name].iloc[0]
+    found = repr(cell.item() if isinstance(cell, np.generic) else cell)
+    return TrackerError(f"{where}, line {_line(bad)}: {name} must {expected}, found {found}. Correct that line.")
 
 
 def _line(bad: pd.Series) -> int:
     """Line of the first bad row in the file; the header is line 1."""
-    return int(np.flatnonzero(bad.to_numpy())[0]) + 2
+    return int(bad.index[bad.to_numpy(dtype=bool)][0]) + 2

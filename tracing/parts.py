@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pandas as pd
 
 from bundles.bundle import Bundle
 from bundles.check import missing_parts
 from bundles.errors import TrackerError
-from labels.importers.csv_rows import read_header
+from labels.importers.sources import recognize
 from labels.table import COLUMNS, KEYS, UNLABELLED, LabelTable, latents_of, load_labels
 from model.folder import ensure_model_folder
 from model.load import LanguageModel, load_model, model_width
@@ -64,28 +63,18 @@ def open_labels(bundle: Bundle, saes: Mapping[int, Sae]) -> LabelTable:
     """A bundle's label table; where there is none yet, every feature is unlabelled.
 
     Raises:
-        TrackerError: the file is another tool's, is damaged, or belongs to other SAEs.
+        TrackerError: the file is another tool's, is damaged, or belongs to another bundle or other SAEs.
     """
     path = bundle.labels
     if not path.exists():
         return _unlabelled(saes)
-    found = _another_tools(path)
-    if found:
+    raw = None if path.is_dir() else recognize(path)
+    if raw or path.is_dir():
         raise TrackerError(
-            f"{path} is no label table of this project but {found}. Import it: "
+            f"{path} is no label table of this project but a {raw.kind if raw else 'folder'}. Import it: "
             f'python -m labels import "{path}" --bundle {bundle.name} --out labels/{bundle.name}.csv'
         )
-    return load_labels(path, latents_of(saes))
-
-
-def _another_tools(path: Path) -> str:
-    """What stands in a label table's place and may be another tool's labels; empty where nothing speaks for that."""
-    if path.is_dir():
-        return "a folder"
-    header = read_header(path)
-    if not header or {*KEYS, *COLUMNS} <= set(header):
-        return ""
-    return f"a file with the columns {', '.join(header[:6])}"
+    return load_labels(path, latents_of(saes), bundle)
 
 
 def _unlabelled(saes: Mapping[int, Sae]) -> LabelTable:

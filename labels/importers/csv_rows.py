@@ -83,4 +83,7 @@ def read_feature_rows(path: Path, target: Target, tally: Tally) -> Iterator[Feat
         except ValueError:
             tally.reject(where, "layer and feature must be whole numbers", f"{layer},{index}")
             continue
+        if feature is None:
+            tally.left_out += 1
+            continue
         yield FeatureRow(feature, where, named)

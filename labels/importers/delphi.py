@@ -33,12 +33,15 @@ def read_delphi(folder: Path, target: Target, tally: Tally) -> Imported:
     """Labels of a run, in order of layers and latents, each with the scores that its own records give.
 
     Raises:
-        TrackerError: the run is about a feature that the bundle doesn't have.
+        TrackerError: the run is about another model, or a feature that the bundle doesn't have.
     """
     scorer = _scorer(folder, tally)
     explained = {path.name: path for path in (folder / "explanations").glob("*.txt")}
     scored = {} if scorer is None else {path.name: path for path in (folder / "scores" / scorer).glob("*.txt")}
-    tally.notes += _config_notes(folder)
+    config = _config(folder)
+    if isinstance(config.get("model"), str):
+        target.check_model(config["model"], f"{folder.name}/run_config.json")
+        tally.notes.append(f"the run explains {config.get('sparse_model', 'SAEs')} of {config['model']}")
     for name in sorted(explained.keys() | scored.keys(), key=_order):
         tally.read += 1
         path = explained.get(name)
@@ -54,6 +57,9 @@ def read_delphi(folder: Path, target: Target, tally: Tally) -> Imported:
             tally.reject(where, "the hookpoint is not the residual stream after a layer", match["hookpoint"])
             continue
         feature = target.feature(match["layer"], match["index"], where)
+        if feature is None:
+            tally.left_out += 1
+            continue
         try:
             original = _explanation(path)
         except _Unreadable as error:
@@ -112,13 +118,13 @@ def _scorer(folder: Path, tally: Tally) -> str | None:
     return scorer
 
 
-def _config_notes(folder: Path) -> list[str]:
-    """Which model and SAEs the run says it explains, so that a reader notices another model's."""
+def _config(folder: Path) -> dict[str, Any]:
+    """What the run says of itself, such as the model and SAEs it explains; empty where it says nothing."""
     try:
         config = json.loads((folder / "run_config.json").read_text(encoding="utf-8"))
-        return [f"the run explains {config['sparse_model']} of {config['model']}"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def _order(name: str) -> tuple[int, int, str]:

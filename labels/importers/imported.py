@@ -10,6 +10,7 @@ from typing import NamedTuple
 from bundles.errors import TrackerError
 from labels.baseline import UNSCORED, Scores
 from labels.importers.cleaning import clean_label
+from labels.importers.model_names import is_named
 from sae.feature import Feature
 
 FROM_RECORDS, FROM_RATES, FROM_F1, WITHOUT_F1 = range(4)
@@ -77,6 +78,7 @@ class Tally:
         examples: the first few rejections of each reason, with their lines.
         notes: what else the reader should know.
         used: labels of the table that come from it.
+        left_out: rows or files of layers that an option or variable leaves out of the bundle.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Tally:
     examples: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     used: int = 0
+    left_out: int = 0
 
     def reject(self, where: str, reason: str, found: str = "") -> None:
         """Count a rejection; its place and what was found there are kept of the first few for each reason."""
@@ -122,19 +125,25 @@ class Target(NamedTuple):
     Attributes:
         bundle: its name.
         n_latents: of the SAE of each layer that has one.
+        layers_chosen: whether the bundle has more layers that an option or variable leaves out.
+        models: names by which the bundle's model goes; empty where labels of any model are taken.
     """
 
     bundle: str
     n_latents: Mapping[int, int]
+    layers_chosen: bool = False
+    models: tuple[str, ...] = ()
 
-    def feature(self, layer: str | int, index: str | int, where: str) -> Feature:
-        """The feature, checked.
+    def feature(self, layer: str | int, index: str | int, where: str) -> Feature | None:
+        """The feature, checked; None where its layer is left out.
 
         Raises:
             TrackerError: the bundle has no such feature; the labels are another bundle's.
             ValueError: not two whole numbers.
         """
         feature = Feature(int(layer), int(index))
+        if self.layers_chosen and feature.layer not in self.n_latents:
+            return None
         if not 0 <= feature.index < self.n_latents.get(feature.layer, 0):
             has = ", ".join(f"{layer} (latents 0 to {n - 1})" for layer, n in self.n_latents.items())
             raise TrackerError(
@@ -143,6 +152,19 @@ class Target(NamedTuple):
                 "written."
             )
         return feature
+
+    def check_model(self, name: str, where: str) -> None:
+        """Refuse labels of another model.
+
+        Raises:
+            TrackerError: this is none of the names of the bundle's model.
+        """
+        if self.models and not is_named(name, self.models):
+            raise TrackerError(
+                f"{where} labels features of model {name}, but the model of bundle {self.bundle} is {self.models[0]}. "
+                "Name the bundle of that model with --bundle, or take the file out; where it is the same model by "
+                "another name, import with --any-model. Nothing was written."
+            )
 
 
 Imported = Iterator[ImportedLabel | ImportedSpecialization]

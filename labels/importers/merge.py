@@ -61,14 +61,16 @@ def merge_sources(sources: Iterable[Source], target: Target) -> Merged:
                 labels[item.feature] = item
     if not labels:
         reasons = ", ".join(f"{reason} ({n:,})" for tally in tallies for reason, n in tally.rejected.items())
+        left_out = sum(tally.left_out for tally in tallies)
         raise TrackerError(
-            f"No label is left to import. {'Rejected: ' + reasons if reasons else 'The files are empty'}."
+            f"No label is left to import. {'Rejected: ' + reasons if reasons else 'None was rejected'}; "
+            f"{left_out:,} are of layers that are not chosen."
         )
     by_name = {tally.name: tally for tally in tallies}
     for label in labels.values():
         by_name[label.source].used += 1
     by_rank = [sum(label.rank == rank for label in labels.values()) for rank in range(len(RANKS))]
-    return Merged(_table(labels, specializations), tallies, by_rank, len(several))
+    return Merged(_table(labels, specializations, target.bundle), tallies, by_rank, len(several))
 
 
 def _name(source: Source, taken: list[str]) -> str:
@@ -78,7 +80,9 @@ def _name(source: Source, taken: list[str]) -> str:
     return next((name for name in names if name not in taken), str(path))
 
 
-def _table(labels: dict[Feature, ImportedLabel], specializations: dict[Feature, ImportedSpecialization]) -> LabelTable:
+def _table(
+    labels: dict[Feature, ImportedLabel], specializations: dict[Feature, ImportedSpecialization], bundle: str
+) -> LabelTable:
     rows = []
     for feature, label in sorted(labels.items()):
         row = {
@@ -95,7 +99,7 @@ def _table(labels: dict[Feature, ImportedLabel], specializations: dict[Feature, 
         rows.append(row)
     frame = pd.DataFrame(rows).set_index(KEYS).reindex(columns=[*COLUMNS, *IMPORTED])
     texts = ["rule", "specialization_source"]
-    return LabelTable(frame.assign(**{name: frame[name].astype(object).fillna("") for name in texts}))
+    return LabelTable(frame.assign(bundle=bundle, **{name: frame[name].astype(object).fillna("") for name in texts}))
 
 
 def _specialization(item: ImportedSpecialization) -> dict[str, float | str]:

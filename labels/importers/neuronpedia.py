@@ -36,7 +36,8 @@ def read_neuronpedia(path: Path, target: Target, tally: Tally) -> Imported:
     """Labels of an export, line by line; of several explanations of one feature the first counts.
 
     Raises:
-        TrackerError: a line is about a feature that the bundle doesn't have, or the file mixes SAEs of one layer.
+        TrackerError: a line is about another model or a feature that the bundle doesn't have, or the file mixes SAEs
+            of one layer.
     """
     first: dict[tuple[int, int], int] = {}
     sources: dict[int, str] = {}
@@ -55,7 +56,11 @@ def read_neuronpedia(path: Path, target: Target, tally: Tally) -> Imported:
         if _ELSEWHERE.search(match["set"] or ""):
             tally.reject(where, "the SAE does not read the residual stream after a layer", source)
             continue
+        target.check_model(str(record["modelId"]), where)
         feature = target.feature(match["layer"], index, where)
+        if feature is None:
+            tally.left_out += 1
+            continue
         if sources.setdefault(feature.layer, source) != source:
             raise TrackerError(
                 f"{where}: {source} and {sources[feature.layer]} are different SAEs of layer {feature.layer}. Import "

@@ -42,6 +42,9 @@ def _rejections(merged: Merged) -> str:
 
 def _notes(merged: Merged, left_out: Sequence[Path]) -> str:
     lines = [f"{tally.name}: {note}." for tally in merged.tallies for note in tally.notes]
+    lines += [
+        f"{t.name}: {t.left_out:,} of layers that are not chosen were left out." for t in merged.tallies if t.left_out
+    ]
     unanswered = merged.table.frame["n_unanswered"].fillna(0)
     if unanswered.sum():
         lines.append(

@@ -115,6 +115,7 @@ def test_options_come_before_variables_and_variables_before_the_file(monkeypatch
     set_all(monkeypatch, DTYPE="float16", LAYERS="1 3")
     bundle = load_bundle("llama2-7b-finance", Overrides(dtype="bfloat16"))
     assert (bundle.dtype, bundle.layers, bundle.window) == ("bfloat16", (1, 3), 2048)
+    assert bundle.layers_chosen and not load_bundle().layers_chosen
 
 
 def test_a_model_may_be_a_folder_in_the_file_or_in_the_variable(

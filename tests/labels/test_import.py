@@ -3,6 +3,8 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from bundles.bundle import PretrainedSource, load_bundle
 from bundles.errors import TrackerError
 from labels.__main__ import main
 from labels.baseline import GOOD, GUESS_UNKNOWN, NO_BETTER, NO_NEGATIVES, NOT_SCORED
 from labels.consistency import contradictions
 from labels.importers.imported import Target
 from labels.importers.merge import Merged, merge_sources
+from labels.importers.model_names import is_named, model_names
 from labels.importers.report import import_report
 from labels.importers.sources import find_sources
 from labels.table import REPORTED, UNVERIFIED, load_labels, save_labels
@@ -187,6 +191,63 @@ def test_a_neuronpedia_export_is_read(tmp_path: Path, zipped: bool) -> None:
     assert merged.table.frame["label"].to_dict() == {(1, 4): "oil prices", (3, 6): "loans"}
     assert (merged.tallies[0].read, merged.tallies[0].rejected.total()) == (6, 4)
     assert set(merged.table.frame["mark"]) == {NOT_SCORED}
+
+
+NAMED = TARGET._replace(models=("owner/Llama-tiny", "tiny"))
+
+
+@pytest.mark.parametrize(("model", "taken"), [("LLAMA_tiny", True), ("/models/llama-tiny/", True), ("gpt2", False)])
+def test_labels_of_another_model_are_refused_with_both_names(tmp_path: Path, model: str, taken: bool) -> None:
+    run = delphi_run(tmp_path / "run", {"layers.1_latent0": ("Oil.", None)})
+    (run / "run_config.json").write_text(json.dumps({"model": model}))
+    export = tmp_path / "a.jsonl"
+    export.write_text(json.dumps({"modelId": model, "layer": "1-res-x", "index": "4", "description": "oil"}))
+    for path in (run, export):
+        sources = find_sources([path]).sources
+        assert len(merge_sources(sources, TARGET).table.frame) == 1
+        if taken:
+            assert merge_sources(sources, NAMED).table.bundles == ["tiny"]
+            continue
+        with pytest.raises(TrackerError, match="of model gpt2, but the model of bundle tiny is owner/Llama-tiny"):
+            merge_sources(sources, NAMED)
+
+
+def test_a_bundles_model_goes_by_hub_id_folder_and_bundle_name(tmp_path: Path) -> None:
+    own = load_bundle("llama2-7b-finance")
+    assert is_named("cxllin/Llama2-7b-Finance", model_names(own))
+    cached = tmp_path / "models--owner--Tiny-1b" / "snapshots" / "0f3a"
+    assert is_named("owner/tiny-1b", model_names(replace(own, model=PretrainedSource(folder=cached))))
+    for name in ("HuggingFaceTB/SmolLM2-135M-Instruct", "smollm2-135m"):
+        assert is_named(name, model_names(load_bundle()))
+        assert not is_named(name, model_names(own))
+
+
+def test_layers_that_are_not_chosen_are_left_out_and_counted(tmp_path: Path) -> None:
+    run = delphi_run(tmp_path / "run", {"layers.1_latent0": ("Oil.", None), "layers.7_latent0": ("Gas.", None)})
+    path = write_csv(tmp_path / "a.csv", F1, [1, 1, "Fine", 0.5], [2, 700, "Other", 0.5], [2, 1, "Other", 0.5])
+    export = tmp_path / "a.jsonl"
+    export.write_text(json.dumps({"modelId": "m", "layer": "9-res-x", "index": "4", "description": "oil"}))
+    chosen = TARGET._replace(layers_chosen=True)
+    merged = merge_sources(find_sources([run, path, export]).sources, chosen)
+    assert [tally.left_out for tally in merged.tallies] == [1, 2, 1]
+    assert len(merged.table.frame) == 2
+    assert "a.csv: 2 of layers that are not chosen were left out." in import_report(merged, chosen, [])
+    with pytest.raises(TrackerError, match=r"No label is left to import.*1 are of layers that are not chosen"):
+        merge_sources(find_sources([export]).sources, chosen)
+
+
+def test_a_csv_file_of_any_length_takes_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    with path.open("w", encoding="utf-8") as file:
+        file.write(",".join(F1) + "\n")
+        file.writelines(f'1,{i % 12},"A label of some words, {i}",0.5\n' for i in range(200_000))
+    target = TARGET._replace(n_latents={1: 12})
+    tracemalloc.start()
+    merged = merge_sources(find_sources([path]).sources, target)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (merged.tallies[0].read, len(merged.table.frame)) == (200_000, 12)
+    assert peak < 2e6  # the file has 8 MB
 
 
 def test_two_saes_of_one_layer_are_refused(tmp_path: Path) -> None:

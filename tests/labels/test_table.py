@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from bundles.bundle import load_bundle
+from bundles.bundle import Bundle, load_bundle
 from bundles.errors import TrackerError
 from labels.lexicon import lexicon_path, load_lexicon
 from labels.report import report_table
@@ -65,23 +67,69 @@ def test_a_feature_without_a_row_is_unlabelled(path: Path) -> None:
     [
         (lambda f: f.drop(columns="f1"), "column f1 is missing"),
         (lambda f: pd.concat([f, f.iloc[[2]]]), "line 10: layer 1, feature 2 stands there a second time"),
-        (lambda f: f.assign(f1=[7.0, *f["f1"][1:]]), "line 2: f1 must be between 0 and 1, found .*7"),
+        (lambda f: f.assign(f1=[7.0, *f["f1"][1:]]), r"line 2: f1 must be between 0 and 1, found 7\.0\. Correct"),
         (lambda f: f.assign(f1=["high", *f["f1"][1:]]), "line 2: f1 must be a number, found 'high'"),
-        (lambda f: f.assign(layer=[2, *f["layer"][1:]]), "line 2: layer must be one of 1, 3"),
+        (lambda f: f.assign(layer=[2, *f["layer"][1:]]), r"line 2: layer must be one of 1, 3, found 2\. Correct"),
         (lambda f: f.assign(feature=[4, *f["feature"][1:]]), "line 2: feature must be 0 to 3"),
         (lambda f: f.assign(feature=[0.5, *f["feature"][1:]]), "line 2: feature must be a whole number"),
-        (lambda f: f.assign(label=[" ", *f["label"][1:]]), "line 2: label must be not empty"),
+        (lambda f: f.assign(n_negative=[-1, *f["n_negative"][1:]]), "line 2: n_negative must be 0 or more, found -1"),
+        (lambda f: f.assign(label=[" ", *f["label"][1:]]), "line 2: label must not be empty, found ' '"),
         (
             lambda f: f.assign(max_activation=[np.inf, *f["max_activation"][1:]]),
             "max_activation must be a finite number",
         ),
     ],
-    ids=["column", "twice", "range", "text", "layer", "index", "fraction", "blank", "infinite"],
+    ids=["column", "twice", "range", "text", "layer", "index", "fraction", "negative", "blank", "infinite"],
 )
 def test_a_bad_table_is_refused_with_the_line(path: Path, change: Callable, said: str) -> None:
     rewrite(path, change)
     with pytest.raises(TrackerError, match=said):
         load(path)
+
+
+def bundle_named(name: str, folder: Path, **changes: object) -> Bundle:
+    return replace(load_bundle(), name=name, layers=LAYERS, sae_folder=folder / "saes", **changes)
+
+
+def test_a_table_of_another_bundle_is_refused_with_both_names(path: Path, tmp_path: Path) -> None:
+    theirs, ours = bundle_named("theirs", tmp_path), bundle_named("ours", tmp_path)
+    assert load_labels(path, dict.fromkeys(LAYERS, N_LATENTS), ours).bundles == []
+    save_labels(LabelTable(frame_of().assign(bundle="theirs")), path)
+    assert load_labels(path, dict.fromkeys(LAYERS, N_LATENTS), theirs).bundles == ["theirs"]
+    with pytest.raises(TrackerError, match=r"labels of bundle theirs, not of ours.*take the column `bundle` out"):
+        load_labels(path, dict.fromkeys(LAYERS, N_LATENTS), ours)
+
+
+def test_a_copy_of_a_bundle_with_the_same_saes_may_share_its_table() -> None:
+    copied = replace(load_bundle(), name="a-longer-text", max_tokens=40_000)
+    assert built_in().bundles == ["smollm2-135m"]
+    assert len(load_labels(copied.labels, dict.fromkeys(copied.layers, 400), copied).frame) == 2000
+
+
+def test_a_table_of_all_layers_serves_chosen_ones(path: Path, tmp_path: Path) -> None:
+    chosen = bundle_named("ours", tmp_path, layers_chosen=True)
+    table = load_labels(path, {3: N_LATENTS}, chosen)
+    assert table.frame.index.unique("layer").tolist() == [3]
+    assert table.left_out == N_LATENTS
+    rewrite(path, lambda f: f.assign(f1=[*f["f1"][:-1], 7]))
+    with pytest.raises(TrackerError, match="line 9: f1 must be"):
+        load_labels(path, {3: N_LATENTS}, chosen)
+    with pytest.raises(TrackerError, match="rows of other layers only, none of 2"):
+        load_labels(path, {2: N_LATENTS}, chosen)
+
+
+@pytest.mark.parametrize("layers_chosen", [True, False])
+def test_a_table_of_too_many_rows_is_refused_without_reading_them_all(
+    path: Path, tmp_path: Path, layers_chosen: bool
+) -> None:
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *rows * 10_000]))
+    tracemalloc.start()
+    with pytest.raises(TrackerError, match=r"line 10: layer 1, feature 0 .* a second time.*the bundle has 8 features"):
+        load_labels(path, dict.fromkeys(LAYERS, N_LATENTS), bundle_named("a", tmp_path, layers_chosen=layers_chosen))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5e6  # all 80,000 rows take 14 MB
 
 
 def test_a_table_without_rows_is_refused(path: Path) -> None:

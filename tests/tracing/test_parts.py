@@ -49,12 +49,30 @@ def test_another_tools_file_or_folder_is_refused_with_the_command_that_imports_i
     bundle: Bundle, tmp_path: Path
 ) -> None:
     bundle.labels.write_text("layer,feature,label,f1_score\n1,0,Oil,0.5\n")
-    with pytest.raises(
-        TrackerError, match=r"a file with the columns layer, feature, label, f1_score\. Import it: python"
-    ):
+    with pytest.raises(TrackerError, match=r"but a CSV of labels and F1\. Import it: python -m labels import"):
         open_labels(bundle, SAES)
     with pytest.raises(TrackerError, match=r"a folder\. Import it: python"):
         open_labels(replace(bundle, labels=tmp_path), SAES)
+
+
+def test_a_table_that_lacks_a_column_is_told_which(bundle: Bundle) -> None:
+    write_table(bundle.labels, (1, 3))
+    pd.read_csv(bundle.labels).drop(columns="q99").to_csv(bundle.labels, index=False)
+    with pytest.raises(TrackerError, match="column q99 is missing"):
+        open_labels(bundle, SAES)
+
+
+def test_labels_of_another_bundle_are_refused(bundle: Bundle) -> None:
+    write_table(bundle.labels, (1, 3))
+    pd.read_csv(bundle.labels).assign(bundle="theirs").to_csv(bundle.labels, index=False)
+    with pytest.raises(TrackerError, match="labels of bundle theirs, not of tiny"):
+        open_labels(bundle, SAES)
+
+
+def test_chosen_layers_open_a_table_of_all_layers(bundle: Bundle) -> None:
+    write_table(bundle.labels, (1, 3), (3, 5))
+    chosen = replace(bundle, layers=(3,), layers_chosen=True)
+    assert open_labels(chosen, {3: SAES[3]}).frame.index.tolist() == [(3, 5)]
 
 
 @pytest.mark.parametrize("raw", [b"", b"\x1f\x8b\xff", "layer,feature,label\n1,0,Erträge\n".encode("latin-1")])
