@@ -61,7 +61,9 @@ def make(bundle_name: str, work: Path, sample: int, seed: int, windows: int, job
     frame = label_layers(collected.layers, lexicon, LearnConfig(), sample=sample, seed=seed, jobs=jobs)
     with replacing(lexicon_path(bundle.labels)) as beside:
         save_lexicon(lexicon, beside)
-        table = replace_table(LabelTable(frame.set_index(KEYS)), bundle.labels, _latents(collected))
+        table = replace_table(
+            LabelTable(frame.set_index(KEYS).assign(bundle=bundle.name)), bundle.labels, _latents(collected)
+        )
     click.echo(report_table(table))
 
 
@@ -72,7 +74,7 @@ def report(bundle_name: str) -> None:
     """Print the label table's F1 by layer: median, share above a judge who always says yes, histogram."""
     bundle = load_bundle(bundle_name)
     saes = load_saes(bundle.sae_folder, bundle.layers)
-    table = load_labels(bundle.labels, latents_of(saes))
+    table = load_labels(bundle.labels, latents_of(saes), bundle)
     click.echo(report_table(table))
 
 
@@ -83,7 +85,7 @@ def rescore(bundle_name: str, work: Path, sample: int, seed: int, windows: int) 
     """Score the table's rules anew on `validation`, on a sample of this seed, and compare with the F1 in the table."""
     bundle = load_bundle(bundle_name)
     collected = load_collected(bundle, work, windows)
-    table = load_labels(bundle.labels, _latents(collected))
+    table = load_labels(bundle.labels, _latents(collected), bundle)
     lexicon = load_lexicon(lexicon_path(bundle.labels), collected.texts, collected.bos_id)
     for layer, firings in collected.layers.items():
         rows = table.frame.loc[layer]
