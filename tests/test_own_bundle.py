@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from streamlit.testing.v1 import AppTest
 import circuit_tracer
 import views.engine
 from bundles.bundle import BUILT_IN, load_bundle
+from bundles.choice import bundle_names
 from bundles.errors import TrackerError
 from model.load import LanguageModel
 from sae.files import save_sae
@@ -25,6 +27,7 @@ from tests.conftest import SENTENCES, random_sae
 from tests.test_page import ROOT, analyze, errors, open_tab
 from tracing.parts import load_parts
 from views.results import TITLES
+from views.sidebar import bundle_titles
 
 LAYERS = (1, 3, 4)
 FOLDER = "llama2_7b_finance_layers1 3 4_k6_latents40_wikitext103_torchrun"
@@ -100,7 +103,7 @@ def test_the_whole_page_works_on_the_users_files(labelled: Path, page: AppTest) 
     assert page.selectbox(key="bundle").value == "llama2-7b-finance"
     analyze(page, SENTENCES)
     assert not errors(page)
-    assert {"Layers": "3"}.items() <= {metric.label: metric.value for metric in page.metric}.items()
+    assert any("read at 3 depths" in caption.value for caption in page.caption)
     for title in TITLES:
         open_tab(page, title)
         assert not errors(page), title
@@ -145,6 +148,18 @@ def test_what_is_missing_is_said_and_the_built_in_model_opens(parts: Path, monke
     views.engine.desk.clear()
 
 
+def test_bundles_of_the_same_title_can_be_told_apart(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = parts / "bundles"
+    folder.mkdir()
+    for name in ("ours.toml", "theirs.toml"):
+        shutil.copy(ROOT / "bundles" / "llama2-7b-finance.toml", folder / name)
+    monkeypatch.setenv("FEATURE_TRACKER_BUNDLES", str(folder))
+    titles = bundle_titles(bundle_names())
+    assert len(set(titles.values())) == len(titles) == 4
+    assert titles[BUILT_IN] == load_bundle().title
+    assert titles[str(folder / "ours.toml")] == f"Llama-2-7B finance ({folder / 'ours.toml'})"
+
+
 def test_one_large_engine_is_kept_and_a_given_up_load_ends(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     desk = views.engine.Desk()
     first = load_bundle("llama2-7b-finance")
@@ -169,6 +184,7 @@ def test_both_command_lines_work_on_the_users_files(labelled: Path) -> None:
     table = pd.read_csv(io.StringIO(traced.stdout))
     assert table.groupby("layer").size().to_dict() == dict.fromkeys(LAYERS, 3)
     assert "Llama-2-7B finance" in traced.stderr
+    assert "Loading the model" in traced.stderr
     assert "Ranked by activation" in traced.stderr
     assert "Ranked by activation" not in invoke(tracing_command, SENTENCES, "--by", "activation").stderr
     out = labelled / "results of a circuit"
@@ -199,6 +215,5 @@ def test_parts_that_do_not_belong_together_are_refused_before_the_weights_are_re
     with pytest.raises(TrackerError, match="python -m labels import"):
         load_parts(load_bundle("llama2-7b-finance"))
     monkeypatch.setenv("FEATURE_TRACKER_LABELS", str(load_bundle().labels))
-    if load_bundle().labels.is_file():
-        with pytest.raises(TrackerError, match="layer must be one of 1, 3, 4"):
-            load_parts(load_bundle("llama2-7b-finance"))
+    with pytest.raises(TrackerError, match="labels of bundle smollm2-135m, not of llama2-7b-finance"):
+        load_parts(load_bundle("llama2-7b-finance"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -25,6 +26,7 @@ from bundles.bundle import Bundle, load_bundle
 from bundles.errors import TrackerError
 from labels.table import LabelTable
 from model.load import LanguageModel
+from sae.feature import Feature
 from sae.topk import Sae
 from tests.conftest import SENTENCES
 from views.engine import Engine
@@ -112,7 +114,7 @@ def test_text_gives_figures_and_tabs(page: AppTest) -> None:
     analyze(page, TEXT)
     assert not errors(page)
     assert [tab.label for tab in page.tabs] == list(_TABS)
-    assert {metric.label for metric in page.metric} == {"Tokens", "Windows", "Layers", "Seconds"}
+    assert any(re.match(r"\*\*\d+ tokens\*\* .* windows of 15", caption.value) for caption in page.caption)
 
 
 @pytest.mark.parametrize("title", list(_TABS))
@@ -260,6 +262,24 @@ def test_chosen_words_rank_anew_and_can_be_cleared(page: AppTest) -> None:
     assert not some.equals(whole)
     page.button(key="clear_words").click().run()
     assert page.dataframe[0].value.equals(whole)
+
+
+def test_single_tokens_begin_where_the_feature_fires_and_reach_the_last(page: AppTest) -> None:
+    analyze(page, SENTENCES * 2)
+    trace = page.session_state["analysis"].trace
+    page.session_state["words"] = (100, 101)
+    page.session_state["heatmap_mode"] = "Single tokens"
+    open_tab(page, "Heatmap")
+    first = slider(page, "First token")
+    assert (first.value, first.max, first.step) == (100 - 15, trace.n_tokens - 60, 1)
+    page.button(key="clear_words").click().run()
+    place = slider(page, "First token").value
+    box = page.selectbox(key="feature_box")
+    layer, index = re.match(r"L(\d+)/F(\d+)", box.options[box.index]).groups()
+    assert (
+        trace.column(Feature(int(layer), int(index)))[place : place + 60].max()
+        == trace.column(Feature(int(layer), int(index))).max()
+    )
 
 
 def test_a_new_text_forgets_the_words_chosen_in_the_old(page: AppTest) -> None:

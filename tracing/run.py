@@ -76,8 +76,8 @@ def layer_trace(layer: int, sae: Sae, tops: Sequence[TopK]) -> LayerTrace:
     values, indices = (torch.cat(parts).numpy() for parts in zip(*tops, strict=True))
     if not np.isfinite(values).all():
         raise TrackerError(
-            f"Layer {layer} holds numbers that are not finite, so nothing can be said of this text. float16 is too small "
-            "for some models: set dtype to bfloat16 or float32. Else the weights are damaged: download them again."
+            f"Layer {layer} holds numbers that are not finite, so nothing can be said of this text. float16 is too "
+            "small for some models: set dtype to bfloat16 or float32. Else the weights are damaged: get them again."
         )
     if sae.activation not in ("topk", "groupmax"):
         most = max(1, int((values > 0).sum(axis=1).max()))  # the largest come first, so nothing but zeros is cut off

@@ -35,13 +35,21 @@ def show(scene: Scene) -> None:
             )
             by_token = mode == "Single tokens"
             if by_token:
-                first = st.slider("First token", 0, trace.n_tokens - MAX_COLUMNS, key="heatmap_first")
+                first = st.slider(
+                    "First token",
+                    0,
+                    trace.n_tokens - MAX_COLUMNS,
+                    _worth_seeing(scene),
+                    key=f"heatmap_first_{state.words_round()}_{scene.feature}",
+                )
                 last = first + MAX_COLUMNS
     edges = np.arange(first, last + 1) if by_token else stretches(word_numbers(words), MAX_COLUMNS)
     spans = list(pairwise(edges.tolist()))
-    values = np.stack(
-        [np.maximum.reduceat(trace.column(f)[: edges[-1]], edges[:-1]) for f in features_of(scene.ranked)]
-    )
+    uncounted = np.setdiff1d(np.arange(trace.n_tokens), trace.counted)
+    rows = [trace.column(feature) for feature in features_of(scene.ranked)]
+    for row in rows:
+        row[uncounted] = np.nan  # one token at a cut would take the shade from all others
+    values = np.stack([np.fmax.reduceat(row[:last], edges[:-1]) for row in rows])
     chosen = set() if scene.words is None else set(scene.words.tolist())
 
     def choose(columns: list[int]) -> None:
@@ -62,11 +70,18 @@ def show(scene: Scene) -> None:
         choose=choose,
     )
     st.caption(
-        "Darker cells fire more strongly, each row measured against its own strongest cell. "
+        "A stronger colour is a stronger activation, each row measured against its own strongest cell. "
         + ("" if by_token else f"Each column is a stretch of about {spans[0][1] - spans[0][0]} tokens. ")
         + "Click a cell to rank the features by their activation there; for a range, choose Box Select above the "
         "chart and drag over it."
     )
+
+
+def _worth_seeing(scene: Scene) -> int:
+    """First column of the stretch to begin with: the chosen words, else the chosen feature's peak, with some before."""
+    trace = scene.analysis.trace
+    place = int(trace.column(scene.feature).argmax()) if scene.words is None else int(scene.words[0])
+    return int(np.clip(place - MAX_COLUMNS // 4, 0, trace.n_tokens - MAX_COLUMNS))
 
 
 def stretches(word_of: np.ndarray, most: int) -> np.ndarray:

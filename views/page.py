@@ -48,7 +48,10 @@ def show_page() -> None:
             raise TrackerError(f"{bundle.title} can't be loaded yet. {' '.join(missing)}")
         if pressed:
             with shown_errors("analyzing the text"):
+                first = state.analysis() is None
                 _analyze(bundle)
+                if first:
+                    st.rerun()  # the text box, tall until there is a result, makes room for it
         else:
             show_loading(bundle)
         done = state.analysis()

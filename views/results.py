@@ -68,16 +68,13 @@ def show_results(analysis: Analysis, engine: Engine, settings: Settings) -> None
 def _show_figures(analysis: Analysis, engine: Engine) -> None:
     trace = analysis.trace
     n_windows = len(trace.tokens.window_starts)
-    with st.container(horizontal=True, gap="medium"):
-        st.metric("Tokens", f"{trace.n_tokens:,}", help="Words and parts of words, as the model reads them.")
-        st.metric(
-            "Windows",
-            f"{n_windows:,}",
-            help=f"The model reads {engine.bundle.window - 1:,} tokens at a time. Longer text is read in several "
-            "windows; nothing is left out.",
+    read = f"**{trace.n_tokens:,} tokens** (words and parts of words), read in {analysis.seconds:.1f} s"
+    if n_windows > 1:
+        read += (
+            f" in {n_windows:,} windows of {engine.bundle.window - 1:,}. Nothing is left out; the first token of each "
+            "further window, which the model reads without the words before it, counts in no ranking or correlation"
         )
-        st.metric("Layers", f"{len(trace.layers)}", help="Depths of the model at which its features are read.")
-        st.metric("Seconds", f"{analysis.seconds:.2f}", help="Time the model took to read the text.")
+    st.caption(f"{read}. Features are read at {len(trace.layers)} depths of the model.")
 
 
 def _show_chosen_words(analysis: Analysis, positions: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import get_args
 
@@ -32,12 +33,13 @@ def choose_bundle() -> Bundle:
     opening = opening_bundle()
     with st.sidebar:
         names = bundle_names()
+        titles = bundle_titles(names)
         name = st.selectbox(
             "Model, SAEs and labels",
             names,
             index=names.index(opening.name),
             key="bundle",
-            format_func=_title,
+            format_func=titles.__getitem__,
             on_change=forget_analysis,
             help="What belongs together is a bundle. Your own opens by itself once all its parts are there; "
             "bundles/README.md says how to add one.",
@@ -54,11 +56,16 @@ def choose_bundle() -> Bundle:
     return bundle
 
 
-def _title(name: str) -> str:
-    try:
-        return load_bundle(name).title
-    except TrackerError:  # said in full once it is chosen
-        return name
+def bundle_titles(names: Sequence[str]) -> dict[str, str]:
+    """What each bundle is called in the list: no two alike, for Streamlit tells options apart by their text."""
+    titles = {}
+    for name in names:
+        try:
+            titles[name] = load_bundle(name).title
+        except TrackerError:  # said in full once it is chosen
+            titles[name] = name
+    counts = Counter(titles.values())
+    return {name: title if counts[title] == 1 else f"{title} ({name})" for name, title in titles.items()}
 
 
 def read_settings(layers: Sequence[int]) -> Settings:
@@ -81,11 +88,12 @@ def read_settings(layers: Sequence[int]) -> Settings:
         by = st.segmented_control(
             "Rank by",
             get_args(RankBy),
-            default="activation",
+            default="percentile",
             required=True,
             format_func=_RANKINGS.__getitem__,
-            help="Activation: how strongly a feature fires. Percentile: how unusual that is for this feature, compared "
-            "with its own activations in a large body of text; it brings out what is special about your text.",
+            help="Percentile: how rarely the feature fires as strongly as here in a large body of text; it brings out "
+            "what is special about your text. Activation: how strongly it fires; the same few features lead in most "
+            "texts.",
         )
         aggregation = st.selectbox(
             "A feature's activation is its",
@@ -118,4 +126,4 @@ def read_settings(layers: Sequence[int]) -> Settings:
             help="Correlations and Network show pairs of features whose activations over the words correlate at least "
             "this much, up or down.",
         )
-    return Settings(threshold, top, tuple(sorted(chosen or [])), aggregation or "max", by or "activation", hide, min_f1)
+    return Settings(threshold, top, tuple(sorted(chosen or [])), aggregation or "max", by or "percentile", hide, min_f1)
