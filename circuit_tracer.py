@@ -9,7 +9,6 @@ python circuit_tracer.py report.txt --top 10 --threshold 0.3 --effects --out res
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,7 +34,7 @@ from circuits.recording import Recording, record
 from labels.table import LabelTable
 from model.load import LanguageModel
 from model.next_token import next_token
-from model.progress import Progress, silent
+from model.progress import Progress, silent, terminal_progress
 from model.tokens import tokenize
 from sae.feature import Feature
 from tracing.parts import load_parts
@@ -230,16 +229,12 @@ def main(text: str, bundle: Bundle, top: int, threshold: float, effects: bool, o
     Prints a summary; with --out, writes features.csv, correlations.csv, edges.csv, graph.graphml, graph.gexf,
     graph.json (node-link), attribution_graph.json (for circuit-tracer's viewer and Neuronpedia) and figure.html.
     """
-    with click.progressbar(length=1000, label="Tracing", file=sys.stderr) as bar:
-
-        def report(what: str, share: float) -> None:
-            bar.label = what
-            bar.update(round(1000 * share) - bar.pos)
-
-        analysis = trace(text_or_file(text), bundle=bundle, progress=report)
+    text = text_or_file(text)
+    with terminal_progress("Tracing") as progress:
+        analysis = trace(text, bundle=bundle, progress=progress)
         correlations = correlate(analysis, top=top)
         found, graph = circuit(
-            analysis, top=top, threshold=threshold, effects=effects, correlations=correlations, progress=report
+            analysis, top=top, threshold=threshold, effects=effects, correlations=correlations, progress=progress
         )
     for line in summary(analysis, found, graph, correlations, threshold):
         click.echo(line)

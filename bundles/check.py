@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bundles.bundle import Bundle, PretrainedSource
 from bundles.environment import LABELS_VARIABLE, MODEL_VARIABLE, SAES_VARIABLE
+from bundles.errors import TrackerError
 
 PICKLES = (
     "Weights in another format (.bin, .pt) are pickles, which can run any program when they are opened, and are not "
@@ -13,6 +14,17 @@ PICKLES = (
     f"name that folder by {MODEL_VARIABLE}."
 )
 _SPARSIFY, _SAELENS = "sae.safetensors", "sae_weights.safetensors"
+
+
+def require_parts(bundle: Bundle) -> None:
+    """Refuse a bundle that `missing_parts` finds incomplete.
+
+    Raises:
+        TrackerError: with all that is missing.
+    """
+    missing = missing_parts(bundle)
+    if missing:
+        raise TrackerError(f"Bundle {bundle.name} is not complete. {' '.join(missing)}")
 
 
 def missing_parts(bundle: Bundle) -> list[str]:

@@ -13,6 +13,7 @@ import torch
 
 from bundles.errors import TrackerError
 from labels.baseline import NOT_SCORED
+from labels.of_bundle import BUNDLE
 from labels.quantiles import FiringQuantiles
 from labels.statistics import QUANTILES, statistics_frame
 from labels.table import COLUMNS, KEYS, MEASURED, UNLABELLED, LabelTable, columns_of
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 _TOKENS_A_FORWARD = 2048  # as a trace: enough to fill a processor, few enough to keep the residual streams small
 _LOG_SECONDS = 20
+EXPECTED_TEXT = "Name a folder of .txt files, or a .jsonl or .jsonl.gz file."
 
 
 class LayerSums:
@@ -90,7 +92,7 @@ def measure_features(
     for kind, texts in (("finance", finance), ("general", general)):
         n_tokens = _measure_kind(kind, texts, language_model, saes, sums, window=window, max_tokens=max_tokens)
         if not n_tokens:
-            raise TrackerError(f"There is no {kind} text. Name a folder of .txt files, or a .jsonl or .jsonl.gz file.")
+            raise TrackerError(f"There is no {kind} text. {EXPECTED_TEXT}")
     return {layer: layer_sums.frame() for layer, layer_sums in sorted(sums.items())}
 
 
@@ -169,14 +171,16 @@ def _add_batch(
     read_residuals(language_model.decoder, token_ids.to(language_model.model.device), list(saes), encode)
 
 
-def fill_table(table: LabelTable | None, measured: Mapping[int, pd.DataFrame]) -> LabelTable:
+def fill_table(table: LabelTable | None, measured: Mapping[int, pd.DataFrame], bundle: str) -> LabelTable:
     """A table with its measures replaced, and its labels and scores as they were.
 
-    Features without a row get one that says `unlabelled`, so that their density and percentile are known too.
+    Features without a row get one that says `unlabelled`, so that their density and percentile are known too. Where the
+    table doesn't name its bundle, it does from then on.
     """
     measures = pd.concat(measured, names=KEYS)
     standing = pd.DataFrame(index=measures.index, columns=COLUMNS) if table is None else table.frame
     frame = standing.reindex(index=measures.index, columns=columns_of(standing))
+    frame[BUNDLE] = next(iter(table.bundles), bundle) if table else bundle
     unlabelled = frame["label"].isna()
     frame[measures.columns] = measures
     if "specialization_source" in frame:

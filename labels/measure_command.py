@@ -9,10 +9,14 @@ import click
 import pandas as pd
 
 from bundles.bundle import Bundle
+from bundles.check import require_parts
+from bundles.errors import TrackerError
 from bundles.options import bundle_options
-from labels.measure import fill_table, measure_features
+from labels.measure import EXPECTED_TEXT, fill_table, measure_features
 from labels.table import LabelTable, latents_of, load_labels, replace_table
-from model.load import load_model
+from model.folder import ensure_model_folder
+from model.load import load_model, model_width
+from model.progress import terminal_progress
 from sae.corpus import read_documents
 from sae.feature import ALWAYS_ON
 from sae.files import load_saes
@@ -25,21 +29,30 @@ _TEXT = "a folder of .txt files, or a .jsonl(.gz) file with `text` in every line
 @click.option("--finance", "finance", required=True, multiple=True, type=Path, help=f"Finance text: {_TEXT}")
 @click.option("--general", "general", required=True, multiple=True, type=Path, help=f"General text: {_TEXT}")
 @click.option("--out", type=Path, help="Where the table goes; in the place of the bundle's own where left out.")
+@click.option("--replace", is_flag=True, help="Replace what was measured before in the bundle's own table.")
 @click.option("--split", type=click.Choice(["train", "validation"]), help="Only documents of this split.")
 @click.option("--window", type=click.IntRange(min=2), help="Tokens a forward sees; the bundle's where left out.")
 @click.option("--tokens", type=click.IntRange(min=1), help="At most so many of each kind; all where left out.")
 def measure(
-    finance: tuple[Path, ...], general: tuple[Path, ...], bundle: Bundle, out: Path | None, split: str | None,
-    window: int | None, tokens: int | None,
+    finance: tuple[Path, ...], general: tuple[Path, ...], bundle: Bundle, out: Path | None, replace: bool,
+    split: str | None, window: int | None, tokens: int | None,
 ) -> None:  # fmt: skip
     """Measure how financial and how dense each feature is, on your own text.
 
     Runs the text through the bundle's model and SAEs and fills the label table's columns of specialization, density
     and activations. Labels and their scores stay. The text is kept nowhere.
     """
-    language_model = load_model(bundle)
-    saes = load_saes(bundle.sae_folder, bundle.layers, d_model=language_model.d_model)
-    table = load_labels(bundle.labels, latents_of(saes)) if bundle.labels.exists() else None
+    # What is wrong with the user's files is told before gigabytes of a model are fetched and hours of text are run.
+    _check_text("finance", finance, split)
+    _check_text("general", general, split)
+    require_parts(bundle)
+    table = _standing_table(bundle)
+    if out is None and table is not None:
+        _check_replaceable(bundle.labels, table, replace)
+    with terminal_progress("Looking for the model") as progress:
+        d_model = model_width(ensure_model_folder(bundle, progress))
+        saes = load_saes(bundle.sae_folder, bundle.layers, d_model=d_model)
+        language_model = load_model(bundle, progress)
     measured = measure_features(
         chain.from_iterable(read_documents(path, split) for path in finance),
         chain.from_iterable(read_documents(path, split) for path in general),
@@ -49,9 +62,36 @@ def measure(
         max_tokens=tokens,
     )
     path = out or bundle.labels
-    replace_table(fill_table(table, measured), path, latents_of(saes))
+    replace_table(fill_table(table, measured, bundle.name), path, latents_of(saes))
     click.echo(measure_report(measured, table))
     click.echo(f"\nWrote {path}.")
+
+
+def _check_text(kind: str, paths: tuple[Path, ...], split: str | None) -> None:
+    """Refuse text of a kind whose files can't be read, or hold nothing."""
+    found = [any(text.strip() for text in read_documents(path, split)) for path in paths]  # up to each path's first
+    if not any(found):
+        raise TrackerError(f"There is no {kind} text in {', '.join(map(str, paths))}. {EXPECTED_TEXT}")
+
+
+def _standing_table(bundle: Bundle) -> LabelTable | None:
+    if not bundle.labels.exists():
+        return None
+    return load_labels(bundle.labels, latents_of(load_saes(bundle.sae_folder, bundle.layers)), bundle)
+
+
+def _check_replaceable(path: Path, table: LabelTable, replace: bool) -> None:
+    if table.left_out:
+        raise TrackerError(
+            f"{path} has {table.left_out:,} rows of layers that are not chosen, which would be lost. Measure all "
+            "layers, or name another file with --out."
+        )
+    n_measured = int(table.frame["density"].notna().sum())
+    if n_measured and not replace:
+        raise TrackerError(
+            f"{path} holds measured values of {n_measured:,} features already. Replace them with --replace, or name "
+            "another file with --out."
+        )
 
 
 def measure_report(measured: dict[int, pd.DataFrame], table: LabelTable | None) -> str:

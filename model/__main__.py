@@ -7,6 +7,7 @@ import click
 from bundles.bundle import Bundle
 from bundles.options import bundle_options
 from model.folder import ensure_model_folder
+from model.progress import terminal_progress
 
 
 @click.group()
@@ -21,14 +22,8 @@ def fetch(bundle: Bundle) -> None:
 
     Prints its folder.
     """
-    steps = 1000
-    with click.progressbar(length=steps, label="Looking for the model", width=30) as bar:
-
-        def show(what: str, share: float) -> None:
-            bar.label = what.ljust(26)
-            bar.update(round(share * steps) - bar.pos)
-
-        folder = ensure_model_folder(bundle, show)
+    with terminal_progress("Looking for the model") as progress:
+        folder = ensure_model_folder(bundle, progress)
     click.echo(folder)
 
 

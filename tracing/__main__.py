@@ -9,6 +9,7 @@ import click
 from bundles.bundle import Bundle
 from bundles.check import labels_note
 from bundles.options import bundle_options
+from model.progress import terminal_progress
 from tracing.parts import load_parts
 from tracing.rank import UNMEASURED, Aggregation, RankBy, rank_features
 from tracing.run import trace_text
@@ -27,8 +28,10 @@ from tracing.text import text_or_file
 def main(text: str, bundle: Bundle, top: int, by: RankBy, aggregation: Aggregation, min_f1: float) -> None:
     """Trace TEXT, or the UTF-8 file that TEXT is a path to, and print each layer's top features as CSV."""
     click.echo(" ".join(filter(None, [f"Bundle: {bundle.title}.", labels_note(bundle)])), err=True)
-    parts = load_parts(bundle)
-    trace = trace_text(text_or_file(text), parts.language_model, parts.saes, parts.bundle)
+    text = text_or_file(text)
+    with terminal_progress("Looking for the model") as progress:
+        parts = load_parts(bundle, progress)
+    trace = trace_text(text, parts.language_model, parts.saes, parts.bundle)
     if by == "percentile" and not parts.labels.has_quantiles:
         click.echo(UNMEASURED, err=True)
     ranked = rank_features(

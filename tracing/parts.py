@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from bundles.bundle import Bundle
-from bundles.check import missing_parts
+from bundles.check import require_parts
 from bundles.errors import TrackerError
 from labels.importers.sources import recognize
 from labels.table import COLUMNS, KEYS, UNLABELLED, LabelTable, latents_of, load_labels
@@ -47,9 +47,7 @@ def load_parts(bundle: Bundle, progress: Progress = silent, *, dtype: str | None
     Raises:
         TrackerError: a part is missing, damaged or belongs to another bundle.
     """
-    missing = missing_parts(bundle)
-    if missing:
-        raise TrackerError(f"Bundle {bundle.name} is not complete. {' '.join(missing)}")
+    require_parts(bundle)
     d_model = model_width(ensure_model_folder(bundle, progress))
     saes = load_saes(bundle.sae_folder, bundle.layers, d_model=d_model)
     labels = open_labels(bundle, saes)

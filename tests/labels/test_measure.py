@@ -90,11 +90,12 @@ def test_filling_a_table_keeps_labels_and_replaces_what_was_reported(
         "specialization": -5.0, "specialization_source": UNVERIFIED, "label_source": "a.csv", "original_label": "Loans",
     }  # fmt: skip
     for standing in (LabelTable(pd.DataFrame([row], index=index)), None):
-        save_labels(fill_table(standing, measured), tmp_path / "t.csv")
+        save_labels(fill_table(standing, measured, "tiny"), tmp_path / "t.csv")
         table = load_labels(tmp_path / "t.csv", latents_of(tiny_saes))
         assert len(table.frame) == 120
         assert table.has_quantiles
         assert not table.reliable.any()
+        assert table.bundles == ["tiny"]
         here = table.find(Feature(3, 7))
         assert here["specialization"] == pytest.approx(measured[3].loc[7, "specialization"], rel=1e-5, abs=1e-9)
         if standing is not None:
@@ -103,35 +104,61 @@ def test_filling_a_table_keeps_labels_and_replaces_what_was_reported(
             assert table.frame.loc[(1, 0), ["label", "mark"]].tolist() == ["unlabelled", NOT_SCORED]
 
 
-def measure(folder: Path, model: LanguageModel, text: Path) -> Result:
-    """The command on a bundle whose SAEs have 30 and 40 latents."""
-    model.model.save_pretrained(folder / "model")
-    model.tokenizer.save_pretrained(folder / "model")
+@pytest.fixture
+def folder(tiny_model: LanguageModel, tmp_path: Path) -> Path:
+    """Holds a model, SAEs of 30 and 40 latents, and text."""
+    tiny_model.model.save_pretrained(tmp_path / "model")
+    tiny_model.tokenizer.save_pretrained(tmp_path / "model")
     for layer, n_latents in ((1, 30), (3, 40)):
-        save_sae(folder / "saes", layer, random_sae(model.d_model, n_latents=n_latents), dtype=torch.float32)
+        save_sae(tmp_path / "saes", layer, random_sae(tiny_model.d_model, n_latents=n_latents), dtype=torch.float32)
+    (tmp_path / "text.jsonl").write_text('{"text": "Rates rose. Shares of banks fell."}\n')
+    return tmp_path
+
+
+def measure(folder: Path, *options: str, general: str = "text.jsonl", layers: str = "1 3") -> Result:
     return CliRunner().invoke(
         main,
         ["measure", "--bundle", "llama2-7b-finance", "--model", str(folder / "model"), "--saes", str(folder / "saes"),
-         "--layers", "1 3", "--dtype", "float32", "--labels", str(folder / "t.csv"),
-         "--finance", str(text), "--general", str(text)],
+         "--layers", layers, "--dtype", "float32", "--labels", str(folder / "t.csv"),
+         "--finance", str(folder / "text.jsonl"), "--general", str(folder / general), *options],
     )  # fmt: skip
 
 
-def test_the_command_measures_saes_of_different_sizes_twice(tiny_model: LanguageModel, tmp_path: Path) -> None:
-    (tmp_path / "text.jsonl").write_text('{"text": "Rates rose. Shares of banks fell."}\n')
-    for _ in range(2):
-        done = measure(tmp_path, tiny_model, tmp_path / "text.jsonl")
-        assert done.exit_code == 0, done.output
-    assert len(load_labels(tmp_path / "t.csv", {1: 30, 3: 40}).frame) == 70
+def test_the_command_measures_saes_of_different_sizes(folder: Path) -> None:
+    done = measure(folder)
+    assert done.exit_code == 0, done.output
+    assert "Loading the model" in done.stderr
+    assert "Loading the model" not in done.stdout
+    table = load_labels(folder / "t.csv", {1: 30, 3: 40})
+    assert len(table.frame) == 70
+    assert table.has_quantiles
+    assert table.bundles == ["llama2-7b-finance"]
 
 
-def test_text_that_cannot_be_read_is_told_by_name(tiny_model: LanguageModel, tmp_path: Path) -> None:
-    text = tmp_path / "text.jsonl.gz"
-    text.write_text('{"text": "Not compressed."}\n')
-    failed = measure(tmp_path, tiny_model, text)
-    assert failed.exit_code == 1
-    assert "text.jsonl.gz" in failed.output
-    assert "written" not in failed.output
+def test_measured_values_are_replaced_only_when_asked(folder: Path) -> None:
+    assert measure(folder).exit_code == 0
+    before = (folder / "t.csv").read_bytes()
+    refused = measure(folder, "--tokens", "3")
+    assert refused.exit_code == 1
+    assert "measured values of 70 features already. Replace them with --replace" in refused.output
+    assert measure(folder, "--tokens", "3", "--out", str(folder / "other.csv")).exit_code == 0
+    assert "rows of layers that are not chosen" in measure(folder, "--replace", layers="3").output
+    assert (folder / "t.csv").read_bytes() == before
+    assert measure(folder, "--tokens", "3", "--replace").exit_code == 0
+    assert (folder / "t.csv").read_bytes() == (folder / "other.csv").read_bytes() != before
+
+
+def test_what_is_wrong_is_told_before_a_model_is_fetched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labels.measure_command.ensure_model_folder", lambda *_: pytest.fail("fetched a model"))
+    (folder / "text.jsonl.gz").write_text('{"text": "Not compressed."}\n')
+    (folder / "empty").mkdir()
+    for general, said in (("none", "neither"), ("text.jsonl.gz", "text.jsonl.gz"), ("empty", "no general text in")):
+        failed = measure(folder, general=general)
+        assert failed.exit_code == 1
+        assert said in failed.output
+    lacking = measure(folder, layers="1 2")
+    assert "it lacks layers.2" in lacking.output
+    assert "FEATURE_TRACKER_SAES" in lacking.output
 
 
 def test_documents_need_no_split_where_all_are_read(tmp_path: Path) -> None:
