@@ -184,7 +184,7 @@ def test_both_command_lines_work_on_the_users_files(labelled: Path) -> None:
     table = pd.read_csv(io.StringIO(traced.stdout))
     assert table.groupby("layer").size().to_dict() == dict.fromkeys(LAYERS, 3)
     assert "Llama-2-7B finance" in traced.stderr
-    assert "Loading the model" in traced.stderr
+    assert "Looking for the model" in traced.stderr
     assert "Ranked by activation" in traced.stderr
     assert "Ranked by activation" not in invoke(tracing_command, SENTENCES, "--by", "activation").stderr
     out = labelled / "results of a circuit"

@@ -127,8 +127,8 @@ def measure(folder: Path, *options: str, general: str = "text.jsonl", layers: st
 def test_the_command_measures_saes_of_different_sizes(folder: Path) -> None:
     done = measure(folder)
     assert done.exit_code == 0, done.output
-    assert "Loading the model" in done.stderr
-    assert "Loading the model" not in done.stdout
+    assert "Looking for the model" in done.stderr
+    assert "Looking for the model" not in done.stdout
     table = load_labels(folder / "t.csv", {1: 30, 3: 40})
     assert len(table.frame) == 70
     assert table.has_quantiles
