@@ -91,11 +91,11 @@ class _Wrapper(textwrap.TextWrapper):
 
 def stacked_label(label: str, *, reliable: bool, width: int, lines: int = 2) -> str:
     """A label on up to `lines` short lines, for narrow columns; marked as `axis_label` marks it."""
-    parts = _Wrapper(width).wrap(visible(label)) or [""]
+    parts = _Wrapper(width, break_long_words=False).wrap(visible(label)) or [""]
     if len(parts) > lines:
         last, next_ = parts[lines - 1 : lines + 1]
-        parts = [*parts[: lines - 1], shorten(last + ("" if last[-1] in "/-" else " ") + next_, width)]
-    return "<br>".join(plotly_text(part) for part in parts) + ("" if reliable else " ?")
+        parts = [*parts[: lines - 1], last + ("" if last[-1] in "/-" else " ") + next_]
+    return "<br>".join(plotly_text(shorten(part, width)) for part in parts) + ("" if reliable else " ?")
 
 
 def number(value: float, form: str = ".2f", missing: str = "not measured") -> str:

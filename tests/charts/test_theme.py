@@ -63,6 +63,7 @@ def test_stacked_label_breaks_at_a_stroke_rather_than_within_a_word() -> None:
     assert stacked_label("billion/million", reliable=True, width=10) == "billion/<br>million"
     assert stacked_label("rose; our/excluding", reliable=True, width=10, lines=2) == "rose; our/<br>excluding"
     assert stacked_label("our/excluding", reliable=True, width=8, lines=1) == "our/exc…"
+    assert stacked_label("respectively/each", reliable=True, width=10) == "respectiv…<br>each"
 
 
 def test_stacked_label_keeps_to_its_lines_and_width() -> None:
