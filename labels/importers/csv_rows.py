@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,8 @@ from typing import NamedTuple
 from bundles.errors import TrackerError
 from labels.importers.imported import Tally, Target
 from sae.feature import Feature
+
+_ROW_BEGINS = re.compile(r"\n\d+,\d+,")
 
 
 class FeatureRow(NamedTuple):
@@ -49,7 +52,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """
     line = 1
     with path.open(encoding="utf-8-sig", newline="") as lines:
-        rows = csv.reader(lines)
+        rows = csv.reader(lines, strict=True)
         try:
             next(rows, None)
             line = rows.line_num + 1
@@ -67,12 +70,14 @@ def read_feature_rows(path: Path, target: Target, tally: Tally) -> Iterator[Feat
     """Rows with a feature of the bundle; the others are tallied as rejected.
 
     Raises:
-        TrackerError: a row is for a feature that the bundle doesn't have, or the file is no CSV.
+        TrackerError: a row is for a feature that the bundle doesn't have, the file is no CSV, or a quote that was left
+            open makes one row of several.
     """
     header = read_header(path)
     for line, cells in read_rows(path):
         tally.read += 1
         where = f"{path.name}, line {line}"
+        _check_span(where, line, cells, len(header))
         if len(cells) != len(header):
             tally.reject(where, f"a row must have {len(header)} cells", f"{len(cells)} cells")
             continue
@@ -87,3 +92,20 @@ def read_feature_rows(path: Path, target: Target, tally: Tally) -> Iterator[Feat
             tally.left_out += 1
             continue
         yield FeatureRow(feature, where, named)
+
+
+def _check_span(where: str, line: int, cells: list[str], n_cells: int) -> None:
+    """Refuse a row that goes on over rows below it; a label may have lines, too."""
+    breaks = sum(cell.count("\n") for cell in cells)
+    if not breaks:
+        return
+    wrong = ""
+    if len(cells) != n_cells:
+        wrong = f"has {len(cells)} cells instead of {n_cells}"
+    elif any(_ROW_BEGINS.search(cell) for cell in cells):
+        wrong = "holds what begins like another row"
+    if wrong:
+        raise TrackerError(
+            f"{where}: the row goes on to line {line + breaks} and {wrong}. A quote is left open: close it, or double a "
+            "quote that belongs to the text. Nothing was written."
+        )

@@ -125,6 +125,24 @@ def test_csv_rows_are_rejected_with_line_and_reason(tmp_path: Path) -> None:
     assert not merged.table.reliable.any()
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ('1,1,"Oil,0.5\n1,2,Gas,0.5\n1,3,"Coal, wood",0.5\n', "line 3: not a row of CSV .* Is a quote left open"),
+        ('1,1,"Oil,0.5\n1,2,Gas,0.5\n', "line 3: not a row of CSV .* Is a quote left open"),
+        ('1,1,"Oil,0.5\n1,2,Gas,0.5\n1,3,Coal"\n', "line 3: the row goes on to line 5 and has 3 cells instead of 4"),
+        (
+            '1,1,"Oil,0.5\n1,2,Gas,0.5\n1,3,Coal of 5",0.5\n',
+            "line 3: the row goes on to line 5 and holds what begins like another",
+        ),
+    ],
+)
+def test_a_quote_left_open_swallows_no_rows(tmp_path: Path, rows: str, said: str) -> None:
+    (tmp_path / "a.csv").write_text("layer,feature,label,f1_score\n1,0,Wind,0.5\n" + rows)
+    with pytest.raises(TrackerError, match=rf"a\.csv, {said}"):
+        merge(tmp_path / "a.csv")
+
+
 def test_an_f1_is_judged_by_what_guessing_scores_on_its_own_sample(tmp_path: Path) -> None:
     path = write_csv(
         tmp_path / "a.csv",
