@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import os
+import shutil
+
 import numpy as np
+import pytest
 from hypothesis import given, strategies as st
 
+from tests.test_page import served  # noqa: F401, a fixture
 from views.heatmap import stretches
 from views.words import excerpt, split_text, strongest_words, word_numbers
 
@@ -45,3 +50,35 @@ def test_stretches_hold_every_token_once_and_begin_with_a_word(lengths: list[int
     assert len(edges) - 1 <= most
     begins = set(np.flatnonzero(np.diff(word_of, prepend=-1)).tolist())
     assert set(edges[:-1].tolist()) <= begins
+
+
+@pytest.mark.browser
+@pytest.mark.model
+def test_words_are_chosen_by_a_drag_that_ends_between_them_and_by_keys_in_a_browser(served: str) -> None:  # noqa: F811
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no Chromium on this machine; on Debian: apt install chromium")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        try:
+            tab = browser.new_page(viewport={"width": 1440, "height": 1000})
+            tab.goto(served)
+            tab.get_by_label("Text to analyze").fill("Faced with stress\nmany banks act.\n" + "Nothing here.\n" * 80)
+            tab.get_by_role("button", name="Analyze").click()
+            tab.get_by_role("tab", name="Words").click(timeout=60_000)
+            words = tab.locator(".words span")
+            words.first.scroll_into_view_if_needed(timeout=60_000)
+            start, end = (words.filter(has_text=text).first.bounding_box() for text in ("with", "stress"))
+            tab.mouse.move(start["x"] + 3, start["y"] + 9)
+            tab.mouse.down()
+            tab.mouse.move(end["x"] + 3, end["y"] + 9, steps=5)
+            tab.mouse.move(end["x"] + 400, end["y"] + 9, steps=5)  # beyond the line's end
+            tab.mouse.up()
+            tab.get_by_text("“with stress”").wait_for(timeout=30_000)
+            tab.locator(".words").focus()
+            for key in ("ArrowRight", "Shift+ArrowRight", "Enter"):
+                tab.keyboard.press(key)
+            tab.get_by_text("“many banks”").wait_for(timeout=30_000)
+        finally:
+            browser.close()
