@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from labels.table import ALWAYS_YES_F1, LabelTable
+from labels.table import ALWAYS_YES_F1, WRITTEN, LabelTable
 
-_EDGES = np.array([0.0, ALWAYS_YES_F1, 0.7, 0.75, 0.8, 0.85, 0.9, 1.0])
+_EDGES = np.array([0.0, ALWAYS_YES_F1 + WRITTEN, 0.7, 0.75, 0.8, 0.85, 0.9, 1.0])
 
 
 def report_table(table: LabelTable) -> str:

@@ -26,7 +26,8 @@ ALWAYS_YES_F1 = 2 / 3
 """F1 of a judge who always says yes on a sample half firing, half silent, as the built-in labels' samples are."""
 UNLABELLED = "unlabelled"
 """Stands for the label of a feature that has none."""
-_WRITTEN = 1e-6  # A table keeps six digits: 0.666667 is 2/3, which beats nothing.
+WRITTEN = 1e-6
+"""A table keeps six digits: 0.666667 is 2/3, which beats nothing."""
 
 KEYS = ["layer", "feature"]
 _TEXT = ["label", "f1_method", "rule"]
@@ -101,7 +102,7 @@ class LabelTable:
     @cached_property
     def reliable(self) -> pd.Series:
         """Whether each label's F1 beats always saying yes on its own sample, and nothing else speaks against it."""
-        beats = self.frame["f1"].astype(float) > self.f1_always_yes + _WRITTEN
+        beats = self.frame["f1"].astype(float) > self.f1_always_yes + WRITTEN
         return beats & (self.frame["mark"] == GOOD) if "mark" in self.frame else beats
 
     @cached_property

@@ -106,6 +106,6 @@ def _check_span(where: str, line: int, cells: list[str], n_cells: int) -> None:
         wrong = "holds what begins like another row"
     if wrong:
         raise TrackerError(
-            f"{where}: the row goes on to line {line + breaks} and {wrong}. A quote is left open: close it, or double a "
-            "quote that belongs to the text. Nothing was written."
+            f"{where}: the row goes on to line {line + breaks} and {wrong}. A quote is left open: close it, or double "
+            "a quote that belongs to the text. Nothing was written."
         )

@@ -189,6 +189,13 @@ def test_an_unscored_label_stays_and_counts_as_not_scored(path: Path) -> None:
     assert "| 3 | 0.900 | 100.0% | 0 |" in report
 
 
+def test_an_f1_of_two_thirds_is_reported_as_no_better_than_guessing(path: Path) -> None:
+    rewrite(path, lambda frame: frame.assign(f1=[0.666667, 0.66667, *[0.9] * 6]))
+    table = load(path)
+    assert table.reliable.tolist() == [False, True, *[True] * 6]
+    assert "| 1 | 0.783 | 75.0% | 0 | 1 | 1 | 0 |" in report_table(table)
+
+
 def test_the_built_in_table_labels_every_feature_and_most_labels_beat_guessing() -> None:
     table = built_in()
     assert len(table.frame) == 2000
