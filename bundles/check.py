@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from bundles.bundle import Bundle, PretrainedSource
@@ -13,6 +14,7 @@ PICKLES = (
     "read. Convert them where you trust them: transformers' model.save_pretrained(folder) writes safetensors; then "
     f"name that folder by {MODEL_VARIABLE}."
 )
+_PICKLED = (".pt", ".pth", ".bin", ".pkl")
 _SPARSIFY, _SAELENS = "sae.safetensors", "sae_weights.safetensors"
 
 
@@ -49,16 +51,28 @@ def labels_note(bundle: Bundle) -> str:
     )
 
 
+def refused_pickle(folders: Iterable[Path]) -> str:
+    """Why the first pickle in these SAE folders is not read, a space behind it; empty where there is none."""
+    pickles = [path for folder in folders for path in sorted(folder.glob("*")) if path.suffix in _PICKLED]
+    if not pickles:
+        return ""
+    return (
+        f"{pickles[0]} is a pickle, which can run any program when it is opened, and is not read: save it as "
+        "safetensors. "
+    )
+
+
 def _missing_saes(bundle: Bundle) -> str:
     folder = bundle.sae_folder
     named = [folder / f"layers.{layer}" for layer in bundle.layers]
-    lacking = [path.name for path in named if not ((path / _SPARSIFY).is_file() or (path / _SAELENS).is_file())]
+    lacking = [path for path in named if not ((path / _SPARSIFY).is_file() or (path / _SAELENS).is_file())]
     if not lacking or (folder / _SAELENS).is_file() or any(folder.glob(f"*/{_SAELENS}")):
         return ""  # SAELens's folders may have any name: which layers they hold shows when they are loaded
-    what = f"it lacks {', '.join(lacking)}" if folder.is_dir() else "there is no such folder"
+    without = ", ".join(f"{path.name}{'/' + _SPARSIFY if path.is_dir() else ''}" for path in lacking)
+    what = f"it lacks {without}" if folder.is_dir() else "there is no such folder"
     return (
-        f"SAE folder: looked for {folder}, but {what}. It must hold {', '.join(path.name for path in named)}, each "
-        f"with cfg.json and {_SPARSIFY} (sparsify) or {_SAELENS} (SAELens). Name it by {SAES_VARIABLE}, --saes, or "
+        f"SAE folder: looked for {folder}, but {what}. {refused_pickle(lacking)}It must hold "
+        f"{', '.join(path.name for path in named)}, each with cfg.json and {_SPARSIFY} (sparsify) or {_SAELENS} (SAELens). Name it by {SAES_VARIABLE}, --saes, or "
         "`sae_folder` in the bundle's TOML file."
     )
 

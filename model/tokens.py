@@ -69,10 +69,11 @@ def tokenize(text: str, tokenizer: PreTrainedTokenizerBase, *, window: int, max_
         verbose=False,
     )
     ids = np.asarray(encoded["input_ids"], dtype=np.int64)
-    if len(ids) > max_tokens:
+    over = len(ids) - max_tokens
+    if over > 0:
         raise TrackerError(
             f"This text has {len(ids):,} tokens; at most {max_tokens:,} are analyzed at once, and nothing is cut "
-            f"silently. Remove about {1 - max_tokens / len(ids):.0%} of it, or analyze it in parts."
+            f"silently. Shorten it by {over:,} token{'' if over == 1 else 's'}, or analyze it in parts."
         )
     offsets = np.asarray(encoded["offset_mapping"], dtype=np.int64)
     # Tokens that share a character overlap; the first keeps it, so that shading never shows a character twice.

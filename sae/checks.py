@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from safetensors import SafetensorError
@@ -36,6 +36,11 @@ def require(path: Path, config: dict[str, Any], key: str, allowed: Any) -> None:
         raise TrackerError(f"{path}: {key} = {config[key]!r} is not supported, only {allowed!r}.")
 
 
+def is_whole(value: Any) -> TypeGuard[int]:
+    """Whether a setting is a whole number; JSON's true and false are numbers to Python alone."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def read_tensors(path: Path, names: list[str]) -> dict[str, torch.Tensor]:
     """The named tensors of a safetensors file, in float32.
 
@@ -45,11 +50,27 @@ def read_tensors(path: Path, names: list[str]) -> dict[str, torch.Tensor]:
     try:
         stored = load_file(path)
     except (SafetensorError, OSError) as error:
+        if _is_pickle(path):
+            raise TrackerError(
+                f"{path} holds a pickle, whatever its name says: it can run any program when it is opened, and is not "
+                "read. Save the tensors with safetensors.torch.save_file where you trust it."
+            ) from None
         raise TrackerError(f"{path} can't be read ({error}). It may be cut short: copy or download it again.") from None
     lacking = [name for name in names if name not in stored]
     if lacking:
         raise TrackerError(f"{path} lacks {', '.join(lacking)}; it holds {', '.join(stored) or 'nothing'}.")
     return {name: stored[name].to(torch.float32) for name in names}
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a file begins as torch.save writes it: a zip archive, or before torch 1.6 a pickle."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError:
+        return False
+    # Safetensors begin with the header's length in eight bytes, whichever these are, and "{".
+    return start[8:] not in (b"", b"{") and (start[:4] == b"PK\x03\x04" or start[:1] == b"\x80")
 
 
 def check_tensors(

@@ -6,14 +6,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from bundles.check import refused_pickle
 from bundles.errors import TrackerError
 from sae.saelens_format import WEIGHTS as SAELENS, hooked_layer, load_saelens
 from sae.sparsify_format import WEIGHTS as SPARSIFY, load_sparsify, save_sae
 from sae.topk import Sae
 
 __all__ = ["check_writable", "load_saes", "save_sae"]
-
-_PICKLES = (".pt", ".pth", ".bin", ".pkl")
 
 
 def load_saes(folder: Path, layers: Sequence[int], *, d_model: int | None = None) -> dict[int, Sae]:
@@ -97,13 +96,7 @@ def _saelens_folders(folder: Path) -> dict[int, Path]:
 
 def _missing(folder: Path, layers: list[int]) -> TrackerError:
     here = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    pickles = [path for layer in layers for path in (folder / f"layers.{layer}").glob("*") if path.suffix in _PICKLES]
-    refused = (
-        f"{pickles[0]} is a pickle, which can run any program when it is opened, and is not read: save it as "
-        "safetensors. "
-        if pickles
-        else ""
-    )
+    refused = refused_pickle(folder / f"layers.{layer}" for layer in layers)
     return TrackerError(
         f"No SAE for layer {', '.join(map(str, layers))} in {folder}: expected layers.{layers[0]}/{SPARSIFY} and "
         f"cfg.json (or SAELens's {SAELENS}), found {', '.join(here) or 'no layers.N folder'}. {refused}"

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from bundles.errors import TrackerError
-from sae.checks import check_tensors, matrix_shape, read_config, read_tensors, require
+from sae.checks import check_tensors, is_whole, matrix_shape, read_config, read_tensors, require
 from sae.topk import MAX_ACTIVE, Sae
 
 WEIGHTS = "sae_weights.safetensors"
@@ -121,7 +121,7 @@ def _folded(path: Path, config: dict[str, Any], kind: str, tensors: dict[str, to
 
 def _k_of(path: Path, config: dict[str, Any], n_latents: int) -> int:
     k = (config.get("activation_fn_kwargs") or {}).get("k", config.get("k"))
-    if not isinstance(k, int) or not 1 <= k <= n_latents:
+    if not is_whole(k) or not 1 <= k <= n_latents:
         raise TrackerError(f"{path}: k must be a whole number between 1 and {n_latents} latents, found {k!r}.")
     return k
 

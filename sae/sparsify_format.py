@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from bundles.errors import TrackerError
-from sae.checks import check_tensors, matrix_shape, read_config, read_tensors, require
+from sae.checks import check_tensors, is_whole, matrix_shape, read_config, read_tensors, require
 from sae.topk import Sae
 
 WEIGHTS = "sae.safetensors"
@@ -31,8 +31,8 @@ def load_sparsify(folder: Path, d_model: int | None) -> Sae:
     if activation not in ("topk", "groupmax"):
         raise TrackerError(f"{path}: activation = {activation!r} is not supported, only 'topk' and 'groupmax'.")
     k = config.get("k")
-    if not isinstance(k, int):
-        raise TrackerError(f"{path} must state `k` as a whole number.")
+    if not is_whole(k):
+        raise TrackerError(f"{path} must state `k` as a whole number, found {k!r}.")
     weights = folder / WEIGHTS
     tensors = read_tensors(weights, list(_TENSORS))
     n_latents, width = matrix_shape(weights, tensors, "W_dec")

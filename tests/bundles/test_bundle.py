@@ -179,6 +179,14 @@ def test_what_is_missing_names_path_variable_and_contents(tmp_path: Path) -> Non
     assert "pickles" in missing_parts(bundle)[1]
 
 
+def test_saes_that_are_pickles_are_said_to_be_refused(tmp_path: Path) -> None:
+    saes = saes_in(tmp_path / "my saes", 4, 10, 16, 22, name="sae.safetensors")
+    saes_in(saes, 28, name="sae.pt")
+    (about_saes,) = missing_parts(load_bundle(own(tmp_path, sae_folder=f'sae_folder = "{saes}"')))
+    assert "it lacks layers.28/sae.safetensors" in about_saes
+    assert f"{saes}/layers.28/sae.pt is a pickle" in about_saes
+
+
 def test_nothing_is_missing_where_every_part_is_there(tmp_path: Path) -> None:
     saes = saes_in(tmp_path / "my saes", 4, 10, 16, 22, 28, name="sae_weights.safetensors")
     labels = tmp_path / "labels.csv"

@@ -99,6 +99,7 @@ def test_missing_tensor_is_named(folder: Path) -> None:
         ("activation", "sigmoid"),
         ("k", 41),
         ("k", "6"),
+        ("k", True),
     ],
 )
 def test_unsupported_configuration_is_refused_by_name(folder: Path, key: str, value: object) -> None:
@@ -120,6 +121,14 @@ def test_groupmax_needs_groups_of_equal_size(folder: Path) -> None:
 def test_a_pickle_is_refused_by_its_name(folder: Path) -> None:
     (folder / "layers.1" / "sae.safetensors").rename(folder / "layers.1" / "sae.pt")
     with pytest.raises(TrackerError, match=r"layers\.1/sae\.pt is a pickle"):
+        load_saes(folder, [1, 3])
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_is_refused_by_what_is_in_it(folder: Path, zipped: bool) -> None:
+    path = folder / "layers.3" / "sae.safetensors"
+    torch.save({"W_dec": torch.ones(40, 24)}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(TrackerError, match=r"layers\.3/sae\.safetensors holds a pickle"):
         load_saes(folder, [1, 3])
 
 

@@ -125,6 +125,7 @@ def test_a_configuration_from_before_version_6_is_understood(tmp_path: Path) -> 
         ({"finetuning_scaling_factor": True}, "finetuning_scaling_factor"),
         ({"k": 61}, "k must be a whole number between 1 and 60"),
         ({"k": 7.5}, "k must be a whole number"),
+        ({"k": True}, "k must be a whole number between 1 and 60 latents, found True"),
         ({"metadata": {"hook_name": "blocks.3.hook_mlp_out"}}, "reads blocks.3.hook_mlp_out"),
         ({"metadata": {"hook_name": "blocks.4.hook_resid_post"}}, "reads blocks.4.hook_resid_post"),
         ({"metadata": {"hook_name": "blocks.0.hook_resid_pre"}}, "reads blocks.0.hook_resid_pre"),

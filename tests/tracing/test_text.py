@@ -13,6 +13,17 @@ def test_a_text_is_itself_and_a_file_is_read() -> None:
     assert text_or_file("Rates rose. " * 1000) == "Rates rose. " * 1000
 
 
+@pytest.mark.parametrize("text", ["nofile.txt", "reports/q3", "C:\\\\q3.txt"])
+def test_a_path_without_a_file_is_no_text(text: str) -> None:
+    with pytest.raises(TrackerError, match="looks like a file's path, but there is no such file"):
+        text_or_file(text)
+
+
+@pytest.mark.parametrize("text", ["Rates", "5.4%", "nofile.txt ", "Profit and/or loss.", "See q3.txt"])
+def test_a_text_that_only_resembles_a_path_is_itself(text: str) -> None:
+    assert text_or_file(text) == text
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_a_file_is_read_without_the_mark_it_may_begin_with(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "a.txt").write_text("Erträge stiegen.", encoding=encoding)
