@@ -72,8 +72,8 @@ def _missing_saes(bundle: Bundle) -> str:
     what = f"it lacks {without}" if folder.is_dir() else "there is no such folder"
     return (
         f"SAE folder: looked for {folder}, but {what}. {refused_pickle(lacking)}It must hold "
-        f"{', '.join(path.name for path in named)}, each with cfg.json and {_SPARSIFY} (sparsify) or {_SAELENS} (SAELens). Name it by {SAES_VARIABLE}, --saes, or "
-        "`sae_folder` in the bundle's TOML file."
+        f"{', '.join(path.name for path in named)}, each with cfg.json and {_SPARSIFY} (sparsify) or "
+        f"{_SAELENS} (SAELens). Name it by {SAES_VARIABLE}, --saes, or `sae_folder` in the bundle's TOML file."
     )
 
 

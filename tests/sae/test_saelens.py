@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from bundles.errors import TrackerError
 from sae.files import load_saes
@@ -16,6 +16,26 @@ from sae.topk import Sae
 
 D_MODEL, N_LATENTS, K = 24, 60, 7
 KINDS = ("standard", "topk", "jumprelu", "batchtopk")
+RESID = 2 * torch.randn(3, D_MODEL, generator=torch.Generator().manual_seed(2))
+RECORDED = Path(__file__).with_name("saelens_recorded.safetensors")
+"""What sae-lens 6.54.12 gave for `RESID`; `record_saelens.py` writes it anew."""
+
+
+class Case(NamedTuple):
+    """A kind of SAE with its options."""
+
+    kind: str
+    apply_b_dec: bool = True
+    rescale: bool = False
+
+    def __str__(self) -> str:
+        return "-".join([self.kind, *["centred"] * self.apply_b_dec, *["rescaled"] * self.rescale])
+
+
+CASES = [
+    *(Case(kind, apply_b_dec) for kind in KINDS for apply_b_dec in (True, False)),
+    *(Case(kind, apply_b_dec, rescale=True) for kind in ("topk", "batchtopk") for apply_b_dec in (True, False)),
+]
 
 
 def tensors(*, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -47,6 +67,11 @@ def write(folder: Path, kind: str, *, hook: str = "blocks.3.hook_resid_post", **
     save_file({"sparsity": torch.zeros(N_LATENTS)}, folder / "sparsity.safetensors")
     (folder / "cfg.json").write_text(json.dumps(config | options))
     return folder.parent
+
+
+def write_case(folder: Path, case: Case) -> Path:
+    options = {"rescale_acts_by_decoder_norm": True} if case.rescale else {}
+    return write(folder, case.kind, apply_b_dec_to_input=case.apply_b_dec, **options)
 
 
 def dense(sae: Sae, resid: torch.Tensor) -> torch.Tensor:
@@ -148,6 +173,15 @@ def test_damaged_weights_are_named(tmp_path: Path) -> None:
     save_file(tensors() | {"W_enc": torch.zeros(N_LATENTS, D_MODEL)}, tmp_path / "layers.3/sae_weights.safetensors")
     with pytest.raises(TrackerError, match=r"W_enc should be \(24, 60\), found \(60, 24\)"):
         load_saes(tmp_path, [3])
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_encode_and_decode_equal_what_saelens_gave(tmp_path: Path, case: Case) -> None:
+    recorded = load_file(RECORDED)
+    write_case(tmp_path / "layers.3", case)
+    sae = load_saes(tmp_path, [3], d_model=D_MODEL)[3]
+    torch.testing.assert_close(dense(sae, RESID), recorded[f"{case}.encoded"], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(sae.decode(sae.encode(RESID)), recorded[f"{case}.decoded"], rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("apply_b_dec", [True, False])
