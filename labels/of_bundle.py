@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 
 from bundles.bundle import Bundle, load_bundle
@@ -33,6 +35,7 @@ def check_bundle(frame: pd.DataFrame, where: str, bundle: Bundle) -> None:
 def _has_same_saes(name: str, bundle: Bundle) -> bool:
     """Whether a bundle of this name is known and reads the same SAE folder, as a copy with other settings does."""
     try:
-        return name in bundle_names() and load_bundle(name).sae_folder.resolve() == bundle.sae_folder.resolve()
+        known = {Path(listed).name.removesuffix(".toml"): listed for listed in bundle_names()}
+        return name in known and load_bundle(known[name]).sae_folder.resolve() == bundle.sae_folder.resolve()
     except TrackerError:
         return False

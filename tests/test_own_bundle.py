@@ -201,6 +201,20 @@ def test_options_take_the_place_of_variables(parts: Path, monkeypatch: pytest.Mo
     assert invoke(tracing_command, "Rates rose.", "--saes", str(parts / FOLDER)).exit_code == 0
 
 
+def test_fewer_layers_open_a_table_of_all_and_are_all_that_is_imported(
+    labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traced = invoke(tracing_command, SENTENCES, "--layers", "1 4", "--top", "1")
+    assert traced.exit_code == 0, traced.output
+    shown = pd.read_csv(io.StringIO(traced.stdout))
+    assert shown["layer"].tolist() == [1, 4]
+    assert shown["label"].str.contains("Delphi's label|Summary").all()
+    monkeypatch.setenv("FEATURE_TRACKER_LAYERS", "1 4")
+    assert invoke(labels_command, "check", "--bundle", "llama2-7b-finance").exit_code == 0
+    (labelled / "labels.csv").unlink()
+    assert "results_summary.csv: 40 of layers that are not chosen were left out" in import_labels(labelled).output
+
+
 def test_parts_that_do_not_belong_together_are_refused_before_the_weights_are_read(
     parts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

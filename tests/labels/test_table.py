@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bundles.bundle import Bundle, load_bundle
+from bundles.bundle import ROOT, Bundle, load_bundle
 from bundles.errors import TrackerError
 from labels.lexicon import lexicon_path, load_lexicon
+from labels.of_bundle import check_bundle
 from labels.report import report_table
 from labels.rules import rule_from_json, word_rule
 from labels.table import ALWAYS_YES_F1, COLUMNS, LabelTable, load_labels, replace_table, save_labels
@@ -73,13 +74,14 @@ def test_a_feature_without_a_row_is_unlabelled(path: Path) -> None:
         (lambda f: f.assign(feature=[4, *f["feature"][1:]]), "line 2: feature must be 0 to 3"),
         (lambda f: f.assign(feature=[0.5, *f["feature"][1:]]), "line 2: feature must be a whole number"),
         (lambda f: f.assign(n_negative=[-1, *f["n_negative"][1:]]), "line 2: n_negative must be 0 or more, found -1"),
+        (lambda f: f.assign(layer=[np.nan, *f["layer"][1:]]), "line 2: layer must be a number, found ''"),
         (lambda f: f.assign(label=[" ", *f["label"][1:]]), "line 2: label must not be empty, found ' '"),
         (
             lambda f: f.assign(max_activation=[np.inf, *f["max_activation"][1:]]),
             "max_activation must be a finite number",
         ),
     ],
-    ids=["column", "twice", "range", "text", "layer", "index", "fraction", "negative", "blank", "infinite"],
+    ids=["column", "twice", "range", "text", "layer", "index", "fraction", "negative", "empty", "blank", "infinite"],
 )
 def test_a_bad_table_is_refused_with_the_line(path: Path, change: Callable, said: str) -> None:
     rewrite(path, change)
@@ -100,7 +102,12 @@ def test_a_table_of_another_bundle_is_refused_with_both_names(path: Path, tmp_pa
         load_labels(path, dict.fromkeys(LAYERS, N_LATENTS), ours)
 
 
-def test_a_copy_of_a_bundle_with_the_same_saes_may_share_its_table() -> None:
+def test_a_copy_of_a_bundle_with_the_same_saes_may_share_its_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.toml").write_text((ROOT / "bundles" / "smollm2-135m.toml").read_text())
+    monkeypatch.setenv("FEATURE_TRACKER_BUNDLES", str(tmp_path))
+    check_bundle(pd.DataFrame({"bundle": ["mine"]}), "t.csv", load_bundle())
     copied = replace(load_bundle(), name="a-longer-text", max_tokens=40_000)
     assert built_in().bundles == ["smollm2-135m"]
     assert len(load_labels(copied.labels, dict.fromkeys(copied.layers, 400), copied).frame) == 2000
