@@ -14,7 +14,7 @@ from bundles.options import telling_errors
 from labels.check_command import check_table_file
 from labels.collected import Collected, load_collected
 from labels.import_command import import_labels
-from labels.label_layer import label_layers, log_times, score_rule
+from labels.label_layer import label_layers, log_times, reword_layer, score_rule
 from labels.learn import LearnConfig
 from labels.lexicon import lexicon_path, load_lexicon, save_lexicon
 from labels.make_lexicon import LexiconConfig, make_lexicon
@@ -97,6 +97,28 @@ def rescore(bundle_name: str, work: Path, sample: int, seed: int, windows: int) 
             f"layer {layer}: median F1 {again.median():.3f} anew, {rows['f1'].median():.3f} in the table; "
             f"largest difference of a feature {gap.max():.3f}"
         )
+
+
+@main.command()
+@_BUNDLE
+@_WORK
+@_WINDOWS
+@telling_errors
+def reword(bundle_name: str, work: Path, windows: int) -> None:
+    """Choose anew which words of each family the table's labels show; rules and scores stay."""
+    bundle = load_bundle(bundle_name)
+    collected = load_collected(bundle, work, windows)
+    table = load_labels(bundle.labels, _latents(collected))
+    lexicon = load_lexicon(lexicon_path(bundle.labels), collected.texts, collected.bos_id)
+    layers = {}
+    for layer, firings in collected.layers.items():
+        layers[layer], before, after = reword_layer(table.frame.loc[[layer]].droplevel("layer"), firings, lexicon)
+        click.echo(
+            f"layer {layer}: on held-out text features fire on {before:.1%} of the words of families that their labels "
+            f"showed, on {after:.1%} of those they show now"
+        )
+    frame = pd.concat(layers, names=KEYS)
+    replace_table(LabelTable(frame), bundle.labels, _latents(collected))
 
 
 @main.command()

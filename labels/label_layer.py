@@ -18,10 +18,11 @@ from labels.contexts import Contexts
 from labels.firings import Firings
 from labels.learn import LearnConfig, learn_rule
 from labels.lexicon import Lexicon
-from labels.rules import Rule, fires, rule_to_json, word_rule
+from labels.rules import Rule, fires, rule_from_json, rule_to_json, word_rule
 from labels.score import balanced_sample, score
 from labels.statistics import feature_statistics
 from labels.table import COLUMNS, KEYS
+from labels.wording import firing_on_shown, show_words, word_rates
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +61,11 @@ def label_layer(
         sample: held-out firing tokens that a rule is scored on, and as many silent ones.
     """
     rows, start = [], time.monotonic()
+    rates = word_rates(firings.train, lexicon)
     for latent in range(firings.train.n_latents):
         rule = learn_rule(firings.train, latent, lexicon, config, np.random.default_rng([seed, layer, latent]))
+        if rule is not None:
+            rule = show_words(rule, latent, rates, lexicon)
         scores = _UNASKED if rule is None else score_rule(rule, firings.held_out, latent, lexicon, sample, seed)
         rule_text = "" if rule is None else rule_to_json(rule)
         rows.append({"label": word_rule(rule), **scores._asdict(), "rule": rule_text})
@@ -70,6 +74,24 @@ def label_layer(
     frame = pd.concat([pd.DataFrame(rows), feature_statistics(firings.train)], axis=1)
     frame = frame.assign(layer=layer, feature=range(firings.train.n_latents), f1_method=METHOD)
     return frame[[*KEYS, *COLUMNS]]
+
+
+def reword_layer(rows: pd.DataFrame, firings: LayerFirings, lexicon: Lexicon) -> tuple[pd.DataFrame, float, float]:
+    """A layer's rows with labels that show the words on which their features fire on the training text.
+
+    Args:
+        rows: of a label table, indexed by the feature's index.
+
+    Returns:
+        The rows, and how often on held-out text features fire on the words that their labels showed, and show now.
+    """
+    rates, held_out = word_rates(firings.train, lexicon), word_rates(firings.held_out, lexicon)["token"]
+    old = {int(str(latent)): rule_from_json(text) for latent, text in rows["rule"].items() if text}
+    new = {latent: show_words(rule, latent, rates, lexicon) for latent, rule in old.items()}
+    rows = rows.copy()
+    rows.loc[list(new), "label"] = list(map(word_rule, new.values()))
+    rows.loc[list(new), "rule"] = list(map(rule_to_json, new.values()))
+    return rows, firing_on_shown(old, held_out, lexicon), firing_on_shown(new, held_out, lexicon)
 
 
 def score_rule(rule: Rule, firings: Firings, latent: int, lexicon: Lexicon, n: int, seed: int) -> Scores:

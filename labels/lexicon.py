@@ -18,6 +18,9 @@ from bundles.errors import TrackerError
 from labels.classes import token_classes
 from labels.words import word_forms
 
+SPELLING = "words in "
+"""How the name of a family begins whose words begin alike."""
+
 STEP = 0.01
 """Likeness is kept in steps of this size, as bytes."""
 
@@ -32,7 +35,7 @@ class Lexicon:
     Attributes:
         words: (n_words,) str, the word forms that are in it, see `words.word_form`.
         families: (n_words, n_families) uint8, how like a family's typical words each word is, in steps of `STEP`.
-        typical_words: a few words that stand best for each family, by its name, in the order of `families`.
+        typical_words: words that stand best for each family, by its name, in the order of `families`.
         topics: (n_words, n_topics) uint8, how telling a word is of a topic, in steps of `STEP`.
         topic_names: two telling words each.
         near_low, near_high: (n_kinds,) mean likeness of few tokens in a row that counts as none, and as full.

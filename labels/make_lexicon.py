@@ -14,7 +14,7 @@ from labels.classes import FUNCTION_WORDS
 from labels.contexts import Contexts
 from labels.factors import factorize
 from labels.firings import Firings
-from labels.lexicon import MOST, Lexicon, as_steps, assemble
+from labels.lexicon import MOST, SPELLING, Lexicon, as_steps, assemble
 from labels.words import SIGN_NAMES, UNREADABLE, word_forms
 
 _MADE_UP = 5
@@ -23,8 +23,11 @@ _MADE_UP = 5
 _FAINT = 0.15
 """Less likeness than this is none."""
 
-_TYPICAL = 8
-"""Words shown of a family."""
+_TYPICAL = 16
+"""Words that stand for a family."""
+
+_NAMING = 8
+"""The first of them, which give it its name."""
 
 _ALIKE = 0.75
 """Share of a family's words that begin alike from which it is one of spelling."""
@@ -176,13 +179,13 @@ def _names(words: list[str]) -> Iterator[str]:
     show what spreads the family and not one stem.
     """
     for length in (4, 3, 2, 1):
-        beginnings = Counter(word[:length] for word in words[:_TYPICAL] if word.isalpha() and len(word) > length)
+        beginnings = Counter(word[:length] for word in words[:_NAMING] if word.isalpha() and len(word) > length)
         beginning, n = max(beginnings.items(), key=itemgetter(1), default=("", 0))
-        if n >= _ALIKE * _TYPICAL:
-            yield f"words in {beginning}-"
+        if n >= _ALIKE * _NAMING:
+            yield f"{SPELLING}{beginning}-"
             break
     first, *others = words
-    near = others[: _TYPICAL // 2]
+    near = others[: _NAMING // 2]
     yield from (f"{first}/{other}" for other in near if other[:_STEM] != first[:_STEM])
     yield from (f"{first}/{other}" for other in others)
     yield f"{first}/…"

@@ -28,10 +28,17 @@ _PLACE: dict[Where, str] = {
 
 
 class Mention(NamedTuple):
-    """What a rule speaks of: a kind of words, and where they stand; for `passage` a topic."""
+    """What a rule speaks of.
+
+    Attributes:
+        where: the place that is looked at.
+        name: of the kind of words that stand there; for `passage` of a topic.
+        shown: what a label calls it, where that is not its name.
+    """
 
     where: Where
     name: str
+    shown: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ def fires(rule: Rule, contexts: Contexts, lexicon: Lexicon) -> np.ndarray:
 def word_rule(rule: Rule | None) -> str:
     """A phrase that names everything in a rule: what it fires on, then what it leaves out.
 
-    A family of words is called by two of them with a stroke between, as "mentioned/discussed".
+    A family of words is called by two of them with a stroke between, as "mentioned/discussed"; see `wording`.
     """
     if rule is None:
         return TOO_RARE
@@ -78,7 +85,7 @@ def _word_places(mentions: Sequence[Mention]) -> list[str]:
     """One phrase for every place that mentions look at."""
     phrases = []
     for where in WHERE:
-        names = [mention.name for mention in mentions if mention.where == where]
+        names = [mention.shown or mention.name for mention in mentions if mention.where == where]
         if names:
             phrases.append(_PLACE[where] + ", ".join(names))
     return phrases
@@ -86,7 +93,8 @@ def _word_places(mentions: Sequence[Mention]) -> list[str]:
 
 def rule_to_json(rule: Rule) -> str:
     """A rule as one line of JSON."""
-    return json.dumps({"like": rule.like, "unlike": rule.unlike}, ensure_ascii=False)
+    content = {key: [list(filter(None, mention)) for mention in getattr(rule, key)] for key in ("like", "unlike")}
+    return json.dumps(content, ensure_ascii=False)
 
 
 def rule_from_json(text: str) -> Rule:
@@ -103,10 +111,10 @@ def rule_from_json(text: str) -> Rule:
 
 
 def _mention(entry: Any) -> Mention:
-    where, name = entry
-    if where not in WHERE or not isinstance(name, str):
+    mention = Mention(*entry)
+    if mention.where not in WHERE or not all(isinstance(part, str) for part in mention):
         raise ValueError(f"{entry} is no mention")
-    return Mention(where, name)
+    return mention
 
 
 def _signs(rule: Rule, where: Where, lexicon: Lexicon) -> np.ndarray:

@@ -23,17 +23,22 @@ def explain_label(scene: Scene) -> None:
     if not text:
         return
     rule = rule_from_json(text)
-    named = dict.fromkeys(mention.name for mention in (*rule.like, *rule.unlike) if mention.where != "passage")
-    line = family_line(list(named), scene.engine.typical_words)
+    known = scene.engine.typical_words
+    mentions = [mention for mention in (*rule.like, *rule.unlike) if mention.where != "passage"]
+    line = family_line({mention.shown or mention.name: known.get(mention.name, ()) for mention in mentions})
     if line:
         st.caption(line)
 
 
-def family_line(kinds: Sequence[str], typical_words: Mapping[str, Sequence[str]]) -> str:
-    """Markdown: the name of each kind of words that is a family, and a few of its other words."""
+def family_line(families: Mapping[str, Sequence[str]]) -> str:
+    """Markdown: what each family of words is called, and a few of its other words.
+
+    Args:
+        families: the typical words, by what the label calls the family; none for a kind that is no family.
+    """
     parts = []
-    for kind in kinds:
-        others = [word for word in typical_words.get(kind, ()) if word not in kind.split("/")][:_WORDS]
+    for called, words in families.items():
+        others = [word for word in words if word not in called.split("/")][:_WORDS]
         if others:
-            parts.append(f"**{plain(kind)}**: {plain(', '.join(others))}")
+            parts.append(f"**{plain(called)}**: {plain(', '.join(others))}")
     return f"Words like {' · '.join(parts)}" if parts else ""

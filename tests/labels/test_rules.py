@@ -98,8 +98,9 @@ def test_a_label_names_every_mention_and_where_it_looks() -> None:
 
 
 def test_a_rule_survives_json() -> None:
-    rule = Rule((Mention("token", "€/dollar sign"), Mention("near", "digits")), (Mention("passage", "a/b"),))
+    rule = Rule((Mention("token", "€/dollar sign", "€/£"), Mention("near", "digits")), (Mention("passage", "a/b"),))
     assert rule_from_json(rule_to_json(rule)) == rule
+    assert word_rule(rule) == "€/£; soon after digits; not in passages on a/b"
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"like": [["token"]], "unlike": []}', '{"like": [["next", "a"]]}', "[1]"])
