@@ -47,7 +47,8 @@ def measure(
     _check_text("general", general, split)
     require_parts(bundle)
     table = _standing_table(bundle)
-    if out is None and table is not None:
+    path = out or bundle.labels
+    if table is not None and path.resolve() == bundle.labels.resolve():
         _check_replaceable(bundle.labels, table, replace)
     with terminal_progress("Looking for the model") as progress:
         d_model = model_width(ensure_model_folder(bundle, progress))
@@ -61,7 +62,6 @@ def measure(
         window=language_model.window(window or bundle.window),
         max_tokens=tokens,
     )
-    path = out or bundle.labels
     replace_table(fill_table(table, measured, bundle.name), path, latents_of(saes))
     click.echo(measure_report(measured, table))
     click.echo(f"\nWrote {path}.")
