@@ -12,6 +12,8 @@ from charts.theme import (
     empty_figure,
     feature_hover,
     finish,
+    plotly_text,
+    shorten,
     stacked_label,
     unfaded,
     with_alpha,
@@ -21,7 +23,9 @@ from tracing.rows import features_of, rows_of
 
 _LABEL_WIDTH = 32  # characters a line, two lines; at 12 pixels they leave half of a 480-pixel chart to the bars
 _BAR_HEIGHT = 38
-_ROOM = 1.7  # of the longest bar, for what stands at its end
+_WORD_WIDTH = 12  # characters of a peak word
+_CHARACTER = 6.6 / 190  # width of one at a bar's end, of the plot in a chart of 420 pixels
+_MOST_TEXT = 0.8  # of the plot that what stands at a bar's end may take from it
 
 
 def plot_layer(
@@ -38,7 +42,8 @@ def plot_layer(
     Args:
         ranked: one layer's rows of `rank_features`.
         colour: the layer's.
-        by: what they are ranked by; under `percentile` each bar ends with how rare so strong an activation is.
+        by: what they are ranked by. Each bar ends with its peak word, under `percentile` also with how rare so strong
+            an activation is.
         aggregation: what the activation is.
         selected: feature index to be outlined.
     """
@@ -47,7 +52,8 @@ def plot_layer(
     reliable = ranked["reliable"].to_numpy(dtype=bool)
     places = list(range(len(ranked)))
     values = ranked["activation"].to_numpy(dtype=float)
-    by_rarity = by == "percentile"
+    ends = _ends(ranked, by)
+    room = [value / (1 - min(_CHARACTER * len(end), _MOST_TEXT)) for value, end in zip(values, ends, strict=True)]
     figure = go.Figure(
         go.Bar(
             x=values,
@@ -58,8 +64,9 @@ def plot_layer(
                 "line": {"color": colour, "width": [3 if f == selected else 0 for f in ranked["feature"]]},
                 "cornerradius": 3,
             },
-            text=[one_in(percentile) for percentile in ranked["percentile"]] if by_rarity else None,
-            textposition="outside" if by_rarity else None,
+            text=ends,
+            textposition="outside",
+            textfont={"size": 11},
             cliponaxis=False,
             customdata=[list(feature) for feature in features_of(ranked)],
             hovertext=[feature_hover(row, aggregation) for row in rows_of(ranked)],
@@ -78,7 +85,7 @@ def plot_layer(
     figure.update_xaxes(
         title={"text": TITLES[aggregation], "standoff": 8},
         tickformat=tick_format(aggregation),
-        range=[0, (_ROOM if by_rarity else 1.05) * values.max()],
+        range=[0, max(room)],
         nticks=5,
         automargin=True,
         fixedrange=True,
@@ -96,3 +103,12 @@ def plot_layer(
         },
         margin={"l": 8, "r": 16, "t": 32, "b": 8},
     )
+
+
+def _ends(ranked: pd.DataFrame, by: RankBy) -> list[str]:
+    """What stands at the bars' ends."""
+    words = [f"“{plotly_text(shorten(str(word), _WORD_WIDTH))}”" for word in ranked["peak_word"]]
+    if by == "activation":
+        return words
+    rare = [one_in(percentile) for percentile in ranked["percentile"]]
+    return [f"{word} {'· ' * bool(how)}{how}" for word, how in zip(words, rare, strict=True)]

@@ -53,4 +53,6 @@ def one_in(percentile: float) -> str:
     if percentile >= 100:
         return "never seen before"
     value = rounded(float(rarity(percentile)))
+    if value >= 1e6:
+        return f"1 in {value / 1e6:g} million"
     return f"1 in {value:,.{0 if value >= 10 or value == int(value) else 1}f}"

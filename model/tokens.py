@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from bundles.errors import TrackerError
+
+_LONGEST_PART = 40  # characters of a word before or after a token of it
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,15 @@ class TokenizedText:
     def token_texts(self) -> list[str]:
         """What each token reads in the text; joined, they give every character of tokenized text once."""
         return [self.text[start:end] for start, end in self.offsets]
+
+    def word_at(self, position: int) -> str:
+        """The word that a token is part of, or the token itself where it is no letter or digit; no blanks around."""
+        first, last = (int(edge) for edge in self.offsets[position])
+        token = self.text[first:last]
+        before = re.search(r"\w*$", self.text[max(first - _LONGEST_PART, 0) : first])
+        after = re.match(r"\w*", self.text[last : last + _LONGEST_PART])
+        whole = (before[0] if before and token[:1].isalnum() else "") + token
+        return (whole + (after[0] if after and token[-1:].isalnum() else "")).strip() or token
 
 
 def tokenize(text: str, tokenizer: PreTrainedTokenizerBase, *, window: int, max_tokens: int) -> TokenizedText:

@@ -71,20 +71,19 @@ def rank_features(
     Returns:
         `layer, feature, label, f1, precision, recall, balanced_accuracy, n_positive, n_negative, n_unanswered,
         specialization, specialization_index, density, f1_always_yes, reliable, mark, activation, percentile,
-        peak_position, peak_word`; one row a feature that fires. Specialization that was reported and not verified is
-        NaN: it is no measure to set beside others.
+        peak_position, peak_word`; one row a feature that fires. The peak word is whole, also where the token is a part
+        of it. Specialization that was reported and not verified is NaN: it is no measure to set beside others.
     """
     if aggregation not in get_args(Aggregation) or by not in get_args(RankBy):
         raise TrackerError(f"Rank by one of {get_args(RankBy)} and one of {get_args(Aggregation)}.")
     chosen = trace.counted if positions is None else np.asarray(positions, dtype=np.int64)
     if len(chosen) == 0:
         raise TrackerError("No words are chosen. Choose at least one, or clear the choice to rank the whole text.")
-    words = trace.token_texts
     if not layers:
         raise TrackerError("No layer is chosen. Choose at least one.")
     ranked = [_rank_layer(trace.layers[layer], chosen, table, aggregation) for layer in layers]
     frame = pd.concat(ranked, ignore_index=True)
-    frame["peak_word"] = [words[position] for position in frame["peak_position"]]
+    frame["peak_word"] = [trace.tokens.word_at(position) for position in frame["peak_position"]]
     kept = frame[_shown(frame, hide_always_on=hide_always_on, min_f1=min_f1)]
     order = ["percentile", "activation"] if by == "percentile" else ["activation"]
     kept = kept.sort_values(["layer", *order], ascending=[True, *[False] * len(order)], kind="stable")

@@ -132,8 +132,8 @@ def _show_circuit(kept: TracedCircuit, scene: Scene) -> None:
         "Blue: the deeper feature fires more because of the other; red: less. Solid: measured effect, the wider the "
         "more of what reaches the same feature; dashed: estimated only. Of the links that are not verified, the "
         f"{_MOST_UNVERIFIED} strongest and those of the chosen feature are drawn; one that skips a layer is drawn once "
-        "it is verified. Click a node for its details. Features and activations may differ a little from those of Top "
-        "features: a circuit is of all layers and of one part of a long text, and is traced in float32."
+        "it is verified. Click a node for its details. A circuit is of the features of all layers that "
+        "fire most, however the page ranks them, in one part of a long text, and is traced in float32."
     )
     show_feature_chart(
         plot_circuit(

@@ -72,9 +72,9 @@ _FORMATS = {
 
 
 _ORDER: dict[RankBy, str] = {
-    "activation": "Longer bars fire more strongly.",
-    "percentile": "Ordered by how unusual the strongest activation is for the feature: “1 in 12,000” means so strong "
-    "on one word in 12,000.",
+    "activation": "Longer bars fire more strongly; the word at a bar's end is where the feature fires most.",
+    "percentile": "Ordered by how unusual the strongest activation is for the feature: “rates” · 1 in 12,000 means on "
+    "the word rates, and so strongly on one word in 12,000 of a large body of text.",
 }
 
 

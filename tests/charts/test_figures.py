@@ -102,11 +102,17 @@ def test_bars_are_as_long_as_the_activation_in_the_order_of_the_ranking(ranked: 
     assert figure.layout.yaxis.range == (9.5, -0.5)
 
 
-def test_bars_end_with_their_rarity_where_that_ranks_them(ranked: pd.DataFrame) -> None:
+def test_bars_end_with_their_peak_word_and_their_rarity_where_that_ranks_them(ranked: pd.DataFrame) -> None:
     rows = ranked[ranked["layer"] == 4].assign(percentile=[99.99, np.nan, *[50.0] * 8])
     ends = plot_layer(rows, layer=4, colour="#1F6FC4", by="percentile").data[0].text
-    assert list(ends[:3]) == ["1 in 10,000", "", "1 in 2"]
-    assert plot_layer(rows, layer=4, colour="#1F6FC4").data[0].text is None
+    words = plot_layer(rows, layer=4, colour="#1F6FC4").data[0].text
+    assert [end.removeprefix(word).strip(" ·") for end, word in zip(ends[:3], words[:3], strict=True)] == [
+        "1 in 10,000",
+        "",
+        "1 in 2",
+    ]
+    assert all(word[0] == "“" and word[-1] == "”" for word in words)
+    assert not any("<" in word for word in words)
 
 
 def test_bars_say_their_layer_and_what_their_length_is(ranked: pd.DataFrame) -> None:

@@ -12,7 +12,7 @@ from charts.measure import activation_text, one_in, rarity
     ("percentile", "said"),
     [
         (100 * (1 - 1 / 12_345), "1 in 12,000"),
-        (100 * (1 - 1 / 3_712_345), "1 in 3,700,000"),
+        (100 * (1 - 1 / 3_712_345), "1 in 3.7 million"),
         (99.0, "1 in 100"),
         (30.0, "1 in 1.4"),
         (0.0, "1 in 1"),

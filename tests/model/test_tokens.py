@@ -6,7 +6,7 @@ from hypothesis import given, strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from bundles.errors import TrackerError
-from model.tokens import tokenize
+from model.tokens import TokenizedText, tokenize
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t\n "])
@@ -44,3 +44,15 @@ def test_unusual_text_survives_whole(tiny_tokenizer: PreTrainedTokenizerFast, te
 def test_text_that_spells_a_special_token_is_not_one(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     tokens = tokenize("before <bos> after", tiny_tokenizer, window=64, max_tokens=100)
     assert tiny_tokenizer.bos_token_id not in tokens.ids
+
+
+@pytest.mark.parametrize(
+    ("position", "word"),
+    [(0, "Impairment"), (1, "Impairment"), (2, "tests"), (3, ","), (4, "\n"), (5, "x" * 40 + "y" * 41)],
+)
+def test_the_word_of_a_token_is_whole(position: int, word: str) -> None:
+    text = "Impairment tests,\n" + "x" * 90 + "y" * 90
+    ends = [6, 10, 16, 17, 18, 109, 198]
+    offsets = np.stack([[0, *ends[:-1]], ends], axis=1)
+    offsets[5, 0] = 108  # a token amid a word of 180 letters
+    assert TokenizedText(text, np.arange(7), offsets, 16).word_at(position) == word

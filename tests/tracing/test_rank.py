@@ -87,8 +87,8 @@ def test_a_feature_without_a_label_stays_and_is_not_reliable() -> None:
 
 def test_peak_is_the_word_of_the_largest_activation() -> None:
     ranked = rank().set_index(["layer", "feature"])
-    assert ranked.loc[(3, 0), "peak_word"] == " rose"
-    assert ranked.loc[(1, 1), "peak_word"] == " again"
+    assert ranked.loc[(3, 0), "peak_word"] == "rose"
+    assert ranked.loc[(1, 1), "peak_word"] == "again"
 
 
 def test_always_on_is_hidden_by_the_features_own_density_in_its_own_layer() -> None:
