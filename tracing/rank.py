@@ -83,11 +83,11 @@ def rank_features(
         raise TrackerError("No layer is chosen. Choose at least one.")
     ranked = [_rank_layer(trace.layers[layer], chosen, table, aggregation) for layer in layers]
     frame = pd.concat(ranked, ignore_index=True)
-    frame["peak_word"] = [trace.tokens.word_at(position) for position in frame["peak_position"]]
     kept = frame[_shown(frame, hide_always_on=hide_always_on, min_f1=min_f1)]
     order = ["percentile", "activation"] if by == "percentile" else ["activation"]
     kept = kept.sort_values(["layer", *order], ascending=[True, *[False] * len(order)], kind="stable")
-    return (kept if top is None else kept.groupby("layer", sort=False).head(top)).reset_index(drop=True)
+    best = (kept if top is None else kept.groupby("layer", sort=False).head(top)).reset_index(drop=True)
+    return best.assign(peak_word=[trace.tokens.word_at(place) for place in best["peak_position"]])
 
 
 def _shown(frame: pd.DataFrame, *, hide_always_on: bool, min_f1: float) -> pd.Series:

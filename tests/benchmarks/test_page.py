@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks.page import main
+from views.results import TITLES
+
+
+@pytest.mark.browser
+@pytest.mark.model
+def test_the_page_is_measured_from_start_to_slider(builtin_model: object) -> None:
+    pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not (os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")):
+        pytest.skip("no Chromium on this machine; on Debian: apt install chromium")
+    done = CliRunner().invoke(main, ["--rounds", "1", "--tokens", "60"])
+    assert done.exit_code == 0, done.output
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert set(figures["slider_ms_by_view"]) == set(TITLES)
+    assert all(figures[name] > 0 for name in ("ready_s", "first_analysis_s", "second_analysis_s", "peak_memory_mb"))
