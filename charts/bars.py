@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import unescape
+
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -53,7 +55,8 @@ def plot_layer(
     places = list(range(len(ranked)))
     values = ranked["activation"].to_numpy(dtype=float)
     ends = _ends(ranked, by)
-    room = [value / (1 - min(_CHARACTER * len(end), _MOST_TEXT)) for value, end in zip(values, ends, strict=True)]
+    lengths = [len(unescape(end)) for end in ends]
+    room = [value / (1 - min(_CHARACTER * n, _MOST_TEXT)) for value, n in zip(values, lengths, strict=True)]
     figure = go.Figure(
         go.Bar(
             x=values,

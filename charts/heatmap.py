@@ -15,6 +15,7 @@ from tracing.rows import feature_of, rows_of
 _ROW_HEIGHT = 20
 _LABEL_WIDTH = 14  # beside the feature's number; two fifths of a 420-pixel chart
 _COLUMN_WIDTH = 14  # characters of a word under its column
+_CUT = "not counted: the text was cut here"
 _NO_WIDTH = "\u200b\u200c\u2060"  # zero-width space, zero-width non-joiner, word joiner
 
 
@@ -101,7 +102,7 @@ def _cell_markers(
         **unfaded(0),
         customdata=np.tile(np.arange(n_columns), n_rows)[:, None].tolist(),
         hovertext=[
-            f"{heads[row]}<br>“{words[column]}”<br>Activation {number(values[row, column], '.3g')}"
+            f"{heads[row]}<br>“{words[column]}”<br>Activation {number(values[row, column], '.3g', _CUT)}"
             for row in range(n_rows)
             for column in range(n_columns)
         ],

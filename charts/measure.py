@@ -18,7 +18,7 @@ TITLES: dict[Aggregation, str] = {
 """Of an axis or a column that holds a feature's aggregated activation."""
 
 RARITY_TITLE = "One word in so many is as strong"
-_MOST = 1e7  # beyond the strongest activation of a corpus whose size isn't known
+_MOST = 1e7  # stands for the strongest activation of a corpus whose size isn't known
 
 
 def tick_format(aggregation: Aggregation) -> str:
@@ -37,8 +37,8 @@ def rarity(percentile: npt.ArrayLike) -> np.ndarray:
     Args:
         percentile: of `rank_features`, 0 to 100, any shape.
     """
-    rarer = 1 - np.asarray(percentile, dtype=float) / 100
-    return 1 / np.maximum(rarer, 1 / _MOST)
+    share = np.asarray(percentile, dtype=float) / 100
+    return np.where(share >= 1, _MOST, 1 / (1 - np.where(share >= 1, 0, share)))
 
 
 def rounded(value: float, digits: int = 2) -> float:

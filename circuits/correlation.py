@@ -105,7 +105,7 @@ def activation_columns(trace: Trace, features: Sequence[Feature]) -> np.ndarray:
     columns = np.zeros((len(counted), len(features)))
     for layer in {feature.layer for feature in features}:
         places = [place for place, feature in enumerate(features) if feature.layer == layer]
-        columns[:, places] = trace.layers[layer].dense()[np.ix_(counted, [features[place].index for place in places])]
+        columns[:, places] = trace.layers[layer].dense()[counted][:, [features[place].index for place in places]]
     return columns
 
 

@@ -121,7 +121,7 @@ def attribution_graph(
         n_layers: blocks of the model.
         expected: what the model expects after the text. The viewer draws as many layers as lie below it.
     """
-    places = {node: 1 + int(trace.column(node).argmax()) for node in graph if isinstance(node, Feature)}
+    places = {node: 1 + trace.peak(node) for node in graph if isinstance(node, Feature)}
     nodes = [_feature_node(node, place, graph.nodes[node]) for node, place in places.items()]
     last = trace.n_tokens
     errors = [node for node in graph if isinstance(node, ErrorNode)]

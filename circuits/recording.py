@@ -57,7 +57,11 @@ def part_of(tokens: TokenizedText, first: int, n_windows: int) -> TokenizedText:
     begin = int(tokens.offsets[start, 0])
     end = int(tokens.offsets[stop, 0]) if stop < tokens.n_tokens else len(tokens.text)
     return TokenizedText(
-        tokens.text[begin:end], tokens.ids[start:stop], tokens.offsets[start:stop] - begin, tokens.window
+        tokens.text[begin:end],
+        tokens.ids[start:stop],
+        tokens.offsets[start:stop] - begin,
+        tokens.window,
+        is_cut=tokens.is_cut or start > 0,
     )
 
 

@@ -10,6 +10,7 @@ import click
 import pandas as pd
 
 from bundles.bundle import BUILT_IN, load_bundle
+from bundles.errors import TrackerError
 from bundles.options import telling_errors
 from labels.check_command import check_table_file
 from labels.collected import Collected, load_collected
@@ -87,8 +88,8 @@ def rescore(bundle_name: str, work: Path, sample: int, seed: int, windows: int) 
     collected = load_collected(bundle, work, windows)
     table = load_labels(bundle.labels, _latents(collected), bundle)
     lexicon = load_lexicon(lexicon_path(bundle.labels), collected.texts, collected.bos_id)
-    for layer, firings in collected.layers.items():
-        rows = table.frame.loc[layer]
+    for layer, own in table.frame.groupby("layer"):
+        firings, rows = collected.layers[int(str(layer))], own.droplevel("layer")
         rules = {int(str(i)): rule_from_json(rule) for i, rule in rows["rule"].items() if rule}
         scores = {i: score_rule(rule, firings.held_out, i, lexicon, sample, seed) for i, rule in rules.items()}
         again = pd.Series({i: found.f1 for i, found in scores.items()})
@@ -108,16 +109,19 @@ def reword(bundle_name: str, work: Path, windows: int) -> None:
     """Choose anew which words of each family the table's labels show; rules and scores stay."""
     bundle = load_bundle(bundle_name)
     collected = load_collected(bundle, work, windows)
-    table = load_labels(bundle.labels, _latents(collected))
+    table = load_labels(bundle.labels, _latents(collected), bundle)
     lexicon = load_lexicon(lexicon_path(bundle.labels), collected.texts, collected.bos_id)
     layers = {}
-    for layer, firings in collected.layers.items():
-        layers[layer], before, after = reword_layer(table.frame.loc[[layer]].droplevel("layer"), firings, lexicon)
+    for layer, rows in table.frame.groupby("layer"):
+        firings = collected.layers[int(str(layer))]
+        layers[layer], before, after = reword_layer(rows.droplevel("layer"), firings, lexicon)
         click.echo(
             f"layer {layer}: on held-out text features fire on {before:.1%} of the words of families that their labels "
             f"showed, on {after:.1%} of those they show now"
         )
     frame = pd.concat(layers, names=KEYS)
+    if table.left_out:
+        raise TrackerError(f"{bundle.labels} has rows of layers that are not chosen, which would be lost. Choose all.")
     replace_table(LabelTable(frame), bundle.labels, _latents(collected))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,6 +60,20 @@ class Lexicon:
     def kinds(self) -> list[str]:
         """Names of the kinds of words: families first, as "rising/growing", then classes, as "digits"."""
         return [*self.typical_words, *self.classes]
+
+    @cached_property
+    def place_of(self) -> dict[str, int]:
+        """Where in `words` each word is."""
+        return {str(word): place for place, word in enumerate(self.words)}
+
+    @cached_property
+    def families_of(self) -> dict[str, set[str]]:
+        """Names of the families that a word is typical of."""
+        found = defaultdict(set)
+        for name, words in self.typical_words.items():
+            for word in words:
+                found[word].add(name)
+        return found
 
     @cached_property
     def kind_table(self) -> np.ndarray:

@@ -29,7 +29,7 @@ _TEXT = "a folder of .txt files, or a .jsonl(.gz) file with `text` in every line
 @click.option("--finance", "finance", required=True, multiple=True, type=Path, help=f"Finance text: {_TEXT}")
 @click.option("--general", "general", required=True, multiple=True, type=Path, help=f"General text: {_TEXT}")
 @click.option("--out", type=Path, help="Where the table goes; in the place of the bundle's own where left out.")
-@click.option("--replace", is_flag=True, help="Replace what was measured before in the bundle's own table.")
+@click.option("--replace", is_flag=True, help="Replace what was measured before, or the file of --out.")
 @click.option("--split", type=click.Choice(["train", "validation"]), help="Only documents of this split.")
 @click.option("--window", type=click.IntRange(min=2), help="Tokens a forward sees; the bundle's where left out.")
 @click.option("--tokens", type=click.IntRange(min=1), help="At most so many of each kind; all where left out.")
@@ -50,6 +50,8 @@ def measure(
     path = out or bundle.labels
     if table is not None and path.resolve() == bundle.labels.resolve():
         _check_replaceable(bundle.labels, table, replace)
+    elif path.exists() and not replace:
+        raise TrackerError(f"{path} stands there already. Replace it with --replace, or name another file with --out.")
     with terminal_progress("Looking for the model") as progress:
         d_model = model_width(ensure_model_folder(bundle, progress))
         saes = load_saes(bundle.sae_folder, bundle.layers, d_model=d_model)

@@ -18,9 +18,14 @@ def unguard(cells: pd.Series) -> pd.Series:
     return cells.where(~cells.str.match(_GUARDED), cells.str[1:])
 
 
-def to_csv(table: pd.DataFrame) -> bytes:
-    """A table as CSV that a spreadsheet opens as text: UTF-8 with its mark, and no cell that begins a formula."""
+def guarded(table: pd.DataFrame) -> pd.DataFrame:
+    """A table no cell of which begins a formula."""
     safe = table.infer_objects()  # numbers that lie in a column of objects are no text
     for column in safe.columns.intersection(safe.select_dtypes(exclude=["number", "bool"]).columns):
         safe[column] = guard(safe[column].astype(str))
-    return safe.to_csv(index=False).encode("utf-8-sig")
+    return safe
+
+
+def to_csv(table: pd.DataFrame) -> bytes:
+    """A table as CSV that a spreadsheet opens as text: UTF-8 with its mark, and no cell that begins a formula."""
+    return guarded(table).to_csv(index=False).encode("utf-8-sig")

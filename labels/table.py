@@ -179,6 +179,8 @@ def load_labels(path: Path, n_latents: Mapping[int, int], bundle: Bundle | None 
         ) from None
     except OSError as error:
         raise TrackerError(f"{path} can't be read ({error.strerror}).") from None
+    for name in frame.columns.intersection(_FOREIGN):
+        frame[name] = unguard(frame[name])
     if bundle is not None:
         check_bundle(frame, str(path), bundle)
     if left_out and frame.empty:
@@ -187,8 +189,6 @@ def load_labels(path: Path, n_latents: Mapping[int, int], bundle: Bundle | None 
             "has."
         )
     check_table(frame, str(path), n_latents)
-    for name in frame.columns.intersection(_FOREIGN):
-        frame[name] = unguard(frame[name])
     return LabelTable(frame.set_index(KEYS)[columns_of(frame)].sort_index(), left_out)
 
 

@@ -6,7 +6,6 @@ words that no other family shares stand for it.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 from functools import partial
 from itertools import combinations
@@ -50,17 +49,13 @@ def show_words(rule: Rule, latent: int, rates: Mapping[Where, np.ndarray], lexic
 
     Families that are looked for near or in the passage, where one word says little, keep their names.
     """
-    places = {str(word): place for place, word in enumerate(lexicon.words)}
-    families = defaultdict(set)
-    for name, words in lexicon.typical_words.items():
-        for word in words:
-            families[word].add(name)
+    families = lexicon.families_of
 
     def shown(mention: Mention, *, fires: bool) -> Mention:
         if mention.where not in rates or mention.name not in lexicon.typical_words or SPELLING in mention.name:
             return mention
         typical = lexicon.typical_words[mention.name]
-        chance = rates[mention.where][[places[word] for word in typical], latent]
+        chance = rates[mention.where][[lexicon.place_of[word] for word in typical], latent]
         worth = (chance if fires else 1 - chance) / (1 + np.arange(len(typical)) / _FADING)
         ranked = [typical[place] for place in np.argsort(-worth, kind="stable") if _is_readable(typical[place])]
         for first, second in combinations(ranked, 2):
@@ -84,7 +79,7 @@ def firing_on_shown(rules: Mapping[int, Rule], rates: np.ndarray, lexicon: Lexic
         rules: by latent; what they rule out, and what they look for elsewhere than at the token, is left out.
         rates: (n_words, n_latents) of `word_rates`, at the token.
     """
-    places = {str(word): place for place, word in enumerate(lexicon.words)}
+    places = lexicon.place_of
     shown = [
         rates[places[word], latent]
         for latent, rule in rules.items()

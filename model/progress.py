@@ -25,6 +25,7 @@ def terminal_progress(label: str) -> Iterator[Progress]:
 
         def show(what: str, share: float) -> None:
             bar.label = what.ljust(26)
-            bar.update(round(share * _STEPS) - bar.pos)
+            bar.pos = round(share * _STEPS)  # `update` takes no step back, and every task begins at 0
+            bar.render_progress()
 
         yield show

@@ -24,12 +24,14 @@ class TokenizedText:
         offsets: (n_tokens, 2) int64, each token's first and one-past-last character in `text`. A character of several
             tokens (an emoji) belongs to the first; the others are empty.
         window: longest window, BOS included.
+        is_cut: whether it goes on from other text, so that its first token had words before it.
     """
 
     text: str
     ids: np.ndarray
     offsets: np.ndarray
     window: int
+    is_cut: bool = False
 
     @property
     def n_tokens(self) -> int:
@@ -53,6 +55,8 @@ class TokenizedText:
 
     def word_at(self, position: int) -> str:
         """The word that a token is part of, or the token itself where it is no letter or digit; no blanks around."""
+        while position and self.offsets[position, 0] == self.offsets[position, 1]:
+            position -= 1  # a further token of a character that belongs to the one before
         first, last = (int(edge) for edge in self.offsets[position])
         token = self.text[first:last]
         before = re.search(r"\w*$", self.text[max(first - _LONGEST_PART, 0) : first])

@@ -43,6 +43,8 @@ def read_documents(path: Path, split: str | None) -> Iterator[str]:
                     yield file.read_text(encoding="utf-8-sig")
                 except UnicodeDecodeError:
                     raise TrackerError(f"{file} is not UTF-8 text. Save it as UTF-8, or take it out.") from None
+                except OSError as error:
+                    raise TrackerError(f"{file} can't be read ({error.strerror}).") from None
         return
     wanted = "`text`" if split is None else "`text` and `split`"
     for file in text_files(path):
@@ -52,8 +54,10 @@ def read_documents(path: Path, split: str | None) -> Iterator[str]:
                 text = document["text"] if split is None or document["split"] == split else None
             except (ValueError, KeyError, TypeError, RecursionError):
                 raise TrackerError(f"{file}, line {number}: expected an object with {wanted}.") from None
-            if text is not None:
+            if isinstance(text, str):
                 yield text
+            elif text is not None:
+                raise TrackerError(f"{file}, line {number}: `text` must be a text, found {type(text).__name__}.")
 
 
 def text_files(path: Path) -> list[Path]:
@@ -63,7 +67,7 @@ def text_files(path: Path) -> list[Path]:
         TrackerError: neither a folder nor a .jsonl(.gz) file.
     """
     if path.is_dir():
-        return sorted(path.rglob("*.txt"))
+        return sorted(file for file in path.rglob("*.txt") if file.is_file())
     if not path.is_file() or not path.name.endswith((".jsonl", ".jsonl.gz")):
         raise TrackerError(f"{path} should be a folder of .txt files or a .jsonl or .jsonl.gz file; it is neither.")
     return [path]

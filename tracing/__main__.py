@@ -9,6 +9,7 @@ import click
 from bundles.bundle import Bundle
 from bundles.check import labels_note
 from bundles.options import bundle_options
+from labels.spreadsheet import guarded
 from model.progress import terminal_progress
 from tracing.parts import load_parts
 from tracing.rank import UNMEASURED, Aggregation, RankBy, rank_features
@@ -37,7 +38,7 @@ def main(text: str, bundle: Bundle, top: int, by: RankBy, aggregation: Aggregati
     ranked = rank_features(
         trace, parts.labels, layers=bundle.layers, top=top, by=by, aggregation=aggregation, min_f1=min_f1
     )
-    click.echo(ranked.to_csv(index=False, float_format="%.4g"), nl=False)
+    click.echo(guarded(ranked).to_csv(index=False, float_format="%.4g"), nl=False)
 
 
 if __name__ == "__main__":

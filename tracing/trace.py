@@ -62,12 +62,19 @@ class Trace:
 
     @property
     def counted(self) -> np.ndarray:
-        """Positions that rankings and correlations count: all but the first token of every further window.
+        """Positions that rankings and correlations count: all but the first token of every window at a cut.
 
         The text was cut there, so the model saw no words before it, and such a token can become an attention sink on
         which many features fire at once, far above what they do elsewhere. It is a trait of the cut, not of the text.
         """
-        return np.delete(np.arange(self.n_tokens), self.tokens.window_starts[1:])
+        cuts = self.tokens.window_starts[0 if self.tokens.is_cut else 1 :]
+        kept = np.delete(np.arange(self.n_tokens), cuts)
+        return kept if len(kept) else np.arange(self.n_tokens)
+
+    def peak(self, feature: Feature) -> int:
+        """Where a feature fires most, of the positions that count."""
+        counted = self.counted
+        return int(counted[self.column(feature)[counted].argmax()])
 
     def column(self, feature: Feature) -> np.ndarray:
         """(n_tokens,) float32 activations of one feature."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Mapping
 from functools import partial
+from weakref import ref
 
 import streamlit as st
 
@@ -12,10 +14,11 @@ from charts.network import circuit_page
 from circuits.export import attribution_graph, export_files
 from tracing.rank import rank_features
 from views.circuit_run import TracedCircuit
+from views.engine import Engine, made_room
 from views.state import Scene
 
 _WHAT = {
-    "features.csv": "Every feature that fires, with its label and measures",
+    "features.csv": "Every feature that fires, with its label, measures and peak word",
     "correlations.csv": "Every pair of the circuit's features, with r, p and q",
     "edges.csv": "The links: r, q, attribution, effect",
     "graph.graphml": "The graph for Gephi, Cytoscape and yEd",
@@ -30,11 +33,12 @@ _ALL = "circuit.zip"
 
 def show_downloads(kept: TracedCircuit, scene: Scene) -> None:
     """Offer every file, and all of them at once."""
+    engine = ref(scene.engine)  # Streamlit keeps what a button may need, and must not keep a model with it
     with st.popover("Download", icon=":material/download:"):
         for name, what in {_ALL: "All of them", **_WHAT}.items():
             st.download_button(
                 f"{what} (:gray[{name}])",
-                data=partial(_file, name, kept, scene),
+                data=partial(_file, name, kept, engine, scene.colours),
                 file_name=name,
                 mime=_MIMES.get(name.rpartition(".")[2], "application/octet-stream"),
                 key=f"circuit_download_{name}",
@@ -43,9 +47,9 @@ def show_downloads(kept: TracedCircuit, scene: Scene) -> None:
             )
 
 
-def circuit_files(kept: TracedCircuit, scene: Scene) -> dict[str, bytes]:
+def circuit_files(kept: TracedCircuit, engine: Engine, colours: Mapping[int, str]) -> dict[str, bytes]:
     """Every file by name."""
-    engine, trace, graph = scene.engine, kept.recording.trace, kept.graph()
+    trace, graph = kept.recording.trace, kept.graph()
     bundle, language_model = engine.bundle, engine.language_model
     fired = rank_features(trace, engine.labels, layers=bundle.layers, top=None, hide_always_on=False)
     viewer = attribution_graph(
@@ -58,11 +62,14 @@ def circuit_files(kept: TracedCircuit, scene: Scene) -> dict[str, bytes]:
         expected=kept.expected,
     )
     files = export_files(kept.found, graph, kept.correlations, fired, viewer)
-    return files | {"figure.html": circuit_page(graph, colours=scene.colours)}
+    return files | {"figure.html": circuit_page(graph, colours=colours)}
 
 
-def _file(name: str, kept: TracedCircuit, scene: Scene) -> bytes:
-    files = circuit_files(kept, scene)
+def _file(name: str, kept: TracedCircuit, engine_ref: ref[Engine], colours: Mapping[int, str]) -> bytes:
+    engine = engine_ref()
+    if engine is None:
+        raise made_room()
+    files = circuit_files(kept, engine, colours)
     return _zipped(files) if name == _ALL else files[name]
 
 

@@ -80,7 +80,7 @@ def show(scene: Scene) -> None:
 def _worth_seeing(scene: Scene) -> int:
     """First column of the stretch to begin with: the chosen words, else the chosen feature's peak, with some before."""
     trace = scene.analysis.trace
-    place = int(trace.column(scene.feature).argmax()) if scene.words is None else int(scene.words[0])
+    place = trace.peak(scene.feature) if scene.words is None else int(scene.words[0])
     return int(np.clip(place - MAX_COLUMNS // 4, 0, trace.n_tokens - MAX_COLUMNS))
 
 

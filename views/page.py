@@ -105,7 +105,7 @@ def _show_how_to_begin() -> None:
     )
     columns = st.columns(3)
     steps = (
-        (":material/bar_chart: **What fires**", "The strongest features of five layers, each with a label in plain "
+        (":material/bar_chart: **What fires**", "The most telling features of every layer, each with a label in plain "
          "words and a score of how far the label can be trusted."),
         (":material/format_color_text: **Where**", "The text itself, every word shaded by how strongly a feature fires "
          "there. Choose words to see what fires on them."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
@@ -121,7 +123,7 @@ def show(scene: Scene) -> None:
     )
     st.download_button(
         "Download as CSV",
-        data=lambda: to_csv(scene.ranked),
+        data=partial(to_csv, scene.ranked),
         file_name="top-features.csv",
         mime="text/csv",
         icon=":material/download:",

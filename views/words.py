@@ -18,12 +18,14 @@ from views.words_text import show_text
 def show(scene: Scene) -> None:
     """Draw the tab."""
     trace = scene.analysis.trace
-    activations = trace.column(scene.feature)
+    activations, peak = trace.column(scene.feature), trace.peak(scene.feature)
     label = plain(shorten(str(scene.engine.labels.name(scene.feature)), 120))
     n_firing = int((activations > 0).sum())
     pieces = split_text(trace.tokens.text, trace.tokens.offsets)
     word_of = word_numbers(pieces)
-    strongest = ", ".join(f"“{plain(shorten(word, 30))}”" for word in strongest_words(pieces, word_of, activations))
+    counted = np.zeros_like(activations)
+    counted[trace.counted] = activations[trace.counted]
+    strongest = ", ".join(f"“{plain(shorten(word, 30))}”" for word in strongest_words(pieces, word_of, counted))
     st.markdown(
         f"**{label}** fires on {n_firing:,} of {trace.n_tokens:,} tokens"
         + f", most on {strongest}" * bool(strongest)
@@ -33,6 +35,7 @@ def show(scene: Scene) -> None:
         pieces,
         activations,
         feature=str(scene.feature),
+        peak=peak,
         colour=scene.colours[scene.feature.layer],
         word_of=word_of,
         chosen=scene.words,
@@ -77,8 +80,8 @@ def strongest_words(pieces: Sequence[str], word_of: np.ndarray, activations: np.
     found: dict[str, str] = {}
     for token in np.argsort(-activations, kind="stable")[: np.count_nonzero(activations > 0)]:
         first, end = np.searchsorted(word_of, [word_of[token], word_of[token] + 1])
-        word = "".join(pieces[first:end]).strip()
-        bare = word.strip(punctuation + "“”‘’") or word
+        word = "".join(pieces[first:end])
+        bare = word.strip().strip(punctuation + "“”‘’") or word.strip() or word
         found.setdefault(bare.lower(), bare)
         if len(found) == most:
             break

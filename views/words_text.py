@@ -55,7 +55,7 @@ export default function (component) {
   const chosen = new Set(data.chosen);
   kept.marked = data.chosen;
   kept.spans.forEach((span, i) => {
-    const share = data.largest > 0 ? data.values[i] / data.largest : 0;
+    const share = data.largest > 0 ? Math.min(1, data.values[i] / data.largest) : 0;
     span.style.backgroundColor = share > 0
       ? `color-mix(in srgb, ${data.colour} ${Math.round(20 + 40 * share)}%, transparent)` : '';
     span.title = share > 0 ? `activation ${data.values[i]}` : '';
@@ -118,7 +118,7 @@ export default function (component) {
   // Another feature: bring its strongest word into the box, unless the words just chosen brought the feature.
   const picked = data.chosen.join();
   if (kept.feature !== data.feature && (kept.picked ?? picked) === picked && data.largest > 0) {
-    const peak = kept.spans[data.values.indexOf(Math.max(...data.values))];
+    const peak = kept.spans[data.peak];
     requestAnimationFrame(() => { root.scrollTop = peak.offsetTop - root.clientHeight / 2; });
   }
   kept.feature = data.feature;
@@ -134,6 +134,7 @@ def show_text(
     activations: np.ndarray,
     *,
     feature: str,
+    peak: int,
     colour: str,
     word_of: np.ndarray,
     chosen: np.ndarray | None,
@@ -144,7 +145,8 @@ def show_text(
     Args:
         pieces: (n_tokens,) the text cut at its tokens; joined they are the text.
         activations: (n_tokens,) of the chosen feature.
-        feature: its name; where it is another than before, the box scrolls to its strongest word.
+        feature: its name; where it is another than before, the box scrolls to its peak.
+        peak: token on which it fires most; one that fires more is shaded like it.
         colour: of its layer, `#rrggbb`.
         word_of: (n_tokens,) which word each token belongs to; a range snaps to whole words.
         chosen: token positions to be underlined.
@@ -161,7 +163,8 @@ def show_text(
         data={
             "pieces": pieces,
             "values": activations.astype(float).round(3).tolist(),
-            "largest": float(activations.max(initial=0.0)),
+            "largest": float(activations[peak]),
+            "peak": peak,
             "word_of": word_of.tolist(),
             "chosen": [] if chosen is None else chosen.tolist(),
             "feature": feature,

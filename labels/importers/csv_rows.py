@@ -12,7 +12,7 @@ from bundles.errors import TrackerError
 from labels.importers.imported import Tally, Target
 from sae.feature import Feature
 
-_ROW_BEGINS = re.compile(r"\n\d+,\d+,")
+_ROW_BEGINS = re.compile(r"\n(\d+),(0|[1-9]\d*),")
 
 
 class FeatureRow(NamedTuple):
@@ -77,7 +77,7 @@ def read_feature_rows(path: Path, target: Target, tally: Tally) -> Iterator[Feat
     for line, cells in read_rows(path):
         tally.read += 1
         where = f"{path.name}, line {line}"
-        _check_span(where, line, cells, len(header))
+        _check_span(where, line, cells, len(header), target)
         if len(cells) != len(header):
             tally.reject(where, f"a row must have {len(header)} cells", f"{len(cells)} cells")
             continue
@@ -94,7 +94,7 @@ def read_feature_rows(path: Path, target: Target, tally: Tally) -> Iterator[Feat
         yield FeatureRow(feature, where, named)
 
 
-def _check_span(where: str, line: int, cells: list[str], n_cells: int) -> None:
+def _check_span(where: str, line: int, cells: list[str], n_cells: int, target: Target) -> None:
     """Refuse a row that goes on over rows below it; a label may have lines, too."""
     breaks = sum(cell.count("\n") for cell in cells)
     if not breaks:
@@ -102,7 +102,9 @@ def _check_span(where: str, line: int, cells: list[str], n_cells: int) -> None:
     wrong = ""
     if len(cells) != n_cells:
         wrong = f"has {len(cells)} cells instead of {n_cells}"
-    elif any(_ROW_BEGINS.search(cell) for cell in cells):
+    elif any(
+        int(index) < target.n_latents.get(int(layer), 0) for cell in cells for layer, index in _ROW_BEGINS.findall(cell)
+    ):
         wrong = "holds what begins like another row"
     if wrong:
         raise TrackerError(

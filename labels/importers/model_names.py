@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
@@ -21,8 +22,10 @@ def model_names(bundle: Bundle) -> tuple[str, ...]:
 
 def is_named(name: str, names: Iterable[str]) -> bool:
     """Whether a model of this name is one of these: owners, folders, capitals and punctuation don't count."""
-    return _plain(name) in map(_plain, names)
+    *folders, last = re.split(r"[/\\]", name.rstrip("/\\"))
+    own = [last, *(part.split("--")[-1] for part in folders if part.startswith("models--"))]
+    return not set(map(_plain, own)).isdisjoint(_plain(known.split("/")[-1]) for known in names)
 
 
 def _plain(name: str) -> str:
-    return "".join(filter(str.isalnum, name.rstrip("/").split("/")[-1].casefold()))
+    return "".join(filter(str.isalnum, name.casefold()))

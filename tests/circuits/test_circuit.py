@@ -187,6 +187,17 @@ def test_features_that_fire_together_form_groups() -> None:
     assert firing_groups(links.head(0), significant=0.05) == []
 
 
+def test_a_part_does_not_count_the_token_at_its_cut(
+    tiny_trace: Trace, tiny_model: LanguageModel, tiny_saes: dict[int, Sae]
+) -> None:
+    whole = tiny_trace.tokens
+    part = record(part_of(whole, 1, 2), tiny_model, tiny_saes).trace
+    start = whole.window_starts[1]
+    counted = [place for place in tiny_trace.counted.tolist() if start <= place < start + part.n_tokens]
+    assert (part.counted + start).tolist() == counted
+    assert 0 not in part.counted
+
+
 def test_a_part_of_a_text_is_its_own_words_and_windows(tiny_trace: Trace, tiny_model: LanguageModel) -> None:
     whole = tiny_trace.tokens
     parts = [part_of(whole, first, 4) for first in range(0, len(whole.window_starts), 4)]

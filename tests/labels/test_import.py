@@ -143,6 +143,11 @@ def test_a_quote_left_open_swallows_no_rows(tmp_path: Path, rows: str, said: str
         merge(tmp_path / "a.csv")
 
 
+def test_a_label_may_have_a_line_that_begins_with_a_large_number(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "a.csv", F1, [1, 0, "Amounts such as\n1,000,000 dollars", 0.5])
+    assert len(merge(path).table.frame) == 1
+
+
 def test_an_f1_is_judged_by_what_guessing_scores_on_its_own_sample(tmp_path: Path) -> None:
     path = write_csv(
         tmp_path / "a.csv",
@@ -234,6 +239,9 @@ def test_a_bundles_model_goes_by_hub_id_folder_and_bundle_name(tmp_path: Path) -
     own = load_bundle("llama2-7b-finance")
     assert is_named("cxllin/Llama2-7b-Finance", model_names(own))
     cached = tmp_path / "models--owner--Tiny-1b" / "snapshots" / "0f3a"
+    assert is_named(r"C:\models\Llama2-7b-Finance", model_names(own))
+    assert is_named("/cache/models--cxllin--Llama2-7b-Finance/snapshots/abc123", model_names(own))
+    assert not is_named("/models/Llama2-7b-Finance/another", model_names(own))
     assert is_named("owner/tiny-1b", model_names(replace(own, model=PretrainedSource(folder=cached))))
     for name in ("HuggingFaceTB/SmolLM2-135M-Instruct", "smollm2-135m"):
         assert is_named(name, model_names(load_bundle()))

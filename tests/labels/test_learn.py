@@ -8,11 +8,11 @@ import pytest
 from labels.collected import Collected
 from labels.contexts import Contexts
 from labels.firings import Firings
-from labels.label_layer import LayerFirings, label_layer, score_rule
+from labels.label_layer import LayerFirings, label_layer, reword_layer, score_rule
 from labels.learn import LearnConfig, learn_rule
 from labels.lexicon import Lexicon
 from labels.make_lexicon import LexiconConfig, make_lexicon
-from labels.rules import TOO_RARE, Mention, Rule, fires, rule_from_json, word_rule
+from labels.rules import TOO_RARE, Mention, Rule, fires, rule_from_json, rule_to_json, word_rule
 from labels.score import balanced_sample, score
 from labels.statistics import feature_statistics
 from labels.trials import run_trials
@@ -120,6 +120,20 @@ def test_the_label_names_everything_in_the_rule_and_the_row_holds_both(train: Fi
         assert word_rule(rule) == label
         assert all((mention.shown or mention.name) in label for mention in [*rule.like, *rule.unlike])
     assert frame["label"][1].startswith("after ")
+
+
+def test_rewording_gives_back_what_labelling_showed(train: Firings, lexicon: Lexicon) -> None:
+    firings = LayerFirings(train, planted(1))
+    frame = label_layer(4, firings, lexicon, LearnConfig(sample=500), sample=200, seed=0).set_index("feature")
+    bare = [rule_to_json(_unshown(rule_from_json(text))) if text else "" for text in frame["rule"]]
+    found, before, after = reword_layer(frame.assign(rule=bare, label="?"), firings, lexicon)
+    assert found["rule"].tolist() == frame["rule"].tolist()
+    assert found["label"].tolist()[:3] == frame["label"].tolist()[:3]
+    assert after >= before
+
+
+def _unshown(rule: Rule) -> Rule:
+    return Rule(*(tuple(mention._replace(shown="") for mention in own) for own in (rule.like, rule.unlike)))
 
 
 def test_a_latent_that_never_or_hardly_fires_gets_no_rule(train: Firings, lexicon: Lexicon) -> None:

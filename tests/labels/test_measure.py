@@ -143,6 +143,7 @@ def test_measured_values_are_replaced_only_when_asked(folder: Path) -> None:
     assert "measured values of 70 features already. Replace them with --replace" in refused.output
     assert measure(folder, "--out", str(folder / "t.csv")).exit_code == 1
     assert measure(folder, "--tokens", "3", "--out", str(folder / "other.csv")).exit_code == 0
+    assert "stands there already" in measure(folder, "--out", str(folder / "other.csv")).output
     assert "rows of layers that are not chosen" in measure(folder, "--replace", layers="3").output
     assert (folder / "t.csv").read_bytes() == before
     assert measure(folder, "--tokens", "3", "--replace").exit_code == 0

@@ -46,6 +46,10 @@ def test_text_that_spells_a_special_token_is_not_one(tiny_tokenizer: PreTrainedT
     assert tiny_tokenizer.bos_token_id not in tokens.ids
 
 
+def test_a_further_token_of_a_character_shows_the_character() -> None:
+    assert TokenizedText("up 📈", np.arange(3), np.array([[0, 2], [2, 4], [4, 4]]), 16).word_at(2) == "📈"
+
+
 @pytest.mark.parametrize(
     ("position", "word"),
     [(0, "Impairment"), (1, "Impairment"), (2, "tests"), (3, ","), (4, "\n"), (5, "x" * 40 + "y" * 41)],

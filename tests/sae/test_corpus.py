@@ -19,6 +19,12 @@ def write_jsonl(path: Path, documents: list[dict[str, str]]) -> Path:
     return path
 
 
+def test_a_folder_that_is_called_like_a_text_is_none(tmp_path: Path) -> None:
+    (tmp_path / "q1.txt").mkdir()
+    (tmp_path / "q1.txt" / "a.txt").write_text("Rates rose", encoding="utf-8")
+    assert list(read_documents(tmp_path, None)) == ["Rates rose"]
+
+
 def test_a_split_holds_its_own_documents_alone(tmp_path: Path) -> None:
     path = write_jsonl(
         tmp_path / "a.jsonl.gz", [{"text": "one", "split": "train"}, {"text": "two", "split": "validation"}]
@@ -34,7 +40,7 @@ def test_every_tenth_file_of_a_folder_is_validation(tmp_path: Path) -> None:
     assert len(list(read_documents(tmp_path, "train"))) == 18
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"text": "no split"}'])
+@pytest.mark.parametrize("line", ["{", "[]", '{"text": "no split"}', '{"text": 5, "split": "train"}'])
 def test_a_wrong_line_is_named(tmp_path: Path, line: str) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "x", "split": "train"}\n' + line, encoding="utf-8")
     with pytest.raises(TrackerError, match="line 2"):

@@ -13,7 +13,6 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import networkx as nx
@@ -183,8 +182,7 @@ def test_the_files_hold_the_circuit_and_nothing_reaches_the_disk(
     verify_all(page)
     labels = LabelTable(tiny_labels(tiny_bundle, 40).frame.assign(label="=HYPERLINK(1)"))
     engine = Engine(tiny_bundle, tiny_model, tiny_saes, labels)
-    scene: Any = SimpleNamespace(engine=engine, colours=layer_colours(tiny_bundle.layers))
-    files = circuit_files(kept, scene)
+    files = circuit_files(kept, engine, layer_colours(tiny_bundle.layers))
     with zipfile.ZipFile(io.BytesIO(_zipped(files))) as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == files
     edges = list(csv.DictReader(io.StringIO(files["edges.csv"].decode("utf-8-sig"))))

@@ -30,6 +30,11 @@ def test_the_strongest_words_are_whole_and_different_and_fire() -> None:
     assert strongest_words([], word_numbers([]), np.zeros(0)) == []
 
 
+def test_a_line_break_is_a_word_that_can_be_seen() -> None:
+    pieces = ["Sales", " rose", "\n", "Costs"]
+    assert strongest_words(pieces, word_numbers(pieces), np.array([0.0, 0, 1, 0])) == ["\n"]
+
+
 def test_a_word_of_signs_alone_keeps_them() -> None:
     assert strongest_words(["a", " --"], np.array([0, 1]), np.array([0.0, 1.0])) == ["--"]
 
