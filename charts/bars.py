@@ -26,8 +26,8 @@ from tracing.rows import features_of, rows_of
 _LABEL_WIDTH = 32  # characters a line, two lines; at 12 pixels they leave half of a 480-pixel chart to the bars
 _BAR_HEIGHT = 38
 _WORD_WIDTH = 12  # characters of a peak word
-_CHARACTER = 6.4 / 205  # width of one at a bar's end, of the plot in a chart of 420 pixels
-_MOST_TEXT = 0.78  # of the plot that what stands at a bar's end may take from it
+_CHARACTER = 6.6 / 195  # width of one at a bar's end, of the plot in a chart of 420 pixels
+_MOST_TEXT = 0.82  # of the plot that what stands at a bar's end may take from it
 
 
 def plot_layer(

@@ -276,10 +276,7 @@ def test_single_tokens_begin_where_the_feature_fires_and_reach_the_last(page: Ap
     place = slider(page, "First token").value
     box = page.selectbox(key="feature_box")
     layer, index = re.match(r"L(\d+)/F(\d+)", box.options[box.index]).groups()
-    assert (
-        trace.column(Feature(int(layer), int(index)))[place : place + 60].max()
-        == trace.column(Feature(int(layer), int(index))).max()
-    )
+    assert place <= trace.peak(Feature(int(layer), int(index))) < place + 60
 
 
 def test_a_new_text_forgets_the_words_chosen_in_the_old(page: AppTest) -> None:
@@ -301,6 +298,39 @@ def test_samples_fill_the_box_and_give_the_own_text_back(page: AppTest) -> None:
 def test_an_uploaded_file_fills_the_box(page: AppTest) -> None:
     page.file_uploader(key="file").set_value(("q.txt", b"\xef\xbb\xbfNet sales\r\nrose", "text/plain")).run()
     assert page.text_area(key="text").value == "Net sales\nrose"
+
+
+def test_an_empty_file_is_refused_and_the_box_unchanged(page: AppTest) -> None:
+    page.text_area(key="text").set_value("my own words").run()
+    page.file_uploader(key="file").set_value(("q.txt", b" \n", "text/plain")).run()
+    assert "holds no text" in errors(page)[0]
+    assert page.text_area(key="text").value == "my own words"
+    page.button(key="analyze").click().run()
+    assert not errors(page)
+    assert page.text_area(key="text").value == "my own words"
+
+
+def test_an_analysis_that_a_click_interrupted_goes_on(page: AppTest) -> None:
+    page.text_area(key="text").set_value(SENTENCES).run()
+    page.session_state["text_asked"] = TEXT  # what Analyze leaves until it is done
+    slider(page, "Number of top features").set_value(5).run()
+    assert page.session_state["analysis"].trace.tokens.text == TEXT
+    assert "text_asked" not in page.session_state
+    assert page.text_area(key="text").value == SENTENCES
+
+
+def test_the_open_tab_and_the_heatmaps_mode_stay(page: AppTest) -> None:
+    analyze(page, SENTENCES)
+    open_tab(page, "Heatmap")
+    page.session_state["heatmap_mode"] = "Single tokens"
+    page.run()
+    slider(page, "Minimum F1 of labels").set_value(1.0).run()
+    slider(page, "Minimum F1 of labels").set_value(0.0).run()
+    assert [tab.label for tab in page.tabs if tab.children] == ["Heatmap"]
+    open_tab(page, "Words")
+    open_tab(page, "Heatmap")
+    assert slider(page, "First token")
+    assert not page.warning
 
 
 def test_a_file_that_is_not_utf8_is_refused_and_the_box_unchanged(page: AppTest) -> None:

@@ -17,7 +17,7 @@ from circuits.graph import circuit_paths, path_in_words
 from circuits.paths import Path
 from sae.feature import Feature
 from tracing.rank import Aggregation
-from views import circuit_run
+from views import circuit_run, state
 from views.circuit_files import show_downloads
 from views.circuit_run import Question, TracedCircuit
 from views.clicks import show_feature_chart
@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # NetworkX belongs to circuits/; a graph is data here
 _N_PATHS = 5
 _HALF_WIDTH = 512  # two beside each other on a laptop's screen
 _MOST_UNVERIFIED = 40  # more dashed lines hide the solid ones
+AMOUNT = "circuit_amount"
 _AMOUNTS = {"10": 10, "30": 30, "100": 100, "all": None}
 
 
@@ -53,7 +54,10 @@ def show(scene: Scene) -> None:
         )
         controls = st.container(horizontal=True, vertical_alignment="bottom", width="content")
     if pressed:
-        _trace(scene, question, bar_place)
+        st.session_state[state.CIRCUIT_ASKED] = True
+    if state.CIRCUIT_ASKED in st.session_state:
+        with state.asked_until_done(state.CIRCUIT_ASKED):
+            _trace(scene, question, bar_place)
         st.rerun()  # the button above says now what it does next
     if kept is None:
         return
@@ -105,11 +109,11 @@ def _first_window(scene: Scene) -> int:
 
 
 def _show_controls(kept: TracedCircuit, scene: Scene) -> None:
+    st.session_state.setdefault(AMOUNT, "30")
     amount = st.selectbox(
         "Strongest links to verify",
         list(_AMOUNTS),
-        index=1,
-        key="circuit_amount",
+        key=AMOUNT,
         width=180,
         help="A link is verified by taking its shallower feature out of the model, which takes a moment and tells that "
         "feature's effect on all deeper ones: so many more links than these become verified with them.",
@@ -118,7 +122,7 @@ def _show_controls(kept: TracedCircuit, scene: Scene) -> None:
         "Verify",
         icon=":material/science:",
         key="circuit_verify",
-        on_click=lambda: kept.ask(_AMOUNTS[st.session_state["circuit_amount"]]),
+        on_click=lambda: kept.ask(_AMOUNTS[st.session_state[AMOUNT]]),
         disabled=bool(kept.waiting) or not kept.found.edges["effect"].isna().any(),
         help=f"The {amount} strongest links that are not verified yet." if amount != "all" else "All links.",
     )

@@ -26,7 +26,10 @@ def say_too_short(scene: Scene) -> bool:
     """Say so where the text has too few tokens for any correlation."""
     n_tokens = scene.analysis.trace.n_tokens
     if n_tokens < MIN_TOKENS:
-        st.info(f"A text of {n_tokens} tokens is too short for correlations; they need at least {MIN_TOKENS}.")
+        st.info(
+            f"A text of {n_tokens} token{'s' if n_tokens > 1 else ''} is too short for correlations; they need "
+            f"{MIN_TOKENS} or more."
+        )
     return n_tokens < MIN_TOKENS
 
 
@@ -47,6 +50,9 @@ def show_counts(correlations: Correlations, threshold: float) -> None:
 def show(scene: Scene) -> None:
     """Draw the tab."""
     if say_too_short(scene):
+        return
+    if len(scene.settings.layers) == 1:
+        st.info("Correlations are between layers. Choose a second layer in the sidebar.")
         return
     correlations = correlations_of(scene)
     show_counts(correlations, scene.settings.threshold)

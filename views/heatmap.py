@@ -15,6 +15,8 @@ from views.state import Scene
 from views.words import word_numbers
 
 MAX_COLUMNS = 60  # more would be narrower than a word can be read
+MODE = "heatmap_mode"
+_STRETCHES, _TOKENS = "Whole text in stretches", "Single tokens"
 
 
 def show(scene: Scene) -> None:
@@ -25,15 +27,15 @@ def show(scene: Scene) -> None:
     by_token = trace.n_tokens <= MAX_COLUMNS
     if not by_token:
         with st.container(horizontal=True, vertical_alignment="bottom"):
+            st.session_state.setdefault(MODE, _STRETCHES)
             mode = st.segmented_control(
                 "Columns",
-                ["Whole text in stretches", "Single tokens"],
-                default="Whole text in stretches",
+                [_STRETCHES, _TOKENS],
                 required=True,
-                key="heatmap_mode",
+                key=MODE,
                 help="The text has more tokens than fit side by side.",
             )
-            by_token = mode == "Single tokens"
+            by_token = mode == _TOKENS
             if by_token:
                 first = st.slider(
                     "First token",

@@ -49,7 +49,9 @@ def read_inputs(*, max_tokens: int, tall: bool) -> bool:
         placeholder="Paste an earnings release, a passage of a filing, a central bank's statement …",
     )
     with st.container(horizontal=True, vertical_alignment="center"):
-        pressed = st.button("Analyze", type="primary", icon=":material/search_insights:")
+        pressed = st.button(
+            "Analyze", type="primary", icon=":material/search_insights:", on_click=_forget_file_error, key="analyze"
+        )
         st.caption(
             f"Up to {max_tokens:,} tokens, about {round(max_tokens * _WORDS_A_TOKEN, -3):,.0f} words. Your text is "
             "neither stored nor sent to any other service."
@@ -61,17 +63,17 @@ def _note_own_text() -> None:
     # What is edited is the analyst's, wherever it began.
     st.session_state[_OWN_TEXT] = st.session_state[TEXT]
     st.session_state[_SAMPLE] = _OWN
-    st.session_state.pop(_FILE_ERROR, None)
+    _forget_file_error()
 
 
 def _take_sample() -> None:
     title = st.session_state[_SAMPLE]
     st.session_state[TEXT] = st.session_state.get(_OWN_TEXT, "") if title == _OWN else SAMPLES[title]
-    st.session_state.pop(_FILE_ERROR, None)
+    _forget_file_error()
 
 
 def _take_file() -> None:
-    st.session_state.pop(_FILE_ERROR, None)
+    _forget_file_error()
     file = st.session_state[_FILE]
     if file is None:
         return
@@ -83,8 +85,15 @@ def _take_file() -> None:
             "upload it again, or paste its text into the box. The box is unchanged."
         )
         return
+    if not text.strip():
+        st.session_state[_FILE_ERROR] = "This file holds no text. The box is unchanged."
+        return
     st.session_state[TEXT] = text
     _note_own_text()
+
+
+def _forget_file_error() -> None:
+    st.session_state.pop(_FILE_ERROR, None)
 
 
 def decode(raw: bytes) -> str:

@@ -51,9 +51,12 @@ def show_page() -> None:
         if missing:
             raise TrackerError(f"{bundle.title} can't be loaded yet. {' '.join(missing)}")
         if pressed:
+            st.session_state[state.ASKED] = st.session_state[state.TEXT]
+        if state.ASKED in st.session_state:
             with shown_errors("analyzing the text"):
                 first = state.analysis() is None
-                _analyze(bundle)
+                with state.asked_until_done(state.ASKED):
+                    _analyze(bundle, st.session_state[state.ASKED])
                 if first:
                     st.rerun()  # the text box, tall until there is a result, makes room for it
         else:
@@ -84,8 +87,7 @@ def _progress() -> Iterator[Progress]:
         place.empty()
 
 
-def _analyze(bundle: Bundle) -> None:
-    text = st.session_state[state.TEXT]
+def _analyze(bundle: Bundle, text: str) -> None:
     if not text.strip():  # said at once, not after a model has been loaded
         raise TrackerError("There is no text to analyze yet. Paste a passage, choose a sample or upload a .txt file.")
     with _progress() as report:

@@ -38,6 +38,7 @@ TITLES = tuple(_TABS)
 
 def show_results(analysis: Analysis, engine: Engine, settings: Settings) -> None:
     """Draw everything below the text box. Only the open tab computes anything."""
+    state.keep_undrawn("view", heatmap.MODE, circuit.AMOUNT)
     if st.session_state[state.TEXT] != analysis.trace.tokens.text:
         st.info("The text in the box has changed. What follows belongs to the text analyzed before: press Analyze.")
     _show_figures(analysis, engine)

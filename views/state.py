@@ -6,6 +6,8 @@ analyst's text reaches a cache, a log, a file or the address bar.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -29,7 +31,9 @@ _WORDS = "words"
 _ROUND = "words_round"
 CIRCUIT = "circuit_kept"
 CORRELATIONS = "correlations_kept"
-_OF_ONE_TEXT = (_FEATURE, CIRCUIT, CORRELATIONS)
+ASKED = "text_asked"
+CIRCUIT_ASKED = "circuit_asked"
+_OF_ONE_TEXT = (_FEATURE, CIRCUIT, CORRELATIONS, ASKED, CIRCUIT_ASKED)
 LAYERS = "layers"
 
 
@@ -106,6 +110,27 @@ def keep_analysis(done: Analysis) -> None:
 def forget_analysis() -> None:
     """Another bundle was chosen: a trace, a circuit and the choice of layers belong to the one that made them."""
     _forget(_ANALYSIS, LAYERS, *_OF_ONE_TEXT)
+
+
+@contextlib.contextmanager
+def asked_until_done(key: str) -> Iterator[None]:
+    """Work that was asked for under a key, and is so no longer once it is done or fails.
+
+    A click on another control ends Streamlit's run amid the work: then `key` stays, and the next run does it again.
+    """
+    try:
+        yield
+    except Exception:
+        st.session_state.pop(key, None)
+        raise
+    st.session_state.pop(key, None)
+
+
+def keep_undrawn(*keys: str) -> None:
+    """Keep what widgets are set to while they are not on the page; Streamlit would forget it."""
+    for key in keys:
+        if key in st.session_state:
+            st.session_state[key] = st.session_state[key]
 
 
 def _forget(*keys: str) -> None:

@@ -25,7 +25,7 @@ _CSS = """
 .words span { border-radius: 3px; padding: 0.12em 0; }
 .words span:hover { outline: 1px solid var(--st-text-color); }
 .words span.chosen { box-shadow: inset 0 -3px 0 var(--st-text-color); }
-.words span::before { content: attr(data-mark); opacity: 0.5; }
+.words span[data-mark]::before { content: attr(data-mark); opacity: 0.5; }
 """
 
 _JS = """
@@ -56,12 +56,14 @@ export default function (component) {
   kept.marked = data.chosen;
   kept.spans.forEach((span, i) => {
     const share = data.largest > 0 ? Math.min(1, data.values[i] / data.largest) : 0;
+    span.classList.toggle('chosen', chosen.has(i));
+    if (share === 0 && !span.title) return;  // most tokens, and they stay as they are
     span.style.backgroundColor = share > 0
       ? `color-mix(in srgb, ${data.colour} ${Math.round(20 + 40 * share)}%, transparent)` : '';
     span.title = share > 0 ? `activation ${data.values[i]}` : '';
     // A line break has no width of its own to be shaded.
-    span.dataset.mark = share > 0 && span.textContent.startsWith('\\n') ? '↵' : '';
-    span.classList.toggle('chosen', chosen.has(i));
+    if (share > 0 && span.textContent.startsWith('\\n')) span.dataset.mark = '↵';
+    else delete span.dataset.mark;
   });
   const word = (i) => data.word_of[i];
   const range = (a, b) => {

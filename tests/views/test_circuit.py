@@ -117,6 +117,15 @@ def test_a_verification_that_was_interrupted_goes_on(page: AppTest) -> None:  # 
     assert kept.found.edges["effect"].notna().all()
 
 
+def test_a_circuit_that_a_click_interrupted_is_traced(page: AppTest) -> None:  # noqa: F811
+    analyze(page, SHORT)
+    open_tab(page, "Circuit")
+    page.session_state["circuit_asked"] = True  # what the button leaves until it is done
+    slider(page, "Correlation threshold").set_value(0.3).run()
+    assert "circuit_kept" in page.session_state
+    assert "circuit_asked" not in page.session_state
+
+
 def test_other_settings_are_said_and_traced_on_request(page: AppTest) -> None:  # noqa: F811
     traced(page)
     slider(page, "Number of top features").set_value(5).run()
