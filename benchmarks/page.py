@@ -73,9 +73,14 @@ def _measure_sliders(text: str, rounds: int) -> dict[str, Any]:
     return {"slider_ms_median": round(statistics.median(every), 1), "slider_ms_by_view": by_view}
 
 
+def find_chromium() -> str | None:
+    """Path of the browser: `CHROMIUM`, or Debian's or Ubuntu's."""
+    return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+
+
 def _measure_browser(text: str) -> dict[str, Any]:
     """Seconds from starting the server to a text box that takes text, to the first result, and peak memory."""
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    chromium = find_chromium()
     try:
         from playwright.sync_api import sync_playwright  # noqa: PLC0415 - the sliders can be timed without it
     except ImportError:

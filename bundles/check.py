@@ -51,9 +51,14 @@ def labels_note(bundle: Bundle) -> str:
     )
 
 
+def pickles_in(folder: Path) -> list[Path]:
+    """Files of a folder that are pickles by their names, in order."""
+    return [path for path in sorted(folder.glob("*")) if path.suffix in _PICKLED]
+
+
 def refused_pickle(folders: Iterable[Path]) -> str:
     """Why the first pickle in these SAE folders is not read, a space behind it; empty where there is none."""
-    pickles = [path for folder in folders for path in sorted(folder.glob("*")) if path.suffix in _PICKLED]
+    pickles = [path for folder in folders for path in pickles_in(folder)]
     if not pickles:
         return ""
     return (
@@ -83,7 +88,7 @@ def _missing_model(folder: Path) -> str:
     if not lacking:
         return ""
     what = f"it lacks {' and '.join(lacking)}" if folder.is_dir() else "there is no such folder"
-    has_pickles = lacking[-1] == "*.safetensors" and any(folder.glob("*.bin"))
+    has_pickles = lacking[-1] == "*.safetensors" and pickles_in(folder)
     return (
         f"Model folder: looked for {folder}, but {what}. {PICKLES + ' ' if has_pickles else ''}It must hold "
         "config.json, the weights as *.safetensors and the tokenizer's files (tokenizer.json). Name it by "

@@ -110,6 +110,8 @@ def reword(bundle_name: str, work: Path, windows: int) -> None:
     bundle = load_bundle(bundle_name)
     collected = load_collected(bundle, work, windows)
     table = load_labels(bundle.labels, _latents(collected), bundle)
+    if table.left_out:
+        raise TrackerError(f"{bundle.labels} has rows of layers that are not chosen, which would be lost. Choose all.")
     lexicon = load_lexicon(lexicon_path(bundle.labels), collected.texts, collected.bos_id)
     layers = {}
     for layer, rows in table.frame.groupby("layer"):
@@ -119,10 +121,7 @@ def reword(bundle_name: str, work: Path, windows: int) -> None:
             f"layer {layer}: on held-out text features fire on {before:.1%} of the words of families that their labels "
             f"showed, on {after:.1%} of those they show now"
         )
-    frame = pd.concat(layers, names=KEYS)
-    if table.left_out:
-        raise TrackerError(f"{bundle.labels} has rows of layers that are not chosen, which would be lost. Choose all.")
-    replace_table(LabelTable(frame), bundle.labels, _latents(collected))
+    replace_table(LabelTable(pd.concat(layers, names=KEYS)), bundle.labels, _latents(collected))
 
 
 @main.command()

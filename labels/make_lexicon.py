@@ -15,7 +15,7 @@ from labels.contexts import Contexts
 from labels.factors import factorize
 from labels.firings import Firings
 from labels.lexicon import MOST, SPELLING, Lexicon, as_steps, assemble
-from labels.words import SIGN_NAMES, UNREADABLE, word_forms
+from labels.words import SIGN_NAMES, UNREADABLE, same_stem, word_forms
 
 _MADE_UP = 5
 """Positions at the features' own density that are added to every word's: a rare word's rates are drawn to it."""
@@ -31,9 +31,6 @@ _NAMING = 8
 
 _ALIKE = 0.75
 """Share of a family's words that begin alike from which it is one of spelling."""
-
-_STEM = 4
-"""Words with as many first letters in common are taken for forms of one word."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +183,7 @@ def _names(words: list[str]) -> Iterator[str]:
             break
     first, *others = words
     near = others[: _NAMING // 2]
-    yield from (f"{first}/{other}" for other in near if other[:_STEM] != first[:_STEM])
+    yield from (f"{first}/{other}" for other in near if not same_stem(other, first))
     yield from (f"{first}/{other}" for other in others)
     yield f"{first}/…"
 

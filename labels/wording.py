@@ -16,16 +16,13 @@ from labels.contexts import Where
 from labels.firings import Firings
 from labels.lexicon import SPELLING, Lexicon
 from labels.rules import Mention, Rule
-from labels.words import SIGN_NAMES
+from labels.words import SIGN_NAMES, same_stem
 
 _MADE_UP = 20
 """Positions at the feature's own density that are added to every word's: a rare word's rate is drawn to it."""
 
 _FADING = 4
 """A family's fifth word must be fired on twice as often as its first to be shown in its place."""
-
-_STEM = 4
-"""Words with as many first letters in common are taken for forms of one word."""
 
 
 def word_rates(firings: Firings, lexicon: Lexicon) -> dict[Where, np.ndarray]:
@@ -59,7 +56,7 @@ def show_words(rule: Rule, latent: int, rates: Mapping[Where, np.ndarray], lexic
         worth = (chance if fires else 1 - chance) / (1 + np.arange(len(typical)) / _FADING)
         ranked = [typical[place] for place in np.argsort(-worth, kind="stable") if _is_readable(typical[place])]
         for first, second in combinations(ranked, 2):
-            if first[:_STEM] != second[:_STEM] and len(families[first] & families[second]) == 1:
+            if not same_stem(first, second) and len(families[first] & families[second]) == 1:
                 return mention._replace(shown=f"{first}/{second}")
         return mention
 

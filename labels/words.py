@@ -21,6 +21,14 @@ SIGN_NAMES = frozenset((*_SIGNS.values(), "space", "line break"))
 """What tokens are called that are no words."""
 
 
+_STEM = 4
+
+
+def same_stem(first: str, second: str) -> bool:
+    """Whether two words are taken for forms of one: they have as many first letters in common as `_STEM`."""
+    return first[:_STEM] == second[:_STEM]
+
+
 def word_forms(texts: list[str]) -> np.ndarray:
     """`word_form` of a whole vocabulary, (vocabulary,) str."""
     return np.array([word_form(text) for text in texts], dtype=str)

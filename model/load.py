@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from bundles.bundle import Bundle, ModelSource
-from bundles.check import PICKLES
+from bundles.check import PICKLES, pickles_in
 from bundles.errors import TrackerError
 from model.folder import ensure_model_folder
 from model.hooks import blocks_of
@@ -151,7 +151,7 @@ def _dtype_name(name: str) -> str:
 def _check_files(folder: Path, name: str) -> None:
     if holds_model(folder):
         return
-    pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
+    pickles = [path.name for path in pickles_in(folder)]
     if pickles and not any(folder.glob("*.safetensors")):
         raise TrackerError(f"{name} holds {', '.join(pickles[:3])} and no safetensors. {PICKLES}")
     here = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -109,3 +111,20 @@ def shared_corpus() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no {folder}: the training and measuring text lies beside the project")
     return folder
+
+
+@pytest.fixture
+def tab() -> Iterator[Any]:
+    """A tab of a headless Chromium, 1440 pixels wide; skips with the reason where there is none."""
+    from benchmarks.page import CHROMIUM_ARGUMENTS, find_chromium
+
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = find_chromium()
+    if chromium is None:
+        pytest.skip("no Chromium on this machine; on Debian: apt install chromium")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
+        try:
+            yield browser.new_page(viewport={"width": 1440, "height": 1000})
+        finally:
+            browser.close()

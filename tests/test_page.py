@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -374,40 +372,30 @@ def served(builtin_model: LanguageModel) -> Iterator[str]:
 
 @pytest.mark.browser
 @pytest.mark.model
-def test_pasted_text_shows_every_view_in_a_browser(served: str, tmp_path: Path) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("no Chromium on this machine; on Debian: apt install chromium")
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        try:
-            tab = browser.new_page(viewport={"width": 1440, "height": 1000})
-            faults: list[str] = []
-            tab.on("pageerror", lambda error: faults.append(str(error)))
-            tab.on("requestfailed", lambda request: faults.append(request.url))
-            tab.on("dialog", lambda dialog: (faults.append("a script ran"), dialog.dismiss()))
-            tab.goto(served)
-            tab.get_by_label("Text to analyze").fill(TEXT + " <script>alert(1)</script> <img src=x onerror=alert(2)>")
-            tab.get_by_role("button", name="Analyze").click()
-            for title in _TABS:
-                tab.get_by_role("tab", name=title).click(timeout=60_000)
-                shown = ".words span" if title == "Words" else ".js-plotly-plot, .stDataFrame, .stAlert"
-                panel = tab.locator("[role=tabpanel]:visible")
-                if title == "Circuit":
-                    panel.get_by_role("button", name="Trace the circuit").click()
-                panel.locator(shown).first.wait_for(timeout=120_000)
-                assert tab.locator("[data-testid=stAlertContentError]").count() == 0
-            tab.get_by_role("tab", name="Words").click()
-            text = tab.locator(".words")  # stands empty at first: its script fills it
-            sync_api.expect(text).to_contain_text("<script>alert(1)</script>", timeout=30_000)
-            tab.locator(".words span").nth(3).click()
-            tab.get_by_text("Ranked by 1 chosen token").wait_for(timeout=120_000)
-            tab.get_by_role("button", name="Use the whole text").click()
-            tab.get_by_text("Ranked by 1 chosen token").wait_for(state="detached", timeout=30_000)
-            assert TEXT[:20] in tab.get_by_label("Text to analyze").input_value()
-            assert tab.url.rstrip("/") == served
-            assert not faults
-        finally:
-            browser.close()
+def test_pasted_text_shows_every_view_in_a_browser(served: str, tab: Any) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    faults: list[str] = []
+    tab.on("pageerror", lambda error: faults.append(str(error)))
+    tab.on("requestfailed", lambda request: faults.append(request.url))
+    tab.on("dialog", lambda dialog: (faults.append("a script ran"), dialog.dismiss()))
+    tab.goto(served)
+    tab.get_by_label("Text to analyze").fill(TEXT + " <script>alert(1)</script> <img src=x onerror=alert(2)>")
+    tab.get_by_role("button", name="Analyze").click()
+    for title in _TABS:
+        tab.get_by_role("tab", name=title).click(timeout=60_000)
+        shown = ".words span" if title == "Words" else ".js-plotly-plot, .stDataFrame, .stAlert"
+        panel = tab.locator("[role=tabpanel]:visible")
+        if title == "Circuit":
+            panel.get_by_role("button", name="Trace the circuit").click()
+        panel.locator(shown).first.wait_for(timeout=120_000)
+        assert tab.locator("[data-testid=stAlertContentError]").count() == 0
+    tab.get_by_role("tab", name="Words").click()
+    text = tab.locator(".words")  # stands empty at first: its script fills it
+    sync_api.expect(text).to_contain_text("<script>alert(1)</script>", timeout=30_000)
+    tab.locator(".words span").nth(3).click()
+    tab.get_by_text("Ranked by 1 chosen token").wait_for(timeout=120_000)
+    tab.get_by_role("button", name="Use the whole text").click()
+    tab.get_by_text("Ranked by 1 chosen token").wait_for(state="detached", timeout=30_000)
+    assert TEXT[:20] in tab.get_by_label("Text to analyze").input_value()
+    assert tab.url.rstrip("/") == served
+    assert not faults

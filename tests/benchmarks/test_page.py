@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.page import main
+from benchmarks.page import find_chromium, main
 from views.results import TITLES
 
 
@@ -15,7 +13,7 @@ from views.results import TITLES
 @pytest.mark.model
 def test_the_page_is_measured_from_start_to_slider(builtin_model: object) -> None:
     pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not (os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")):
+    if find_chromium() is None:
         pytest.skip("no Chromium on this machine; on Debian: apt install chromium")
     done = CliRunner().invoke(main, ["--rounds", "1", "--tokens", "60"])
     assert done.exit_code == 0, done.output

@@ -7,9 +7,7 @@ import gc
 import io
 import json
 import math
-import os
 import re
-import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -242,29 +240,17 @@ def test_the_built_in_model_is_run_in_float32(builtin_model: LanguageModel, buil
 
 @pytest.mark.browser
 @pytest.mark.model
-def test_stop_ends_a_verification_under_way_in_a_browser(served: str) -> None:  # noqa: F811
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("no Chromium on this machine; on Debian: apt install chromium")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        try:
-            tab = browser.new_page(viewport={"width": 1440, "height": 1000})
-            tab.goto(served)
-            tab.get_by_label("Text to analyze").fill("\n\n".join(list(SAMPLES.values())[:3]))
-            tab.get_by_role("button", name="Analyze").click()
-            tab.get_by_role("tab", name="Circuit").click(timeout=60_000)
-            tab.get_by_role("button", name="Trace the circuit").click()
-            tab.get_by_role("button", name="Verify", exact=True).click(timeout=120_000)
-            tab.get_by_text(re.compile(r"Taking features out: [1-9]\d* of")).wait_for(timeout=120_000)
-            tab.get_by_role("button", name="Stop").click()
-            tab.get_by_role("button", name="Stop").wait_for(state="detached", timeout=60_000)
-            counted = tab.get_by_text(re.compile(r"[\d,]+ of [\d,]+ links")).first.inner_text()
-            done, of = (
-                int(number.replace(",", "")) for number in re.search(r"([\d,]+) of ([\d,]+) links", counted).groups()
-            )
-            assert 0 < done < of
-            assert tab.get_by_role("button", name="Verify", exact=True).is_enabled()
-        finally:
-            browser.close()
+def test_stop_ends_a_verification_under_way_in_a_browser(served: str, tab: Any) -> None:  # noqa: F811
+    tab.goto(served)
+    tab.get_by_label("Text to analyze").fill("\n\n".join(list(SAMPLES.values())[:3]))
+    tab.get_by_role("button", name="Analyze").click()
+    tab.get_by_role("tab", name="Circuit").click(timeout=60_000)
+    tab.get_by_role("button", name="Trace the circuit").click()
+    tab.get_by_role("button", name="Verify", exact=True).click(timeout=120_000)
+    tab.get_by_text(re.compile(r"Taking features out: [1-9]\d* of")).wait_for(timeout=120_000)
+    tab.get_by_role("button", name="Stop").click()
+    tab.get_by_role("button", name="Stop").wait_for(state="detached", timeout=60_000)
+    counted = tab.get_by_text(re.compile(r"[\d,]+ of [\d,]+ links")).first.inner_text()
+    done, of = (int(number.replace(",", "")) for number in re.search(r"([\d,]+) of ([\d,]+) links", counted).groups())
+    assert 0 < done < of
+    assert tab.get_by_role("button", name="Verify", exact=True).is_enabled()

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import os
-import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,37 +58,28 @@ def test_stretches_hold_every_token_once_and_begin_with_a_word(lengths: list[int
 
 @pytest.mark.browser
 @pytest.mark.model
-def test_words_are_chosen_by_a_drag_that_ends_between_them_and_by_keys_in_a_browser(served: str) -> None:  # noqa: F811
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("no Chromium on this machine; on Debian: apt install chromium")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+def test_words_are_chosen_by_a_drag_that_ends_between_them_and_by_keys_in_a_browser(served: str, tab: Any) -> None:  # noqa: F811
+    sync_api = pytest.importorskip("playwright.sync_api")
+    tab.goto(served)
+    tab.get_by_label("Text to analyze").fill("Faced with stress\nmany banks act.\n" + "Nothing here.\n" * 80)
+    tab.get_by_role("button", name="Analyze").click()
+    tab.get_by_role("tab", name="Words").click(timeout=60_000)
+    words = tab.locator(".words span")
+    words.first.scroll_into_view_if_needed(timeout=60_000)
+    for tries_left in (2, 1, 0):
         try:
-            tab = browser.new_page(viewport={"width": 1440, "height": 1000})
-            tab.goto(served)
-            tab.get_by_label("Text to analyze").fill("Faced with stress\nmany banks act.\n" + "Nothing here.\n" * 80)
-            tab.get_by_role("button", name="Analyze").click()
-            tab.get_by_role("tab", name="Words").click(timeout=60_000)
-            words = tab.locator(".words span")
-            words.first.scroll_into_view_if_needed(timeout=60_000)
-            for tries_left in (2, 1, 0):
-                try:
-                    start, end = (words.filter(has_text=text).first.bounding_box() for text in ("with", "stress"))
-                    tab.mouse.move(start["x"] + 3, start["y"] + 9)
-                    tab.mouse.down()
-                    tab.mouse.move(end["x"] + 3, end["y"] + 9, steps=5)
-                    tab.mouse.move(end["x"] + 400, end["y"] + 9, steps=5)  # beyond the line's end
-                    tab.mouse.up()
-                    tab.get_by_text("“with stress”").wait_for(timeout=15_000)
-                    tab.locator(".words").focus()
-                    for key in ("ArrowRight", "Shift+ArrowRight", "Enter"):
-                        tab.keyboard.press(key)
-                    tab.get_by_text("“many banks”").wait_for(timeout=15_000)
-                    break
-                except sync_api.TimeoutError:  # the page was still moving while the pointer did
-                    if not tries_left:
-                        raise
-        finally:
-            browser.close()
+            start, end = (words.filter(has_text=text).first.bounding_box() for text in ("with", "stress"))
+            tab.mouse.move(start["x"] + 3, start["y"] + 9)
+            tab.mouse.down()
+            tab.mouse.move(end["x"] + 3, end["y"] + 9, steps=5)
+            tab.mouse.move(end["x"] + 400, end["y"] + 9, steps=5)  # beyond the line's end
+            tab.mouse.up()
+            tab.get_by_text("“with stress”").wait_for(timeout=15_000)
+            tab.locator(".words").focus()
+            for key in ("ArrowRight", "Shift+ArrowRight", "Enter"):
+                tab.keyboard.press(key)
+            tab.get_by_text("“many banks”").wait_for(timeout=15_000)
+            break
+        except sync_api.TimeoutError:  # the page was still moving while the pointer did
+            if not tries_left:
+                raise
