@@ -5,6 +5,6 @@ streamlit run feature_activation_tracker.py --server.port 8502
 
 from __future__ import annotations
 
-from views.page import show_page
+from feature_tracker.page.app import show_page
 
 show_page()

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import torch
 
-from bundles.errors import TrackerError
-from sae.topk import TopK
+from feature_tracker.errors import TrackerError
+from feature_tracker.sae.topk import TopK
 
 Found = Mapping[int, TopK | torch.Tensor]
 """By layer, what a way gives: the k largest of each token, or (n_tokens, n_latents) activations, mostly 0."""

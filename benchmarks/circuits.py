@@ -18,21 +18,21 @@ import torch
 from scipy.stats import spearmanr
 
 from benchmarks.alternate import alternate
-from bundles.bundle import BUILT_IN, load_bundle
-from circuits.ablation import ablate
-from circuits.attribution import attribute
-from circuits.correlation import SIGNIFICANT, correlate, pearson
-from circuits.paths import Node, strongest_paths
-from circuits.recording import Recording, record
-from model.hooks import read_residuals, replaced_residual
-from model.load import LanguageModel, load_model
-from model.tokens import tokenize
-from sae.feature import Feature
-from sae.files import load_saes
-from sae.topk import Sae, TopK
+from feature_tracker.bundles.bundle import BUILT_IN, load_bundle
+from feature_tracker.circuits.ablation import ablate
+from feature_tracker.circuits.attribution import attribute
+from feature_tracker.circuits.correlation import SIGNIFICANT, correlate, pearson
+from feature_tracker.circuits.paths import Node, strongest_paths
+from feature_tracker.feature import Feature
+from feature_tracker.model.hooks import read_residuals, replaced_residual
+from feature_tracker.model.load import LanguageModel, load_model
+from feature_tracker.model.tokens import tokenize
+from feature_tracker.page.samples import SAMPLES
+from feature_tracker.sae.load import load_saes
+from feature_tracker.sae.topk import Sae, TopK
+from feature_tracker.tracing.recording import Recording, record
+from feature_tracker.tracing.trace import LayerTrace, Trace
 from tests.circuits.traces import bursts, features_of, trace_of
-from tracing.trace import LayerTrace, Trace
-from views.samples import SAMPLES
 
 _TEXTS, _TOKENS = 5, 200
 _UPSTREAM, _DOWNSTREAM, _EDGES = 20, 10, 100

@@ -20,10 +20,10 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerF
 
 from benchmarks.alternate import alternate
 from benchmarks.arithmetic import flops_per_token, peak_flops
-from model.load import LanguageModel
-from model.tokens import TokenizedText
-from sae.topk import Sae
-from tracing.run import trace_tokens
+from feature_tracker.model.load import LanguageModel
+from feature_tracker.model.tokens import TokenizedText
+from feature_tracker.sae.topk import Sae
+from feature_tracker.tracing.run import trace_tokens
 
 N_LATENTS, K = 400, 32
 _BOS = 1

@@ -19,11 +19,11 @@ from typing import Any
 import click
 from streamlit.testing.v1 import AppTest
 
-from bundles.bundle import load_bundle
-from model.tokens import tokenize
-from views.engine import wait_for_engine
-from views.results import TITLES
-from views.samples import SAMPLES
+from feature_tracker.bundles.bundle import load_bundle
+from feature_tracker.model.tokens import tokenize
+from feature_tracker.page.engine import wait_for_engine
+from feature_tracker.page.results import TITLES
+from feature_tracker.page.samples import SAMPLES
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 
 from benchmarks.agreement import Found
-from bundles.errors import TrackerError
-from model.hooks import blocks_of
-from model.load import LanguageModel
-from sae.topk import Sae, TopK
+from feature_tracker.errors import TrackerError
+from feature_tracker.model.hooks import blocks_of
+from feature_tracker.model.load import LanguageModel
+from feature_tracker.sae.topk import Sae, TopK
 
 
 @dataclass(frozen=True)

@@ -15,16 +15,16 @@ import torch
 from benchmarks.agreement import Found, same_features
 from benchmarks.alternate import alternate
 from benchmarks.peer_runs import WAYS, Run, Task
-from bundles.bundle import BUILT_IN, Bundle, load_bundle
-from bundles.errors import TrackerError
-from model.folder import ensure_model_folder
-from model.hooks import read_residuals
-from model.load import LanguageModel, load_model
-from model.tokens import TokenizedText, tokenize
-from sae.files import load_saes
-from sae.topk import Sae, TopK
-from tracing.run import trace_tokens
-from views.samples import SAMPLES
+from feature_tracker.bundles.bundle import BUILT_IN, Bundle, load_bundle
+from feature_tracker.errors import TrackerError
+from feature_tracker.model.fetching.folder import ensure_model_folder
+from feature_tracker.model.hooks import read_residuals
+from feature_tracker.model.load import LanguageModel, load_model
+from feature_tracker.model.tokens import TokenizedText, tokenize
+from feature_tracker.page.samples import SAMPLES
+from feature_tracker.sae.load import load_saes
+from feature_tracker.sae.topk import Sae, TopK
+from feature_tracker.tracing.run import trace_tokens
 
 NEEDED_AGREEMENT = 0.99
 """Share of tokens whose features must be the same, in float32, for a way to be timed; ties and rounding move a few."""

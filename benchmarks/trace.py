@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from benchmarks.alternate import alternate
-from bundles.bundle import BUILT_IN, load_bundle
-from model.load import LanguageModel, load_model
-from model.tokens import TokenizedText
-from sae.files import load_saes
-from tracing.run import trace_tokens
+from feature_tracker.bundles.bundle import BUILT_IN, load_bundle
+from feature_tracker.model.load import LanguageModel, load_model
+from feature_tracker.model.tokens import TokenizedText
+from feature_tracker.sae.load import load_saes
+from feature_tracker.tracing.run import trace_tokens
 
 
 @click.command()

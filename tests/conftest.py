@@ -11,13 +11,13 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from bundles.bundle import Bundle, ModelSource, load_bundle
-from bundles.errors import TrackerError
-from model.load import LanguageModel, load_model
-from sae.files import load_saes
-from sae.topk import Sae
-from tracing.run import trace_text
-from tracing.trace import Trace
+from feature_tracker.bundles.bundle import Bundle, ModelSource, load_bundle
+from feature_tracker.errors import TrackerError
+from feature_tracker.model.load import LanguageModel, load_model
+from feature_tracker.sae.load import load_saes
+from feature_tracker.sae.topk import Sae
+from feature_tracker.tracing.run import trace_text
+from feature_tracker.tracing.trace import Trace
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 

@@ -11,16 +11,16 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
-import circuit_tracer
-from bundles.bundle import Bundle
-from circuit_tracer import Analysis, ablate, attribute, circuit, correlate, main
-from circuits.circuit import EDGE_COLUMNS
-from circuits.correlation import COLUMNS
-from circuits.recording import record
-from model.load import LanguageModel
-from model.tokens import tokenize
-from sae.feature import Feature
-from sae.topk import Sae
+import feature_tracker.cli.circuit as circuit_tracer
+from feature_tracker.bundles.bundle import Bundle
+from feature_tracker.circuits.circuit import EDGE_COLUMNS
+from feature_tracker.circuits.correlation import COLUMNS
+from feature_tracker.cli.circuit import Analysis, ablate, attribute, circuit, correlate, main
+from feature_tracker.feature import Feature
+from feature_tracker.model.load import LanguageModel
+from feature_tracker.model.tokens import tokenize
+from feature_tracker.sae.topk import Sae
+from feature_tracker.tracing.recording import record
 from tests.conftest import SENTENCES
 from tests.test_page import tiny_labels
 

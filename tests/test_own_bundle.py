@@ -15,24 +15,24 @@ import torch
 from click.testing import CliRunner, Result
 from streamlit.testing.v1 import AppTest
 
-import circuit_tracer
-import views.engine
-from bundles.bundle import BUILT_IN, load_bundle
-from bundles.choice import bundle_names
-from bundles.errors import TrackerError
-from model.load import LanguageModel
-from sae.files import save_sae
-from sae.topk import Sae
+import feature_tracker.cli.circuit as circuit_tracer
+import feature_tracker.page.engine
+from feature_tracker.bundles.bundle import BUILT_IN, BUNDLES, load_bundle
+from feature_tracker.bundles.choice import bundle_names
+from feature_tracker.errors import TrackerError
+from feature_tracker.model.load import LanguageModel
+from feature_tracker.page.results import TITLES
+from feature_tracker.page.sidebar import bundle_titles
+from feature_tracker.sae.load import save_sae
+from feature_tracker.sae.topk import Sae
+from feature_tracker.tracker import load_parts
 from tests.conftest import SENTENCES, random_sae
 from tests.test_page import ROOT, analyze, errors, open_tab
-from tracing.parts import load_parts
-from views.results import TITLES
-from views.sidebar import bundle_titles
 
 LAYERS = (1, 3, 4)
 FOLDER = "llama2_7b_finance_layers1 3 4_k6_latents40_wikitext103_torchrun"
-labels_command = importlib.import_module("labels.__main__").main
-tracing_command = importlib.import_module("tracing.__main__").main
+labels_command = importlib.import_module("feature_tracker.cli.labels").main
+tracing_command = importlib.import_module("feature_tracker.cli.trace").main
 
 
 @pytest.fixture
@@ -94,9 +94,9 @@ def labelled(parts: Path) -> Path:
 @pytest.fixture
 def page(parts: Path) -> Iterator[AppTest]:
     """The page as it opens, its engine loaded from the folders."""
-    views.engine.desk.clear()
+    feature_tracker.page.engine.engine_pool.clear()
     yield AppTest.from_file(str(ROOT / "feature_activation_tracker.py"), default_timeout=60).run()
-    views.engine.desk.clear()
+    feature_tracker.page.engine.engine_pool.clear()
 
 
 def test_the_whole_page_works_on_the_users_files(labelled: Path, page: AppTest) -> None:
@@ -115,7 +115,7 @@ def test_the_whole_page_works_on_the_users_files(labelled: Path, page: AppTest) 
 
 
 def test_without_labels_the_page_opens_and_says_how_to_get_them(page: AppTest) -> None:
-    assert any("python \\-m labels import" in info.value for info in page.sidebar.info)
+    assert any("feature\\-tracker labels import" in info.value for info in page.sidebar.info)
     analyze(page, SENTENCES)
     assert not errors(page)
     assert (page.dataframe[0].value["Label"] == "unlabelled").all()
@@ -137,22 +137,22 @@ def test_what_is_missing_is_said_and_the_built_in_model_opens(parts: Path, monke
         loaded.append(bundle.name)
         raise TrackerError("not here")
 
-    monkeypatch.setattr(views.engine, "load_engine", fails)
-    views.engine.desk.clear()
+    monkeypatch.setattr(feature_tracker.page.engine, "load_engine", fails)
+    feature_tracker.page.engine.engine_pool.clear()
     page = AppTest.from_file(str(ROOT / "feature_activation_tracker.py"), default_timeout=60).run()
     assert page.selectbox(key="bundle").value == BUILT_IN
     assert "elsewhere" in page.sidebar.warning[0].value
     page.selectbox(key="bundle").set_value("llama2-7b-finance").run()
     assert "FEATURE\\_TRACKER\\_SAES" in errors(page)[0]
     assert "llama2-7b-finance" not in loaded
-    views.engine.desk.clear()
+    feature_tracker.page.engine.engine_pool.clear()
 
 
 def test_bundles_of_the_same_title_can_be_told_apart(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = parts / "bundles"
     folder.mkdir()
     for name in ("ours.toml", "theirs.toml"):
-        shutil.copy(ROOT / "bundles" / "llama2-7b-finance.toml", folder / name)
+        shutil.copy(BUNDLES / "llama2-7b-finance.toml", folder / name)
     monkeypatch.setenv("FEATURE_TRACKER_BUNDLES", str(folder))
     titles = bundle_titles(bundle_names())
     assert len(set(titles.values())) == len(titles) == 4
@@ -161,21 +161,21 @@ def test_bundles_of_the_same_title_can_be_told_apart(parts: Path, monkeypatch: p
 
 
 def test_one_large_engine_is_kept_and_a_given_up_load_ends(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk = views.engine.Desk()
+    pool = feature_tracker.page.engine.EnginePool()
     first = load_bundle("llama2-7b-finance")
     monkeypatch.setenv("FEATURE_TRACKER_DTYPE", "bfloat16")
     second = load_bundle("llama2-7b-finance")
-    old = desk.loading(first)
+    old = pool.loading(first)
     old.outcome.result(timeout=60)
-    new = desk.loading(second)
+    new = pool.loading(second)
     assert new.outcome.result(timeout=60).language_model.model.dtype == torch.bfloat16
     with pytest.raises(TrackerError, match="made room"):
         old.report("Loading", 0.5)
     with pytest.raises(TrackerError, match="made room"):
-        desk.loading(first).outcome.result(timeout=0)
-    assert desk.loading(second) is new  # the glance at the first took nothing away
-    assert desk.loading(first, again=True).outcome.result(timeout=60)
-    assert desk.loading(second).failed
+        pool.loading(first).outcome.result(timeout=0)
+    assert pool.loading(second) is new  # the glance at the first took nothing away
+    assert pool.loading(first, again=True).outcome.result(timeout=60)
+    assert pool.loading(second).failed
 
 
 def test_both_command_lines_work_on_the_users_files(labelled: Path) -> None:
@@ -218,7 +218,9 @@ def test_fewer_layers_open_a_table_of_all_and_are_all_that_is_imported(
 def test_parts_that_do_not_belong_together_are_refused_before_the_weights_are_read(
     parts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tracing.parts.load_model", lambda *_args, **_options: pytest.fail("weights were read"))
+    monkeypatch.setattr(
+        "feature_tracker.tracker.load_model", lambda *_args, **_options: pytest.fail("weights were read")
+    )
     for layer in LAYERS:
         save_sae(parts / "of another model", layer, random_sae(4096, n_latents=8), dtype=torch.float32)
     monkeypatch.setenv("FEATURE_TRACKER_SAES", str(parts / "of another model"))
@@ -226,7 +228,7 @@ def test_parts_that_do_not_belong_together_are_refused_before_the_weights_are_re
         load_parts(load_bundle("llama2-7b-finance"))
     monkeypatch.setenv("FEATURE_TRACKER_SAES", str(parts / FOLDER))
     monkeypatch.setenv("FEATURE_TRACKER_LABELS", str(parts / "their labels" / "results_summary.csv"))
-    with pytest.raises(TrackerError, match="python -m labels import"):
+    with pytest.raises(TrackerError, match="feature-tracker labels import"):
         load_parts(load_bundle("llama2-7b-finance"))
     monkeypatch.setenv("FEATURE_TRACKER_LABELS", str(load_bundle().labels))
     with pytest.raises(TrackerError, match="labels of bundle smollm2-135m, not of llama2-7b-finance"):

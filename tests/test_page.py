@@ -18,17 +18,17 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-import views.engine
-import views.page
-from bundles.bundle import Bundle, load_bundle
-from bundles.errors import TrackerError
-from labels.table import LabelTable
-from model.load import LanguageModel
-from sae.feature import Feature
-from sae.topk import Sae
+import feature_tracker.page.app
+import feature_tracker.page.engine
+from feature_tracker.bundles.bundle import Bundle, load_bundle
+from feature_tracker.errors import TrackerError
+from feature_tracker.feature import Feature
+from feature_tracker.labels.table import LabelTable
+from feature_tracker.model.load import LanguageModel
+from feature_tracker.page.engine import Engine
+from feature_tracker.page.results import _TABS
+from feature_tracker.sae.topk import Sae
 from tests.conftest import SENTENCES
-from views.engine import Engine
-from views.results import _TABS
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = "The central bank raised its policy rate. Net sales rose 5.4% to $1,234 million."
@@ -73,14 +73,16 @@ def tiny_labels(bundle: Bundle, n_latents: int) -> LabelTable:
 def page(
     monkeypatch: pytest.MonkeyPatch, tiny_bundle: Bundle, tiny_model: LanguageModel, tiny_saes: dict[int, Sae]
 ) -> Iterator[AppTest]:
-    """The page on a tiny random Llama; its loader is `views.engine.load_engine`."""
+    """The page on a tiny random Llama; its loader is `feature_tracker.page.engine.load_engine`."""
     labels = tiny_labels(tiny_bundle, 40)
-    monkeypatch.setattr(views.engine, "load_engine", lambda *_: Engine(tiny_bundle, tiny_model, tiny_saes, labels))
-    monkeypatch.setattr(views.page, "choose_bundle", lambda: tiny_bundle)
-    monkeypatch.setattr(views.page, "missing_parts", lambda bundle: [])
-    views.engine.desk.clear()
+    monkeypatch.setattr(
+        feature_tracker.page.engine, "load_engine", lambda *_: Engine(tiny_bundle, tiny_model, tiny_saes, labels)
+    )
+    monkeypatch.setattr(feature_tracker.page.app, "choose_bundle", lambda: tiny_bundle)
+    monkeypatch.setattr(feature_tracker.page.app, "missing_parts", lambda bundle: [])
+    feature_tracker.page.engine.engine_pool.clear()
     yield AppTest.from_file(str(ROOT / "feature_activation_tracker.py"), default_timeout=30).run()
-    views.engine.desk.clear()
+    feature_tracker.page.engine.engine_pool.clear()
 
 
 def analyze(page: AppTest, text: str) -> AppTest:
@@ -161,17 +163,17 @@ def test_results_stay_when_the_next_text_is_refused(page: AppTest) -> None:
 
 
 def test_a_bundle_that_fails_to_load_is_named_and_tried_again(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
-    works = views.engine.load_engine
+    works = feature_tracker.page.engine.load_engine
 
     def fails(bundle: Bundle, progress: Any) -> Engine:
         raise TrackerError("No SAE for layer 10 in a_folder_of_mine.")
 
-    monkeypatch.setattr(views.engine, "load_engine", fails)
-    views.engine.desk.clear()
+    monkeypatch.setattr(feature_tracker.page.engine, "load_engine", fails)
+    feature_tracker.page.engine.engine_pool.clear()
     analyze(page, TEXT)
     assert errors(page) == [r"No SAE for layer 10 in a\_folder\_of\_mine\."]
     assert page.text_area(key="text").value == TEXT
-    monkeypatch.setattr(views.engine, "load_engine", works)
+    monkeypatch.setattr(feature_tracker.page.engine, "load_engine", works)
     analyze(page, TEXT)
     assert not errors(page)
     assert page.tabs
@@ -183,7 +185,7 @@ def test_a_fault_is_told_without_the_text_in_the_log(
     def fails(text: str, *_: Any) -> None:
         raise ValueError(text)
 
-    monkeypatch.setattr("tracing.run.trace_text", fails)
+    monkeypatch.setattr("feature_tracker.tracing.run.trace_text", fails)
     with caplog.at_level(logging.DEBUG):
         analyze(page, SECRET)
     assert "ValueError" in errors(page)[0]
@@ -199,7 +201,7 @@ def test_nothing_traces_when_a_slider_moves(page: AppTest, monkeypatch: pytest.M
     def fails(*_: Any) -> None:
         raise AssertionError("the model ran")
 
-    monkeypatch.setattr("tracing.run.trace_text", fails)
+    monkeypatch.setattr("feature_tracker.tracing.run.trace_text", fails)
     open_tab(page, "Correlations")
     few = page.dataframe[0].value if page.dataframe else pd.DataFrame()
     slider(page, "Correlation threshold").set_value(0.1).run()

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.page import find_chromium, main
-from views.results import TITLES
+from feature_tracker.page.results import TITLES
 
 
 @pytest.mark.browser

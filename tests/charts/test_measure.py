@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from charts.measure import activation_text, one_in, rarity
+from feature_tracker.charts.measure import activation_text, one_in, rarity
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from charts.network import plot_circuit, plot_network
-from charts.theme import NEGATIVE, POSITIVE, layer_colours
-from circuits.graph import ErrorNode
-from sae.feature import Feature
+from feature_tracker.charts.network import plot_circuit, plot_network
+from feature_tracker.charts.theme import NEGATIVE, POSITIVE, layer_colours
+from feature_tracker.circuits.graph import ErrorNode
+from feature_tracker.feature import Feature
 
 COLOURS = layer_colours((4, 10, 16))
 

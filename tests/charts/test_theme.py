@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from charts.theme import (
+from feature_tracker.charts.theme import (
     axis_label,
     feature_hover,
     layer_colours,

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from bundles.errors import TrackerError
-from circuits.ablation import ablate, effects_of
-from circuits.attribution import attribute
-from circuits.recording import Recording, record
-from model.hooks import replaced_residual
-from model.load import LanguageModel
-from sae.feature import Feature
-from sae.topk import Sae, TopK
-from tracing.trace import Trace
+from feature_tracker.circuits.ablation import ablate, effects_of
+from feature_tracker.circuits.attribution import attribute
+from feature_tracker.errors import TrackerError
+from feature_tracker.feature import Feature
+from feature_tracker.model.hooks import replaced_residual
+from feature_tracker.model.load import LanguageModel
+from feature_tracker.sae.topk import Sae, TopK
+from feature_tracker.tracing.recording import Recording, record
+from feature_tracker.tracing.trace import Trace
 
 
 def double(sae: Sae) -> Sae:

@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from circuits.ablation import ablate, effects_of
-from circuits.attribution import attribute
-from circuits.circuit import EDGE_COLUMNS, Circuit, trace_circuit, unverified_sources, verify
-from circuits.correlation import Correlations, correlate
-from circuits.graph import ErrorNode, circuit_graph, circuit_paths, firing_groups, path_in_words
-from circuits.recording import Recording, part_of, record
-from model.load import LanguageModel
-from sae.feature import Feature
-from sae.topk import Sae
-from tracing.trace import Trace
+from feature_tracker.circuits.ablation import ablate, effects_of
+from feature_tracker.circuits.attribution import attribute
+from feature_tracker.circuits.circuit import EDGE_COLUMNS, Circuit, trace_circuit, unverified_sources, verify
+from feature_tracker.circuits.correlation import Correlations, correlate
+from feature_tracker.circuits.graph import ErrorNode, circuit_graph, circuit_paths, firing_groups, path_in_words
+from feature_tracker.feature import Feature
+from feature_tracker.model.load import LanguageModel
+from feature_tracker.sae.topk import Sae
+from feature_tracker.tracing.recording import Recording, part_of, record
+from feature_tracker.tracing.trace import Trace
 
 KEYS = EDGE_COLUMNS[:4]
 

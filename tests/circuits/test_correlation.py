@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from circuits.correlation import COLUMNS, SIGNIFICANT, correlate, effective_size, p_value, standardize
-from sae.feature import Feature
+from feature_tracker.circuits.correlation import COLUMNS, SIGNIFICANT, correlate, effective_size, p_value, standardize
+from feature_tracker.feature import Feature
+from feature_tracker.tracing.trace import LayerTrace, Trace
 from tests.circuits.traces import bursts, features_of, trace_of
-from tracing.trace import LayerTrace, Trace
 
 LAYERS = (4, 10, 16, 22, 28)
 

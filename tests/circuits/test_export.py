@@ -10,10 +10,10 @@ import networkx as nx
 import numpy as np
 from hypothesis import given, settings, strategies as st
 
-from circuits.export import attribution_graph, portable, to_gexf, to_graphml, to_node_link
-from circuits.graph import ErrorNode
-from model.next_token import NextToken
-from sae.feature import Feature
+from feature_tracker.circuits.export import attribution_graph, portable, to_gexf, to_graphml, to_node_link
+from feature_tracker.circuits.graph import ErrorNode
+from feature_tracker.feature import Feature
+from feature_tracker.model.next_token import NextToken
 from tests.circuits.traces import trace_of
 
 # Written by `circuit_tracer.frontend.graph_models.Model.model_json_schema()` of circuit-tracer 0.5.0. That package has
@@ -46,10 +46,10 @@ def graphs(draw) -> nx.DiGraph:
     for node in nodes:
         graph.add_node(
             node,
-            **draw(values),
-            f1=draw(st.floats()),
-            activation=draw(numbers.map(float)),
-            reliable=draw(st.booleans()),
+            **(
+                draw(values)
+                | {"f1": draw(st.floats()), "activation": draw(numbers.map(float)), "reliable": draw(st.booleans())}
+            ),
         )
     graph.add_node(ErrorNode(4), kind="error", label=draw(texts))
     for source in nodes:

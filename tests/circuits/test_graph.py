@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from circuits.correlation import COLUMNS
-from circuits.graph import feature_graph
-from sae.feature import Feature
+from feature_tracker.circuits.correlation import COLUMNS
+from feature_tracker.circuits.graph import feature_graph
+from feature_tracker.feature import Feature
 
 RANKED = pd.DataFrame(
     {"layer": [1, 1, 3], "feature": [5, 6, 5], "label": ["rates", "years", "banks"], "activation": [1.0, 2.0, 3.0]}

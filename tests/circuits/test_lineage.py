@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from circuits.lineage import lineage
-from sae.feature import Feature
-from sae.topk import Sae
-from tracing.trace import LayerTrace, Trace
+from feature_tracker.feature import Feature
+from feature_tracker.features.lineage import lineage
+from feature_tracker.sae.topk import Sae
+from feature_tracker.tracing.trace import LayerTrace, Trace
 
 
 def with_twin(saes: dict[int, Sae], source: Feature, target: Feature) -> dict[int, Sae]:

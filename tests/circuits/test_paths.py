@@ -7,8 +7,8 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from circuits.paths import Path, strongest_paths
-from sae.feature import Feature
+from feature_tracker.circuits.paths import Path, strongest_paths
+from feature_tracker.feature import Feature
 
 
 def layered(

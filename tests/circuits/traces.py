@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.tokens import TokenizedText
-from sae.feature import Feature
-from tracing.trace import LayerTrace, Trace
+from feature_tracker.feature import Feature
+from feature_tracker.model.tokens import TokenizedText
+from feature_tracker.tracing.trace import LayerTrace, Trace
 
 
 def trace_of(dense_by_layer: dict[int, np.ndarray]) -> Trace:

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from labels.baseline import (
+from feature_tracker.labels.scores import (
     CONTRADICTORY,
     GOOD,
     GUESS_UNKNOWN,

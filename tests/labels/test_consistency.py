@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from labels.baseline import CONTRADICTORY, GOOD, NO_BETTER, NO_NEGATIVES, NOT_SCORED
-from labels.consistency import contradictions
-from labels.table import COLUMNS, IMPORTED, KEYS, MEASURED, REPORTED, UNVERIFIED, LabelTable
+from feature_tracker.labels.consistency import contradictions
+from feature_tracker.labels.scores import CONTRADICTORY, GOOD, NO_BETTER, NO_NEGATIVES, NOT_SCORED
+from feature_tracker.labels.table import COLUMNS, IMPORTED, KEYS, MEASURED, REPORTED, UNVERIFIED, LabelTable
 
 NAN = float("nan")
 SOUND: dict[str, Any] = {

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from labels.firings import encode_harvest
-from labels.statistics import feature_statistics
-from sae.harvest import Harvest
+from feature_tracker.corpus.statistics import feature_statistics
+from feature_tracker.rule_labels.firings import encode_harvest
+from feature_tracker.training.harvest import Harvest
 from tests.conftest import random_sae
 
 

@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bundles.bundle import PretrainedSource, load_bundle
-from bundles.errors import TrackerError
-from labels.__main__ import main
-from labels.baseline import GOOD, GUESS_UNKNOWN, NO_BETTER, NO_NEGATIVES, NOT_SCORED
-from labels.consistency import contradictions
-from labels.importers.imported import Target
-from labels.importers.merge import Merged, merge_sources
-from labels.importers.model_names import is_named, model_names
-from labels.importers.report import import_report
-from labels.importers.sources import find_sources
-from labels.table import REPORTED, UNVERIFIED, load_labels, save_labels
-from sae.feature import Feature
+from feature_tracker.bundles.bundle import PretrainedSource, load_bundle
+from feature_tracker.cli.labels import main
+from feature_tracker.errors import TrackerError
+from feature_tracker.feature import Feature
+from feature_tracker.labels.consistency import contradictions
+from feature_tracker.labels.importers.imported import Target
+from feature_tracker.labels.importers.merge import Merged, merge_sources
+from feature_tracker.labels.importers.model_names import is_named, model_names
+from feature_tracker.labels.importers.report import import_report
+from feature_tracker.labels.importers.sources import find_sources
+from feature_tracker.labels.scores import GOOD, GUESS_UNKNOWN, NO_BETTER, NO_NEGATIVES, NOT_SCORED
+from feature_tracker.labels.table import REPORTED, UNVERIFIED, load_labels, save_labels
 
 TARGET = Target("tiny", {1: 10, 3: 10})
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labels.collected import Collected
-from labels.contexts import Contexts
-from labels.firings import Firings
-from labels.label_layer import LayerFirings, label_layer, reword_layer, score_rule
-from labels.learn import LearnConfig, learn_rule
-from labels.lexicon import Lexicon
-from labels.make_lexicon import LexiconConfig, make_lexicon
-from labels.rules import TOO_RARE, Mention, Rule, fires, rule_from_json, rule_to_json, word_rule
-from labels.score import balanced_sample, score
-from labels.statistics import feature_statistics
-from labels.trials import run_trials
+from feature_tracker.corpus.statistics import feature_statistics
+from feature_tracker.rule_labels.context_likeness import ContextLikeness
+from feature_tracker.rule_labels.corpus_firings import CorpusFirings
+from feature_tracker.rule_labels.firings import Firings
+from feature_tracker.rule_labels.label_layer import LayerFirings, label_layer, reword_layer, score_rule
+from feature_tracker.rule_labels.learn import LearnConfig, learn_rule
+from feature_tracker.rule_labels.lexicon import Lexicon
+from feature_tracker.rule_labels.make_lexicon import LexiconConfig, make_lexicon
+from feature_tracker.rule_labels.rules import TOO_RARE, Mention, Rule, fires, rule_from_json, rule_to_json, rule_to_text
+from feature_tracker.rule_labels.score import balanced_sample, score
+from feature_tracker.rule_labels.trials import run_trials
 
 WORDS = [
     "<bos>",
@@ -98,7 +98,7 @@ def test_every_mention_is_worth_its_place_and_the_weightiest_comes_first(lexicon
     assert rule is not None
     assert len(rule.like) >= 2
     sample = balanced_sample(noisy, 0, config.sample, np.random.default_rng(0))
-    contexts = Contexts(noisy.token_ids, sample.positions, lexicon)
+    contexts = ContextLikeness(noisy.token_ids, sample.positions, lexicon)
 
     def f1(like: tuple[Mention, ...], unlike: tuple[Mention, ...]) -> float:
         return score(fires(Rule(like, unlike), contexts, lexicon), sample.fires).f1
@@ -117,7 +117,7 @@ def test_the_label_names_everything_in_the_rule_and_the_row_holds_both(train: Fi
     assert frame["feature"].tolist() == list(range(N_LATENTS))
     for label, text in zip(frame["label"][:3], frame["rule"][:3], strict=True):
         rule = rule_from_json(text)
-        assert word_rule(rule) == label
+        assert rule_to_text(rule) == label
         assert all((mention.shown or mention.name) in label for mention in [*rule.like, *rule.unlike])
     assert frame["label"][1].startswith("after ")
 
@@ -139,7 +139,7 @@ def _unshown(rule: Rule) -> Rule:
 def test_a_latent_that_never_or_hardly_fires_gets_no_rule(train: Firings, lexicon: Lexicon) -> None:
     assert learnt(3, train, lexicon) is None
     assert learnt(4, train, lexicon) is None
-    assert word_rule(None) == TOO_RARE
+    assert rule_to_text(None) == TOO_RARE
 
 
 def test_learning_again_gives_the_same_rule(train: Firings, lexicon: Lexicon) -> None:
@@ -147,8 +147,8 @@ def test_learning_again_gives_the_same_rule(train: Firings, lexicon: Lexicon) ->
 
 
 def test_trials_give_a_row_for_every_form_of_rule(train: Firings, lexicon: Lexicon) -> None:
-    collected = Collected(WORDS, 0, {4: LayerFirings(train, planted(1))})
-    lines = list(run_trials(collected, lexicon, families=[4], features=N_LATENTS, sample=200, seed=0))
+    corpus = CorpusFirings(WORDS, 0, {4: LayerFirings(train, planted(1))})
+    lines = list(run_trials(corpus, lexicon, families=[4], features=N_LATENTS, sample=200, seed=0))
     assert lines[0] == "| rule | layer 4 | beats guessing |"
     f1_of = {cells[1].strip(): float(cells[2]) for line in lines[2:] if (cells := line.split("|"))}
     # Latents 0 and 2 are sets of tokens, 1 is not; 3 never fires and 4 fires by chance.

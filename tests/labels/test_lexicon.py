@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from bundles.errors import TrackerError
-from labels.factors import factorize
-from labels.firings import Firings
-from labels.lexicon import Lexicon, load_lexicon, load_typical_words, save_lexicon
-from labels.make_lexicon import LexiconConfig, _names, _whole_words, make_lexicon
+from feature_tracker.errors import TrackerError
+from feature_tracker.rule_labels.factors import factorize
+from feature_tracker.rule_labels.firings import Firings
+from feature_tracker.rule_labels.lexicon import Lexicon, load_lexicon, load_typical_words, save_lexicon
+from feature_tracker.rule_labels.make_lexicon import LexiconConfig, _names, _whole_words, make_lexicon
 
 SEA, MONEY = ["sea", "wind", "rain", "wave"], ["bank", "bond", "loan", "debt"]
 TEXTS = ["<bos>", *(f" {word}" for word in [*SEA, *MONEY, "the", "rare"])]
@@ -111,7 +111,7 @@ def test_what_is_no_lexicon_is_refused(content: bytes | None, tmp_path: Path) ->
     path = tmp_path / "a.safetensors"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(TrackerError, match="python -m labels make"):
+    with pytest.raises(TrackerError, match="feature-tracker labels make"):
         load_lexicon(path, TEXTS, 0)
 
 

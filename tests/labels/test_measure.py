@@ -8,22 +8,31 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from bundles.errors import TrackerError
-from labels.__main__ import main
-from labels.baseline import NO_BETTER, NOT_SCORED
-from labels.firings import Firings
-from labels.measure import fill_table, measure_features
-from labels.quantiles import FiringQuantiles
-from labels.statistics import feature_statistics
-from labels.table import COLUMNS, IMPORTED, MEASURED, UNVERIFIED, LabelTable, latents_of, load_labels, save_labels
-from model.load import LanguageModel
-from model.tokens import tokenize
-from sae.corpus import read_documents
-from sae.feature import Feature
-from sae.files import save_sae
-from sae.topk import Sae
+from feature_tracker.cli.labels import main
+from feature_tracker.corpus.documents import read_documents
+from feature_tracker.corpus.measure import fill_table, measure_features
+from feature_tracker.corpus.quantiles import FiringQuantiles
+from feature_tracker.corpus.statistics import feature_statistics
+from feature_tracker.errors import TrackerError
+from feature_tracker.feature import Feature
+from feature_tracker.labels.scores import NO_BETTER, NOT_SCORED
+from feature_tracker.labels.table import (
+    COLUMNS,
+    IMPORTED,
+    MEASURED,
+    UNVERIFIED,
+    LabelTable,
+    latents_of,
+    load_labels,
+    save_labels,
+)
+from feature_tracker.model.load import LanguageModel
+from feature_tracker.model.tokens import tokenize
+from feature_tracker.rule_labels.firings import Firings
+from feature_tracker.sae.load import save_sae
+from feature_tracker.sae.topk import Sae
+from feature_tracker.tracing.run import trace_tokens
 from tests.conftest import SENTENCES, random_sae
-from tracing.run import trace_tokens
 
 FINANCE = [SENTENCES, "Rates rose.", " "]
 GENERAL = ["A river ran past old trees while it rained.", SENTENCES[::-1][:150]]
@@ -151,7 +160,9 @@ def test_measured_values_are_replaced_only_when_asked(folder: Path) -> None:
 
 
 def test_what_is_wrong_is_told_before_a_model_is_fetched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labels.measure_command.ensure_model_folder", lambda *_: pytest.fail("fetched a model"))
+    monkeypatch.setattr(
+        "feature_tracker.cli.labels_measure.ensure_model_folder", lambda *_: pytest.fail("fetched a model")
+    )
     (folder / "text.jsonl.gz").write_text('{"text": "Not compressed."}\n')
     (folder / "empty").mkdir()
     for general, said in (("none", "neither"), ("text.jsonl.gz", "text.jsonl.gz"), ("empty", "no general text in")):

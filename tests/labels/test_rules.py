@@ -5,11 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bundles.errors import TrackerError
-from labels.classes import token_classes
-from labels.contexts import NEAR, PASSAGE, Contexts, Where
-from labels.lexicon import STEP, Lexicon, assemble
-from labels.rules import Mention, Rule, fires, likeness_to, rule_from_json, rule_to_json, word_rule
+from feature_tracker.errors import TrackerError
+from feature_tracker.rule_labels.classes import token_classes
+from feature_tracker.rule_labels.context_likeness import NEAR, PASSAGE, ContextLikeness, Where
+from feature_tracker.rule_labels.lexicon import STEP, Lexicon, assemble
+from feature_tracker.rule_labels.rules import (
+    Mention,
+    Rule,
+    fires,
+    likeness_to,
+    rule_from_json,
+    rule_to_json,
+    rule_to_text,
+)
 
 # Two windows of BOS and four tokens: "rates rose , and" and "the rates fell ,".
 TEXTS = ["<bos>", " rates", " rose", ",", " and", " the", " fell"]
@@ -35,7 +43,7 @@ def lexicon() -> Lexicon:
 
 def likeness(where: Where, name: str, lexicon: Lexicon) -> list[float]:
     rule = Rule((Mention(where, name),))
-    return likeness_to(rule, Contexts(TOKENS, EVERY, lexicon), lexicon).round(3).tolist()
+    return likeness_to(rule, ContextLikeness(TOKENS, EVERY, lexicon), lexicon).round(3).tolist()
 
 
 def test_a_token_is_looked_at_itself(lexicon: Lexicon) -> None:
@@ -53,7 +61,7 @@ def test_near_looks_back_and_neither_at_the_token_nor_across_the_start(lexicon: 
 
 
 def test_a_passage_is_the_mean_of_what_was_read_so_far(lexicon: Lexicon) -> None:
-    contexts = Contexts(TOKENS, EVERY, lexicon)
+    contexts = ContextLikeness(TOKENS, EVERY, lexicon)
     np.testing.assert_allclose(contexts.mean_passage()[:, 0], np.array([1, 1, 1, 1, 0, 1, 1, 1]) / (PASSAGE / 3))
     assert likeness("passage", "rates/rose", lexicon)[0] == pytest.approx(10 / (PASSAGE / 3), abs=1e-3)
 
@@ -62,7 +70,7 @@ def test_means_agree_with_counting_one_by_one(lexicon: Lexicon) -> None:
     generator = np.random.default_rng(0)
     tokens = np.concatenate([np.zeros((5, 1), int), generator.integers(1, 7, (5, 90))], axis=1)
     positions = generator.integers(0, 450, 40)
-    contexts = Contexts(tokens, positions, lexicon)
+    contexts = ContextLikeness(tokens, positions, lexicon)
     near, passage = contexts.mean_near(), contexts.mean_passage()
     for row, position in enumerate(positions):
         window, column = tokens[position // 90], 1 + position % 90
@@ -75,7 +83,7 @@ def test_means_agree_with_counting_one_by_one(lexicon: Lexicon) -> None:
 
 def test_a_rule_fires_where_likeness_less_unlikeness_exceeds_the_threshold(lexicon: Lexicon) -> None:
     rule = Rule((Mention("token", "rose/fell"), Mention("token", "commas")), (Mention("previous", "rose/fell"),))
-    contexts = Contexts(TOKENS, EVERY, lexicon)
+    contexts = ContextLikeness(TOKENS, EVERY, lexicon)
     assert likeness_to(rule, contexts, lexicon).tolist() == [0, 1, 0, 0, 0, 0, 0.5, 0.5]
     assert fires(rule, contexts, lexicon).tolist() == [False, True, False, False, False, False, True, True]
     assert not fires(Rule(()), contexts, lexicon).any()
@@ -92,7 +100,7 @@ def test_a_label_names_every_mention_and_where_it_looks() -> None:
         ),
         (Mention("near", "rates"), Mention("token", "digits")),
     )
-    assert word_rule(rule) == (
+    assert rule_to_text(rule) == (
         "rose/fell, commas, rates; after digits; in passages on rates/rose; not digits, nor soon after rates"
     )
 
@@ -100,7 +108,7 @@ def test_a_label_names_every_mention_and_where_it_looks() -> None:
 def test_a_rule_survives_json() -> None:
     rule = Rule((Mention("token", "€/dollar sign", "€/£"), Mention("near", "digits")), (Mention("passage", "a/b"),))
     assert rule_from_json(rule_to_json(rule)) == rule
-    assert word_rule(rule) == "€/£; soon after digits; not in passages on a/b"
+    assert rule_to_text(rule) == "€/£; soon after digits; not in passages on a/b"
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"like": [["token"]], "unlike": []}', '{"like": [["next", "a"]]}', "[1]"])

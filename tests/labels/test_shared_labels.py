@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from labels.baseline import GOOD, GUESS_UNKNOWN, NO_BETTER, NO_NEGATIVES
-from labels.consistency import contradictions
-from labels.importers.imported import Target
-from labels.importers.merge import Merged, merge_sources
-from labels.importers.sources import find_sources
-from labels.table import UNVERIFIED, load_labels, save_labels
-from sae.feature import Feature
+from feature_tracker.feature import Feature
+from feature_tracker.labels.consistency import contradictions
+from feature_tracker.labels.importers.imported import Target
+from feature_tracker.labels.importers.merge import Merged, merge_sources
+from feature_tracker.labels.importers.sources import find_sources
+from feature_tracker.labels.scores import GOOD, GUESS_UNKNOWN, NO_BETTER, NO_NEGATIVES
+from feature_tracker.labels.table import UNVERIFIED, load_labels, save_labels
 from tests.conftest import SHARED
 
 pytestmark = pytest.mark.shared

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bundles.bundle import ROOT, Bundle, load_bundle
-from bundles.errors import TrackerError
-from labels.lexicon import lexicon_path, load_lexicon
-from labels.of_bundle import check_bundle
-from labels.report import report_table
-from labels.rules import rule_from_json, word_rule
-from labels.table import ALWAYS_YES_F1, COLUMNS, LabelTable, load_labels, replace_table, save_labels
-from sae.feature import Feature
+from feature_tracker.bundles.bundle import BUNDLES, Bundle, load_bundle
+from feature_tracker.errors import TrackerError
+from feature_tracker.feature import Feature
+from feature_tracker.labels.ownership import check_bundle
+from feature_tracker.labels.report import report_table
+from feature_tracker.labels.table import ALWAYS_YES_F1, COLUMNS, LabelTable, load_labels, replace_table, save_labels
+from feature_tracker.rule_labels.lexicon import lexicon_path, load_lexicon
+from feature_tracker.rule_labels.rules import rule_from_json, rule_to_text
 
 LAYERS, N_LATENTS = (1, 3), 4
 
@@ -105,7 +105,7 @@ def test_a_table_of_another_bundle_is_refused_with_both_names(path: Path, tmp_pa
 def test_a_copy_of_a_bundle_with_the_same_saes_may_share_its_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "mine.toml").write_text((ROOT / "bundles" / "smollm2-135m.toml").read_text())
+    (tmp_path / "mine.toml").write_text((BUNDLES / "smollm2-135m.toml").read_text())
     monkeypatch.setenv("FEATURE_TRACKER_BUNDLES", str(tmp_path))
     check_bundle(pd.DataFrame({"bundle": ["mine"]}), "t.csv", load_bundle())
     copied = replace(load_bundle(), name="a-longer-text", max_tokens=40_000)
@@ -174,7 +174,7 @@ def test_a_table_that_cannot_be_written_is_told_with_the_reason(path: Path) -> N
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(TrackerError, match="python -m labels make"):
+    with pytest.raises(TrackerError, match="feature-tracker labels make"):
         load(tmp_path / "none.csv")
 
 
@@ -243,6 +243,6 @@ def test_a_built_in_label_says_its_whole_rule_in_the_words_of_the_lexicon() -> N
     table = built_in()
     for label, text in zip(table.frame["label"], table.frame["rule"], strict=True):
         rule = rule_from_json(text)
-        assert label == word_rule(rule)
+        assert label == rule_to_text(rule)
         for mention in (*rule.like, *rule.unlike):
             assert mention.name in (topics if mention.where == "passage" else kinds)

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labels.firings import Firings
-from labels.lexicon import Lexicon, assemble
-from labels.rules import Mention, Rule
-from labels.wording import show_words, word_rates
+from feature_tracker.rule_labels.firings import Firings
+from feature_tracker.rule_labels.lexicon import Lexicon, assemble
+from feature_tracker.rule_labels.rules import Mention, Rule
+from feature_tracker.rule_labels.wording import show_words, word_rates
 
 WORDS = ["<bos>", " debt", " funds", " mr", " economy", " economies", " the"]
 FORMS = ["debt", "economies", "economy", "funds", "mr", "the"]

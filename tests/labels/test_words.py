@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from labels.words import word_form
+from feature_tracker.rule_labels.words import word_form
 
 
 @pytest.mark.parametrize(

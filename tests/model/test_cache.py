@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bundles.environment import cache_folder
-from bundles.errors import TrackerError
-from model.cache import build_once, is_whole, storage_errors
+from feature_tracker.bundles.settings import cache_folder
+from feature_tracker.errors import TrackerError
+from feature_tracker.model.fetching.cache import build_once, is_whole, storage_errors
 
 IDENTITY = {"made from": "test"}
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SLOW_BUILD = """
 import sys, time
 from pathlib import Path
-from model.cache import build_once
+from feature_tracker.model.fetching.cache import build_once
 
 def build(result, scratch):
     with Path(sys.argv[2]).open("a") as log:

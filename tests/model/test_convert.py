@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from safetensors import SafetensorError
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from model import convert, fetch
-from model.convert import convert_gguf
-from model.load import LanguageModel, load_model_folder
+from feature_tracker.model.fetching import convert, wheel as fetch
+from feature_tracker.model.fetching.convert import convert_gguf
+from feature_tracker.model.load import LanguageModel, load_model_folder
 from tests.conftest import SENTENCES
 from tests.model.tiny_gguf import write_gguf
 

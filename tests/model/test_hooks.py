@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from model.hooks import read_residuals
-from model.load import LanguageModel
+from feature_tracker.model.hooks import read_residuals
+from feature_tracker.model.load import LanguageModel
 
 
 def collect(model: LanguageModel, ids: torch.Tensor, layers: list[int]) -> dict[int, torch.Tensor]:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from bundles.bundle import PretrainedSource
-from bundles.errors import TrackerError
-from model.hub import ensure_hub_model, holds_model
-from model.load import LanguageModel, load_model_folder
+from feature_tracker.bundles.bundle import PretrainedSource
+from feature_tracker.errors import TrackerError
+from feature_tracker.model.fetching.hub import ensure_hub_model, holds_model
+from feature_tracker.model.load import LanguageModel, load_model_folder
 from tests.model.tiny_hub import TOKEN, serving
 
 NAME = "someone/Tiny-Finance"
@@ -160,7 +160,9 @@ def test_a_repository_of_pickles_is_refused_before_anything_is_fetched(
 
 
 def test_too_little_room_is_said_with_both_numbers(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.hub.shutil.disk_usage", lambda _path: type("Usage", (), {"free": 10})())
+    monkeypatch.setattr(
+        "feature_tracker.model.fetching.hub.shutil.disk_usage", lambda _path: type("Usage", (), {"free": 10})()
+    )
     with pytest.raises(TrackerError, match=r"takes 0\.0 GB, and 0\.0 GB are free.*HF_HOME"):
         ensure_hub_model(SOURCE)
 
@@ -179,6 +181,6 @@ def test_the_command_line_fetches_a_bundle_from_the_hub(repository: Path, tmp_pa
     with serving(repository, NAME) as (address, _):
         environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hf home")}
         environment["FEATURE_TRACKER_CACHE"] = str(tmp_path / "cache")
-        command = [sys.executable, "-m", "model", "fetch", "--bundle", "llama2-7b-finance", "--model", NAME]
+        command = [sys.executable, "-m", "feature_tracker", "fetch", "--bundle", "llama2-7b-finance", "--model", NAME]
         done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
     assert holds_model(Path(done.stdout.splitlines()[-1]))

@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bundles.bundle import Bundle, PretrainedSource
-from bundles.errors import TrackerError
-from model.load import LanguageModel, load_model, load_model_folder
-from model.memory import Free
+from feature_tracker.bundles.bundle import Bundle, PretrainedSource
+from feature_tracker.errors import TrackerError
+from feature_tracker.model.load import LanguageModel, load_model, load_model_folder
+from feature_tracker.model.memory import Free
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_weights_of_another_shape_are_refused(folder: Path) -> None:
 
 
 def test_memory_is_checked_before_weights_are_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.load.free_memory", lambda: Free(gpu=0, host=100_000))
+    monkeypatch.setattr("feature_tracker.model.load.free_memory", lambda: Free(gpu=0, host=100_000))
     with pytest.raises(TrackerError, match=r"needs 0\.\d MB in float32, 0\.1 MB free"):
         load_model_folder(folder, "float32", name="a/b")
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bundles.errors import TrackerError
-from model.memory import Free, check_fits, free_memory, needed_bytes, stored_tensors
+from feature_tracker.errors import TrackerError
+from feature_tracker.model.memory import Free, check_fits, free_memory, needed_bytes, stored_tensors
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from bundles.errors import TrackerError
-from model.tokens import TokenizedText, tokenize
+from feature_tracker.errors import TrackerError
+from feature_tracker.model.tokens import TokenizedText, tokenize
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t\n "])

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from bundles.bundle import ModelSource
-from model.load import LanguageModel
+from feature_tracker.bundles.bundle import ModelSource
+from feature_tracker.model.load import LanguageModel
 
 NAMES = {
     "input_layernorm": "attn_norm",

@@ -13,14 +13,14 @@ import pytest
 from click.testing import CliRunner, Result
 from safetensors.torch import save_file
 
-from bundles.bundle import load_bundle
-from bundles.errors import TrackerError
-from labels.collected import load_collected
-from model.load import LanguageModel
-from sae.files import load_saes, save_sae
+from feature_tracker.bundles.bundle import load_bundle
+from feature_tracker.errors import TrackerError
+from feature_tracker.model.load import LanguageModel
+from feature_tracker.rule_labels.corpus_firings import load_corpus_firings
+from feature_tracker.sae.load import load_saes, save_sae
 from tests.conftest import SENTENCES, random_sae
 
-commands = importlib.import_module("sae.__main__")
+commands = importlib.import_module("feature_tracker.cli.sae")
 LAYERS = (1, 3)
 
 
@@ -115,12 +115,12 @@ def test_measuring_and_labelling_refuse_them_too(home: Path) -> None:
     Path("finance.jsonl").write_text(Path("finance.jsonl").read_text() + "\n")
     refused(quality(), "expected text finance.jsonl")
     bundle = load_bundle("tiny.toml")
-    assert set(load_collected(bundle, home / "work", 4).layers) == set(LAYERS)
+    assert set(load_corpus_firings(bundle, home / "work", 4).layers) == set(LAYERS)
     for other in (replace(bundle, name="second"), replace(bundle, layers=(1,))):
         with pytest.raises(TrackerError, match="activations of something else"):
-            load_collected(other, home / "work", 4)
+            load_corpus_firings(other, home / "work", 4)
     with pytest.raises(TrackerError, match="No activations in"):
-        load_collected(bundle, home / "elsewhere", 4)
+        load_corpus_firings(bundle, home / "elsewhere", 4)
 
 
 def test_activations_without_a_record_are_taken_where_layers_and_widths_agree(

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from bundles.errors import TrackerError
-from sae.corpus import cut_windows, mixed_windows, read_documents
+from feature_tracker.corpus.documents import cut_windows, mixed_windows, read_documents
+from feature_tracker.errors import TrackerError
 from tests.conftest import SENTENCES
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from model.load import LanguageModel
-from sae.finetune import FinetuneConfig, finetune_sae
-from sae.harvest import Harvest, continue_harvest, start_harvest
-from sae.origin import Origin
-from sae.quality import measure_saes
+from feature_tracker.model.load import LanguageModel
+from feature_tracker.training.finetune import FinetuneConfig, finetune_sae
+from feature_tracker.training.harvest import Harvest, continue_harvest, start_harvest
+from feature_tracker.training.origin import Origin
+from feature_tracker.training.quality import measure_saes
 from tests.conftest import random_sae
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bundles.errors import TrackerError
-from sae.files import load_saes, save_sae
-from sae.topk import Sae
+from feature_tracker.errors import TrackerError
+from feature_tracker.sae.load import load_saes, save_sae
+from feature_tracker.sae.topk import Sae
 from tests.conftest import random_sae
 
 

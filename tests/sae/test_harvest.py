@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from model.load import LanguageModel
-from sae.harvest import continue_harvest, load_harvest, start_harvest
-from sae.origin import Origin
+from feature_tracker.model.load import LanguageModel
+from feature_tracker.training.harvest import continue_harvest, load_harvest, start_harvest
+from feature_tracker.training.origin import Origin
 
 
 class CutOff(Exception):

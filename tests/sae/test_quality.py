@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from model.load import LanguageModel
-from sae.harvest import Harvest, continue_harvest, start_harvest
-from sae.origin import Origin
-from sae.quality import measure_saes, quality_table
-from sae.topk import Sae
+from feature_tracker.model.load import LanguageModel
+from feature_tracker.sae.topk import Sae
+from feature_tracker.training.harvest import Harvest, continue_harvest, start_harvest
+from feature_tracker.training.origin import Origin
+from feature_tracker.training.quality import measure_saes, quality_table
 from tests.conftest import random_sae
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bundles.errors import TrackerError
-from sae.files import load_saes
-from sae.topk import Sae
+from feature_tracker.errors import TrackerError
+from feature_tracker.sae.load import load_saes
+from feature_tracker.sae.topk import Sae
 
 D_MODEL, N_LATENTS, K = 24, 60, 7
 KINDS = ("standard", "topk", "jumprelu", "batchtopk")

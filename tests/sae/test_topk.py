@@ -10,11 +10,11 @@ from types import ModuleType
 import pytest
 import torch
 
-from bundles.errors import TrackerError
-from model.hooks import read_residuals
-from model.load import LanguageModel
-from sae.files import load_saes
-from sae.topk import Sae
+from feature_tracker.errors import TrackerError
+from feature_tracker.model.hooks import read_residuals
+from feature_tracker.model.load import LanguageModel
+from feature_tracker.sae.load import load_saes
+from feature_tracker.sae.topk import Sae
 from tests.conftest import random_sae
 
 

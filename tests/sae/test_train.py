@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bundles.errors import TrackerError
-from sae.train import TrainConfig, train_sae
+from feature_tracker.errors import TrackerError
+from feature_tracker.training.train import TrainConfig, train_sae
 
 D_MODEL, N_TRUE = 16, 24
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bundles.bundle import Bundle
-from bundles.errors import TrackerError
-from labels.table import COLUMNS, KEYS, LabelTable, save_labels
-from sae.feature import Feature
+from feature_tracker.bundles.bundle import Bundle
+from feature_tracker.errors import TrackerError
+from feature_tracker.feature import Feature
+from feature_tracker.labels.table import COLUMNS, KEYS, LabelTable, save_labels
+from feature_tracker.tracker import open_labels
 from tests.conftest import random_sae
-from tracing.parts import open_labels
 
 SAES = {1: random_sae(8, n_latents=4), 3: random_sae(8, n_latents=6)}
 
@@ -49,9 +49,9 @@ def test_another_tools_file_or_folder_is_refused_with_the_command_that_imports_i
     bundle: Bundle, tmp_path: Path
 ) -> None:
     bundle.labels.write_text("layer,feature,label,f1_score\n1,0,Oil,0.5\n")
-    with pytest.raises(TrackerError, match=r"but a CSV of labels and F1\. Import it: python -m labels import"):
+    with pytest.raises(TrackerError, match=r"but a CSV of labels and F1\. Import it: feature-tracker labels import"):
         open_labels(bundle, SAES)
-    with pytest.raises(TrackerError, match=r"a folder\. Import it: python"):
+    with pytest.raises(TrackerError, match=r"a folder\. Import it: feature-tracker"):
         open_labels(replace(bundle, labels=tmp_path), SAES)
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bundles.errors import TrackerError
-from labels.table import LabelTable
-from model.tokens import TokenizedText
-from tracing.rank import ALWAYS_ON, rank_features
-from tracing.trace import LayerTrace, Trace
+from feature_tracker.errors import TrackerError
+from feature_tracker.labels.table import LabelTable
+from feature_tracker.model.tokens import TokenizedText
+from feature_tracker.tracing.rank import ALWAYS_ON, rank_features
+from feature_tracker.tracing.trace import LayerTrace, Trace
 
 WORDS = ["Rates", " rose", " again", "."]
 

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from bundles.bundle import Bundle
-from bundles.errors import TrackerError
-from model.load import LanguageModel
-from model.tokens import tokenize
-from sae.feature import Feature
-from sae.topk import Sae
+from feature_tracker.bundles.bundle import Bundle
+from feature_tracker.errors import TrackerError
+from feature_tracker.feature import Feature
+from feature_tracker.model.load import LanguageModel
+from feature_tracker.model.tokens import tokenize
+from feature_tracker.sae.topk import Sae
+from feature_tracker.tracing.run import trace_text, trace_tokens
+from feature_tracker.tracing.trace import Trace
 from tests.conftest import SENTENCES
-from tracing.run import trace_text, trace_tokens
-from tracing.trace import Trace
 
 
 def naive_activations(text: str, model: LanguageModel, saes: dict[int, Sae], window: int) -> dict[int, np.ndarray]:

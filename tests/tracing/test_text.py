@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bundles.errors import TrackerError
-from tracing.text import text_or_file
+from feature_tracker.cli.text import text_or_file
+from feature_tracker.errors import TrackerError
 
 
 def test_a_text_is_itself_and_a_file_is_read() -> None:

@@ -17,21 +17,21 @@ import networkx as nx
 import pytest
 from streamlit.testing.v1 import AppTest
 
-import views.circuit_run
-import views.engine
-from bundles.bundle import Bundle, load_bundle
-from bundles.errors import TrackerError
-from charts.theme import layer_colours
-from circuits.circuit import EDGE_COLUMNS, Circuit
-from labels.table import LabelTable
-from model.load import LanguageModel
-from sae.topk import Sae
+import feature_tracker.page.circuit_run
+import feature_tracker.page.engine
+from feature_tracker.bundles.bundle import Bundle, load_bundle
+from feature_tracker.charts.theme import layer_colours
+from feature_tracker.circuits.circuit import EDGE_COLUMNS, Circuit
+from feature_tracker.errors import TrackerError
+from feature_tracker.labels.table import LabelTable
+from feature_tracker.model.load import LanguageModel
+from feature_tracker.page.circuit_files import _zipped, circuit_files
+from feature_tracker.page.circuit_run import TracedCircuit, _exact
+from feature_tracker.page.engine import Engine
+from feature_tracker.page.samples import SAMPLES
+from feature_tracker.sae.topk import Sae
 from tests.conftest import SENTENCES
 from tests.test_page import TEXT, analyze, errors, open_tab, page, served, slider, tiny_labels  # noqa: F401, fixtures
-from views.circuit_files import _zipped, circuit_files
-from views.circuit_run import TracedCircuit, _exact
-from views.engine import Engine
-from views.samples import SAMPLES
 
 SHORT = " ".join(SENTENCES.split()[:40])
 
@@ -89,7 +89,7 @@ def test_stopping_keeps_what_was_verified_and_the_rest_can_follow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kept = traced(page)
-    whole = views.circuit_run.verify
+    whole = feature_tracker.page.circuit_run.verify
 
     def stopped_after_two(*args: Any) -> Iterator[Circuit]:
         for n, found in enumerate(whole(*args), start=1):
@@ -97,12 +97,12 @@ def test_stopping_keeps_what_was_verified_and_the_rest_can_follow(
                 kept.stop()  # what the Stop button calls
             yield found
 
-    monkeypatch.setattr(views.circuit_run, "verify", stopped_after_two)
+    monkeypatch.setattr(feature_tracker.page.circuit_run, "verify", stopped_after_two)
     verify_all(page)
     known = kept.found.edges["effect"].notna()
     assert 0 < known.sum() < len(known)
     assert says(page, f"**{known.sum():,} of {len(known):,} links** are verified")
-    monkeypatch.setattr(views.circuit_run, "verify", whole)
+    monkeypatch.setattr(feature_tracker.page.circuit_run, "verify", whole)
     verify_all(page)
     assert kept.found.edges["effect"].notna().all()
 
@@ -151,7 +151,7 @@ def test_a_long_text_is_traced_a_part_at_a_time(
     page: AppTest,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(views.circuit_run, "PART_TOKENS", 60)
+    monkeypatch.setattr(feature_tracker.page.circuit_run, "PART_TOKENS", 60)
     traced(page, SENTENCES)
     parts = page.selectbox(key="circuit_part").options
     assert len(parts) > 1
@@ -218,7 +218,7 @@ def test_what_belonged_to_the_last_text_is_let_go(page: AppTest) -> None:  # noq
 def test_a_kept_circuit_holds_no_model(page: AppTest, tiny_bundle: Bundle) -> None:  # noqa: F811
     kept = traced(page)
     assert kept.recording.trace.n_tokens > 0
-    views.engine.desk.clear()
+    feature_tracker.page.engine.engine_pool.clear()
     gc.collect()
     with pytest.raises(TrackerError, match="made room"):
         _ = kept.recording

@@ -3,12 +3,12 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from labels.spreadsheet import to_csv
+from feature_tracker.labels.spreadsheet import to_csv
+from feature_tracker.page.inputs import decode
+from feature_tracker.page.views.comparison import side_by_side
+from feature_tracker.page.views.correlations import describe
+from feature_tracker.page.views.top_features import table_of
 from tests.charts.conftest import make_ranked
-from views.comparison import side_by_side
-from views.correlations import describe
-from views.inputs import decode
-from views.top_features import table_of
 
 
 def test_labels_stand_side_by_side_by_rank() -> None:

@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from bundles.bundle import Bundle
-from labels.baseline import GOOD, NO_BETTER
-from labels.table import COLUMNS, IMPORTED, UNVERIFIED, LabelTable
-from model.load import LanguageModel
-from sae.topk import Sae
-from tracing.rank import rank_features
-from tracing.trace import Trace
+from feature_tracker.bundles.bundle import Bundle
+from feature_tracker.labels.scores import GOOD, NO_BETTER
+from feature_tracker.labels.table import COLUMNS, IMPORTED, UNVERIFIED, LabelTable
+from feature_tracker.model.load import LanguageModel
+from feature_tracker.sae.topk import Sae
+from feature_tracker.tracing.rank import rank_features
+from feature_tracker.tracing.trace import Trace
 
 
 def imported(layers: tuple[int, ...]) -> LabelTable:
@@ -41,8 +41,8 @@ def test_ranking_by_percentile_falls_back_to_activation(tiny_trace: Trace, tiny_
 def draw(analysis, engine, settings, view):
     import streamlit as st
 
-    from views import state
-    from views.results import show_results
+    from feature_tracker.page import state
+    from feature_tracker.page.results import show_results
 
     st.session_state[state.TEXT] = analysis.trace.tokens.text
     st.session_state["view"] = view
@@ -55,8 +55,8 @@ def draw(analysis, engine, settings, view):
 def test_the_page_says_that_it_ranks_by_activation(
     view: str, tiny_bundle: Bundle, tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tiny_trace: Trace
 ) -> None:
-    from views.engine import Engine
-    from views.state import Analysis, Settings
+    from feature_tracker.page.engine import Engine
+    from feature_tracker.page.state import Analysis, Settings
 
     engine = Engine(tiny_bundle, tiny_model, tiny_saes, imported(tiny_bundle.layers))
     settings = Settings(0.5, 5, tiny_bundle.layers, "max", "percentile", True, 0.0)

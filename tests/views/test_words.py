@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from feature_tracker.page.views.heatmap import stretches
+from feature_tracker.page.views.words import excerpt, split_text, strongest_words, word_numbers
 from tests.test_page import served  # noqa: F401, a fixture
-from views.heatmap import stretches
-from views.words import excerpt, split_text, strongest_words, word_numbers
 
 
 def test_pieces_are_the_whole_text_also_where_tokens_leave_characters_out() -> None:

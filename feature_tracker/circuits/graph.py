@@ -1,0 +1,137 @@
+"""Features and what links them, as graphs."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import NamedTuple
+
+import networkx as nx
+import pandas as pd
+
+from feature_tracker.circuits.circuit import EDGE_COLUMNS, Circuit
+from feature_tracker.circuits.paths import Path, strongest_paths
+from feature_tracker.feature import Feature
+from feature_tracker.tracing.rows import Row, feature_of, rows_of
+
+
+class ErrorNode(NamedTuple):
+    """What a layer's SAE leaves out of the residual stream: its reconstruction error."""
+
+    layer: int
+
+    def __str__(self) -> str:
+        return f"L{self.layer}/error"
+
+
+def feature_graph(ranked: pd.DataFrame, links: pd.DataFrame) -> nx.DiGraph:
+    """A graph of the ranked features and the links between them.
+
+    Args:
+        ranked: rows of `tracing.rank.rank_features`; every row becomes a node, a `Feature`, with the row's values.
+        links: rows of `circuits.correlation.Correlations.links`; one with an end that is not ranked is left out.
+
+    Returns:
+        Edges go from the shallower layer to the deeper and carry `r`, `q` and `n_either`.
+    """
+    graph = _nodes(ranked)
+    for link in rows_of(links):
+        source, target = _ends(link)
+        if source in graph and target in graph:
+            graph.add_edge(source, target, r=float(link["r"]), q=float(link["q"]), n_either=int(link["n_either"]))
+    return graph
+
+
+def circuit_graph(ranked: pd.DataFrame, circuit: Circuit) -> nx.DiGraph:
+    """A circuit as a graph from its first layer to its last.
+
+    Args:
+        ranked: rows of `tracing.rank.rank_features`: the circuit's features.
+
+    Returns:
+        Nodes are `Feature`s with the row's values, `kind` "feature" and `influence`, and one `ErrorNode` a layer that
+        contributes, with `kind` "error", `layer` and `label`. Edges carry those of `EDGE_COLUMNS`' measures that were
+        computed, `share`, and `direct`: whether the ends are neighbouring SAE layers, so that nothing lies between.
+    """
+    graph = _nodes(ranked)
+    influence = circuit.influence()
+    for node in list(graph):
+        graph.nodes[node].update(kind="feature", influence=float(influence.get(tuple(node), 0.0)))
+    before = {deeper: layer for layer, deeper in pairwise(circuit.layers)}
+    for edge in rows_of(circuit.edges):
+        source, target = _ends(edge)
+        if source in graph and target in graph:
+            known = {name: float(edge[name]) for name in (*EDGE_COLUMNS[4:], "share") if not math.isnan(edge[name])}
+            graph.add_edge(source, target, direct=before.get(target.layer) == source.layer, **known)
+    for row in rows_of(circuit.incoming):
+        target, total = feature_of(row), row["kept"] + row["other"] + abs(row["error"])
+        if target in graph and target.layer in before and total > 0:
+            error = ErrorNode(before[target.layer])
+            label = f"What the SAE of layer {error.layer} leaves out"
+            graph.add_node(error, kind="error", layer=error.layer, label=label)
+            share = abs(row["error"]) / total
+            graph.add_edge(error, target, direct=True, attribution=float(row["error"]), share=float(share))
+    return graph
+
+
+def feature_layers(graph: nx.DiGraph) -> list[list[Feature]]:
+    """The graph's features by layer, layers ascending."""
+    features = sorted(node for node in graph if isinstance(node, Feature))
+    return [[f for f in features if f.layer == layer] for layer in sorted({f.layer for f in features})]
+
+
+def circuit_paths(graph: nx.DiGraph, k: int) -> list[Path]:
+    """The k strongest paths from the first layer's features to the last's, over direct edges.
+
+    A path's strength is the share of its last feature that runs through it: the product of the edges' `share`. Its sign
+    is the product of the signs of their effects, where those were verified, else of their attributions.
+    """
+    signed = nx.DiGraph()
+    for source, target, edge in graph.edges(data=True):
+        if edge["direct"] and edge.get("share") and isinstance(source, Feature):
+            signed.add_edge(
+                source, target, weight=math.copysign(edge["share"], edge.get("effect", edge["attribution"]))
+            )
+    layers = feature_layers(graph)
+    signed.add_nodes_from(node for layer in layers for node in layer)
+    return strongest_paths(signed, layers, k, weight="weight")
+
+
+def path_in_words(path: Path, graph: nx.DiGraph, width: int = 40) -> str:
+    """A path as a sentence: 'interest rates' L4 → 'monetary policy' L16 → …"""
+    names = []
+    for node in path.nodes:
+        label = str(graph.nodes[node].get("label", node))
+        shown = label if len(label) <= width else label[: width - 1].rstrip(" …") + "…"
+        names.append(f"'{shown}' {node}")
+    return " → ".join(names)
+
+
+def firing_groups(links: pd.DataFrame, *, significant: float, seed: int = 0) -> list[list[Feature]]:
+    """Groups of features that fire together, the largest first.
+
+    Louvain communities (Blondel et al. 2008) of the features with significant positive correlations, weighed by r.
+
+    Args:
+        links: rows of `Correlations.pairs`.
+        significant: largest q that counts.
+    """
+    graph = nx.Graph()
+    for link in rows_of(links[(links["r"] > 0) & (links["q"] <= significant)]):
+        source, target = _ends(link)
+        graph.add_edge(source, target, weight=float(link["r"]))
+    if not graph:
+        return []
+    groups = nx.community.louvain_communities(graph, seed=seed)
+    return sorted((sorted(group) for group in groups), key=lambda group: (-len(group), group))
+
+
+def _nodes(ranked: pd.DataFrame) -> nx.DiGraph:
+    graph = nx.DiGraph()
+    for row in rows_of(ranked):
+        graph.add_node(feature_of(row), **row)
+    return graph
+
+
+def _ends(row: Row) -> tuple[Feature, Feature]:
+    return feature_of(row, "source_"), feature_of(row, "target_")

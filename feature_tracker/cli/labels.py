@@ -1,0 +1,36 @@
+"""`feature-tracker labels`: import, check, measure and report on label tables, or make one."""
+
+from __future__ import annotations
+
+import click
+
+from feature_tracker.bundles.bundle import BUILT_IN, load_bundle
+from feature_tracker.cli.labels_check import check_table_file
+from feature_tracker.cli.labels_import import import_labels
+from feature_tracker.cli.labels_measure import measure
+from feature_tracker.cli.options import telling_errors
+from feature_tracker.labels.report import report_table
+from feature_tracker.labels.table import latents_of, load_labels
+from feature_tracker.rule_labels.commands import COMMANDS
+from feature_tracker.rule_labels.label_layer import log_times
+from feature_tracker.sae.load import load_saes
+
+
+@click.group()
+def main() -> None:
+    """Import, check and measure label tables, or label features by rules."""
+    log_times()
+
+
+@main.command()
+@click.option("--bundle", "bundle_name", default=BUILT_IN, show_default=True, help="Whose features.")
+@telling_errors
+def report(bundle_name: str) -> None:
+    """Print each layer's F1: median, share of labels that beat always saying yes, histogram."""
+    bundle = load_bundle(bundle_name)
+    saes = load_saes(bundle.sae_folder, bundle.layers)
+    click.echo(report_table(load_labels(bundle.labels, latents_of(saes), bundle)))
+
+
+for command in (check_table_file, import_labels, measure, *COMMANDS):
+    main.add_command(command)

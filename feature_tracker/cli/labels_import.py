@@ -1,0 +1,68 @@
+"""`feature-tracker labels import`: a bundle's label table from other tools' files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from feature_tracker.bundles.bundle import Bundle, load_bundle
+from feature_tracker.cli.options import telling_errors
+from feature_tracker.errors import TrackerError
+from feature_tracker.labels.importers.imported import Target
+from feature_tracker.labels.importers.merge import merge_sources
+from feature_tracker.labels.importers.model_names import model_names
+from feature_tracker.labels.importers.report import import_report
+from feature_tracker.labels.importers.sources import find_sources
+from feature_tracker.labels.table import latents_of, replace_table
+from feature_tracker.sae.load import load_saes
+
+LATENTS = click.option(
+    "--latents", type=click.IntRange(min=1), help="Latents of each SAE, where the SAE folder isn't on this machine."
+)
+"""For `bundle_latents`."""
+
+
+@click.command("import")
+@click.argument("paths", nargs=-1, required=True, type=Path)
+@click.option("--bundle", "bundle_name", required=True, help="Whose features the labels are about.")
+@click.option("--out", type=Path, help="Where the table goes; the bundle's own table where left out.")
+@click.option("--replace", is_flag=True, help="Replace a table that stands there.")
+@click.option("--any-model", is_flag=True, help="Take labels of a model by another name than the bundle's.")
+@LATENTS
+@telling_errors
+def import_labels(
+    paths: tuple[Path, ...], bundle_name: str, out: Path | None, replace: bool, any_model: bool, latents: int | None
+) -> None:
+    """Make a bundle's label table from Delphi runs, CSV summaries and Neuronpedia exports.
+
+    PATHS are files, or folders that are looked through. Labels are cleaned and merged; what was read, cleaned and
+    rejected is printed. See docs/labels.md.
+    """
+    bundle = load_bundle(bundle_name)
+    models = () if any_model else model_names(bundle)
+    target = Target(bundle.name, bundle_latents(bundle, latents), bundle.layers_chosen, models)
+    path = out or bundle.labels
+    if path.exists() and not replace:
+        raise TrackerError(f"{path} stands there already. Replace it with --replace, or name another file with --out.")
+    found = find_sources(paths)
+    if path.resolve() in [source.path.resolve() for source in found.sources]:
+        raise TrackerError(f"{path} is one of the files to import. Name another file for the table with --out.")
+    merged = merge_sources(found.sources, target)
+    replace_table(merged.table, path, target.n_latents)
+    click.echo(import_report(merged, target, found.left_out))
+    click.echo(f"\nWrote {path}.")
+
+
+def bundle_latents(bundle: Bundle, stated: int | None) -> dict[int, int]:
+    """Latents of each of a bundle's SAEs, as stated or as its SAE folder has them.
+
+    Raises:
+        TrackerError: neither says.
+    """
+    if stated is not None:
+        return dict.fromkeys(bundle.layers, stated)
+    try:
+        return latents_of(load_saes(bundle.sae_folder, bundle.layers))
+    except TrackerError as error:
+        raise TrackerError(f"{error} Where the SAEs are elsewhere, state their size with --latents.") from None

@@ -1,0 +1,118 @@
+"""`feature-tracker labels measure`: specialization, density and quantiles of a bundle's features on the user's own text."""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+
+import click
+import pandas as pd
+
+from feature_tracker.bundles.bundle import Bundle
+from feature_tracker.bundles.missing import require_parts
+from feature_tracker.cli.options import bundle_options
+from feature_tracker.corpus.documents import read_documents
+from feature_tracker.corpus.measure import EXPECTED_TEXT, fill_table, measure_features
+from feature_tracker.errors import TrackerError
+from feature_tracker.feature import ALWAYS_ON
+from feature_tracker.labels.table import LabelTable, latents_of, load_labels, replace_table
+from feature_tracker.model.fetching.folder import ensure_model_folder
+from feature_tracker.model.load import load_model, model_width
+from feature_tracker.progress import terminal_progress
+from feature_tracker.sae.load import load_saes
+
+_TEXT = "a folder of .txt files, or a .jsonl(.gz) file with `text` in every line; may be given several times."
+
+
+@click.command()
+@bundle_options
+@click.option("--finance", "finance", required=True, multiple=True, type=Path, help=f"Finance text: {_TEXT}")
+@click.option("--general", "general", required=True, multiple=True, type=Path, help=f"General text: {_TEXT}")
+@click.option("--out", type=Path, help="Where the table goes; in the place of the bundle's own where left out.")
+@click.option("--replace", is_flag=True, help="Replace what was measured before, or the file of --out.")
+@click.option("--split", type=click.Choice(["train", "validation"]), help="Only documents of this split.")
+@click.option("--window", type=click.IntRange(min=2), help="Tokens a forward sees; the bundle's where left out.")
+@click.option("--tokens", type=click.IntRange(min=1), help="At most so many of each kind; all where left out.")
+def measure(
+    finance: tuple[Path, ...], general: tuple[Path, ...], bundle: Bundle, out: Path | None, replace: bool,
+    split: str | None, window: int | None, tokens: int | None,
+) -> None:  # fmt: skip
+    """Measure how financial and how dense each feature is, on your own text.
+
+    Runs the text through the bundle's model and SAEs and fills the label table's columns of specialization, density
+    and activations. Labels and their scores stay. The text is kept nowhere.
+    """
+    # What is wrong with the user's files is told before gigabytes of a model are fetched and hours of text are run.
+    _check_text("finance", finance, split)
+    _check_text("general", general, split)
+    require_parts(bundle)
+    table = _standing_table(bundle)
+    path = out or bundle.labels
+    if table is not None and path.resolve() == bundle.labels.resolve():
+        _check_replaceable(bundle.labels, table, replace)
+    elif path.exists() and not replace:
+        raise TrackerError(f"{path} stands there already. Replace it with --replace, or name another file with --out.")
+    with terminal_progress("Looking for the model") as progress:
+        d_model = model_width(ensure_model_folder(bundle, progress))
+        saes = load_saes(bundle.sae_folder, bundle.layers, d_model=d_model)
+        language_model = load_model(bundle, progress)
+    measured = measure_features(
+        chain.from_iterable(read_documents(path, split) for path in finance),
+        chain.from_iterable(read_documents(path, split) for path in general),
+        language_model,
+        saes,
+        window=language_model.window(window or bundle.window),
+        max_tokens=tokens,
+    )
+    replace_table(fill_table(table, measured, bundle.name), path, latents_of(saes))
+    click.echo(measure_report(measured, table))
+    click.echo(f"\nWrote {path}.")
+
+
+def _check_text(kind: str, paths: tuple[Path, ...], split: str | None) -> None:
+    """Refuse text of a kind whose files can't be read, or hold nothing."""
+    found = [any(text.strip() for text in read_documents(path, split)) for path in paths]  # up to each path's first
+    if not any(found):
+        raise TrackerError(f"There is no {kind} text in {', '.join(map(str, paths))}. {EXPECTED_TEXT}")
+
+
+def _standing_table(bundle: Bundle) -> LabelTable | None:
+    if not bundle.labels.exists():
+        return None
+    return load_labels(bundle.labels, latents_of(load_saes(bundle.sae_folder, bundle.layers)), bundle)
+
+
+def _check_replaceable(path: Path, table: LabelTable, replace: bool) -> None:
+    if table.left_out:
+        raise TrackerError(
+            f"{path} has {table.left_out:,} rows of layers that are not chosen, which would be lost. Measure all "
+            "layers, or name another file with --out."
+        )
+    n_measured = int(table.frame["density"].notna().sum())
+    if n_measured and not replace:
+        raise TrackerError(
+            f"{path} holds measured values of {n_measured:,} features already. Replace them with --replace, or name "
+            "another file with --out."
+        )
+
+
+def measure_report(measured: dict[int, pd.DataFrame], table: LabelTable | None) -> str:
+    """What was measured, by layer, as a Markdown table."""
+    first = next(iter(measured.values()))
+    lines = [
+        f"{int(first['finance_tokens'].iloc[0]):,} tokens of finance text, {int(first['general_tokens'].iloc[0]):,} of "
+        "general text.",
+        "",
+        "| layer | never fire | always on | median density | finance above 0.5 | general below -0.5 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for layer, frame in measured.items():
+        index = frame["specialization_index"]
+        lines.append(
+            f"| {layer} | {int((frame['density'] == 0).sum())} | {int((frame['density'] > ALWAYS_ON).sum())} | "
+            f"{frame['density'].median():.4f} | {int((index > 0.5).sum())} | {int((index < -0.5).sum())} |"
+        )
+    replaced = 0 if table is None else int(table.unverified.sum())
+    if replaced:
+        lines += ["", f"{replaced} unverified specializations were replaced by measured ones."]
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Text in bulk: documents, and statistics of where features fire on them."""

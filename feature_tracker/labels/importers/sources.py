@@ -1,0 +1,99 @@
+"""Find the label files in what the user names, and tell their formats by what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from feature_tracker.errors import TrackerError
+from feature_tracker.labels.importers import csv_labels, csv_specialization, delphi, neuronpedia
+from feature_tracker.labels.importers.csv_rows import read_header
+from feature_tracker.labels.importers.imported import Imported, Tally, Target
+
+FORMATS = (
+    "a Delphi run (a folder with explanations/ and scores/), a CSV with layer,feature,label,f1_score"
+    "[,accuracy,precision,recall], a CSV with layer,feature,llm_label,domain_activation,general_activation,"
+    "specialization, or a Neuronpedia explanation export (.jsonl or .jsonl.gz)"
+)
+
+
+class Source(NamedTuple):
+    """A file or run whose format is known.
+
+    Attributes:
+        path: where it is.
+        kind: its format.
+        read: reads it for a target, filling a tally.
+    """
+
+    path: Path
+    kind: str
+    read: Callable[[Path, Target, Tally], Imported]
+
+
+class Found(NamedTuple):
+    """What lies at the paths the user named.
+
+    Attributes:
+        sources: in the order named; within a folder in order of name.
+        left_out: files in folders that no importer knows.
+    """
+
+    sources: list[Source]
+    left_out: list[Path]
+
+
+def find_sources(paths: Iterable[Path]) -> Found:
+    """Look through files and folders.
+
+    Raises:
+        TrackerError: a path doesn't exist, a file named outright is in no known format, or nothing is found.
+    """
+    found = Found([], [])
+    named = list(paths)
+    for path in named:
+        if not path.exists():
+            raise TrackerError(f"{path} does not exist. Name a file or folder of labels: {FORMATS}.")
+        for candidate in _candidates(path):
+            source = recognize(candidate)
+            if source is not None:
+                if source not in found.sources:
+                    found.sources.append(source)
+            elif candidate == path:
+                raise TrackerError(f"{path} is in no format known here. Expected {FORMATS}.")
+            else:
+                found.left_out.append(candidate)
+    if not found.sources:
+        raise TrackerError(f"No labels in {', '.join(map(str, named))}. Expected {FORMATS}.")
+    return found
+
+
+def recognize(path: Path) -> Source | None:
+    """What a run's folder or a file is, None where no importer knows it."""
+    if path.is_dir():
+        return Source(path, delphi.KIND, delphi.read_delphi)
+    if path.suffix == ".csv":
+        header = read_header(path)
+        if csv_specialization.is_csv_specialization(header):
+            return Source(path, csv_specialization.KIND, csv_specialization.read_csv_specialization)
+        if csv_labels.is_csv_labels(header):
+            return Source(path, csv_labels.KIND, csv_labels.read_csv_labels)
+        return None
+    if neuronpedia.is_neuronpedia(path):
+        return Source(path, neuronpedia.KIND, neuronpedia.read_neuronpedia)
+    return None
+
+
+def _candidates(path: Path) -> Iterator[Path]:
+    """Files, and folders that are Delphi runs, at or below a path, in order of name."""
+    if not path.is_dir() or delphi.is_delphi_run(path):
+        yield path
+        return
+    try:
+        children = sorted(path.iterdir())
+    except OSError as error:
+        raise TrackerError(f"{path} can't be read ({error.strerror}).") from None
+    for child in children:
+        if not child.name.startswith(".") and not (child.is_dir() and child.is_symlink()):
+            yield from _candidates(child)

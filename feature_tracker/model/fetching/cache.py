@@ -1,0 +1,133 @@
+"""The user's cache folder: what is built there is whole or absent, however many processes build it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from feature_tracker.bundles.settings import CACHE_VARIABLE
+from feature_tracker.errors import TrackerError
+from feature_tracker.progress import Progress, silent
+
+_MANIFEST = "manifest.json"
+_POLL_SECONDS = 0.5
+
+
+def build_once(
+    folder: Path,
+    identity: Mapping[str, str],
+    build: Callable[[Path, Path], None],
+    progress: Progress = silent,
+) -> Path:
+    """Return `folder`, built first where it isn't whole.
+
+    The build happens in a folder beside the final one, under a lock that other processes wait for; a manifest of names
+    and sizes is written last and the result renamed into place, so an interrupted build never counts as finished. Where
+    `folder` is whole nothing is written, so a cache may be read-only.
+
+    Args:
+        folder: final place. Its parents are made.
+        identity: what it is built from; a folder built from anything else is built anew.
+        build: called as build(result, scratch) with two empty folders; only `result` is kept.
+        progress: told while another process holds the lock.
+
+    Raises:
+        TrackerError: the folder can't be written, or the disk is full. What `build` raises passes through.
+    """
+    if is_whole(folder, identity):
+        return folder
+    with storage_errors(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(folder, progress):
+            if not is_whole(folder, identity):
+                _build(folder, identity, build)
+    return folder
+
+
+def is_whole(folder: Path, identity: Mapping[str, str]) -> bool:
+    """Whether a finished build of just this identity lies in `folder`, every file of its manifest in full length."""
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        return manifest["identity"] == dict(identity) and all(
+            (folder / name).stat().st_size == size for name, size in manifest["sizes"].items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+@contextlib.contextmanager
+def storage_errors(folder: Path) -> Iterator[None]:
+    """Turn what the file system says into sentences about `folder`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise disk_full(folder) from error
+        raise TrackerError(
+            f"The model's cache folder {folder} can't be written ({error}). Make it writable, or set "
+            f"{CACHE_VARIABLE} to a folder that is."
+        ) from error
+
+
+def disk_full(folder: Path) -> TrackerError:
+    """The disk of `folder` is full."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    return TrackerError(
+        f"The disk is full: fetching and converting the model needs about 500 MB in {folder}, and {free / 1e6:,.0f} MB "
+        f"are free there now. Free some space, or set {CACHE_VARIABLE} to a folder on a larger disk. Nothing "
+        "half-finished was kept."
+    )
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, progress: Progress) -> Iterator[None]:
+    lock = FileLock(folder.with_name(folder.name + ".lock"))
+    while True:
+        try:
+            lock.acquire(timeout=_POLL_SECONDS)
+            break
+        except Timeout:
+            progress("Waiting for another process that is fetching the model", 0.0)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _build(folder: Path, identity: Mapping[str, str], build: Callable[[Path, Path], None]) -> None:
+    # Under the lock nobody else builds here, so whatever partial folder is found was left by a process that died.
+    for left in folder.parent.glob(f"{folder.name}.partial-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
+    result, scratch = partial / "result", partial / "scratch"
+    try:
+        result.mkdir()
+        scratch.mkdir()
+        build(result, scratch)
+        _finish(result, identity)
+        shutil.rmtree(folder, ignore_errors=True)  # broken, or of another identity
+        result.replace(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _finish(result: Path, identity: Mapping[str, str]) -> None:
+    files = sorted(path for path in result.rglob("*") if path.is_file())
+    for path in files:
+        # The rename below may reach the disk before the contents do.
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+    sizes = {path.relative_to(result).as_posix(): path.stat().st_size for path in files}
+    with (result / _MANIFEST).open("w", encoding="utf-8") as file:
+        json.dump({"identity": dict(identity), "sizes": sizes}, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,147 @@
+"""How much memory a model's weights need, and how much is free: known before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from feature_tracker.errors import TrackerError
+
+_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
+_WORKING_SHARE = 0.02
+"""Of the weights, on top of them: activations of 2,048 tokens at a time, buffers of the libraries."""
+_LONGEST_HEADER = 100_000_000  # safetensors' own bound
+
+
+class Free(NamedTuple):
+    """Free memory in bytes: of all GPUs together, and of the host; None where the system doesn't tell."""
+
+    gpu: int
+    host: int | None
+
+
+class StoredTensor(NamedTuple):
+    """A tensor of a safetensors file: its name and shape."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+def stored_tensors(folder: Path) -> Iterator[StoredTensor]:
+    """Every tensor of a folder's safetensors, read from the files' headers alone.
+
+    Raises:
+        TrackerError: a file is cut short or is not a safetensors file.
+    """
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with path.open("rb") as file:
+                (length,) = struct.unpack("<Q", file.read(8))
+                if length > _LONGEST_HEADER:
+                    raise ValueError("its header is too long")
+                header = json.loads(file.read(length))
+            header.pop("__metadata__", None)
+            ends = [entry["data_offsets"][1] for entry in header.values()]
+            if 8 + length + max(ends, default=0) > path.stat().st_size:
+                raise ValueError("it is shorter than its header says")
+            yield from (StoredTensor(name, tuple(entry["shape"])) for name, entry in header.items())
+        except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+            raise TrackerError(
+                f"{path} is not a whole safetensors file ({error}). Copy or download it again."
+            ) from None
+
+
+def needed_bytes(folder: Path, dtype: str) -> int:
+    """Memory that a folder's model takes in `bfloat16`, `float16`, `float32` or `int8`, work on a text included.
+
+    bitsandbytes keeps the blocks' matrices in 8 bits and leaves everything else in half precision.
+    """
+    total = 0.0
+    for tensor in stored_tensors(folder):
+        matrix = len(tensor.shape) == 2 and not any(part in tensor.name for part in ("embed", "lm_head", "wte", "wpe"))
+        size = (1.0 if matrix else 2.0) if dtype == "int8" else _BYTES[dtype]
+        total += size * prod(tensor.shape)
+    return round(total * (1 + _WORKING_SHARE))
+
+
+def free_memory() -> Free:
+    """What is free now."""
+    gpu = sum(torch.cuda.mem_get_info(index)[0] for index in range(torch.cuda.device_count()))
+    return Free(gpu, _free_host())
+
+
+def check_fits(name: str, folder: Path, dtype: str, free: Free, *, eight_bit: bool) -> None:
+    """Refuse a model that the GPUs and the host can't hold together, with the numbers and what would help.
+
+    Args:
+        name: what the model is called.
+        free: see `free_memory`.
+        eight_bit: whether bitsandbytes is there and has a GPU to work on.
+
+    Raises:
+        TrackerError: it doesn't fit.
+    """
+    needed = needed_bytes(folder, dtype)
+    # Quantized weights stay on the GPU: what bitsandbytes leaves to the host is not quantized.
+    available = free.gpu if dtype == "int8" else free.gpu + (free.host or 0)
+    if free.host is None or needed <= available:
+        return
+    smaller = {other: needed_bytes(folder, other) for other in ("bfloat16", "int8")}
+    ways = [
+        f"dtype {other} ({_gb(size)})"
+        for other, size in smaller.items()
+        if size < needed and size <= (free.gpu if other == "int8" else available) and (eight_bit or other != "int8")
+    ]
+    ways += ["a smaller model", "a machine with more memory"]
+    where = f"{_gb(free.gpu)} on the GPU and {_gb(free.host)} of the host's memory" if free.gpu else "memory"
+    hint = ""
+    if dtype != "int8" and not eight_bit and free.gpu:
+        hint = f" In 8 bits it would need {_gb(smaller['int8'])}: install bitsandbytes to offer that (dtype int8)."
+    raise TrackerError(
+        f"{name} needs {_gb(needed)} in {dtype}, {_gb(available)} free ({where}): use {', '.join(ways[:-1])} or "
+        f"{ways[-1]}, or close other programs.{hint}"
+    )
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+
+
+def _free_host() -> int | None:
+    """Memory that a new program can take without swapping, a container's limit heeded."""
+    free = _from_meminfo()
+    if free is None:
+        try:
+            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        except (ValueError, OSError, AttributeError):  # macOS and Windows know no such name
+            return None
+    limit = _container_limit()
+    return free if limit is None else min(free, limit)
+
+
+def _from_meminfo() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    kilobytes = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
+    return None if kilobytes is None else int(kilobytes) * 1024
+
+
+def _container_limit() -> int | None:
+    """What a control group (version 2, as in a container) still allows; file pages that it can drop count as free."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        used = int((group / "memory.current").read_text())
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        return None
+    return None if limit == "max" else int(limit) - used + int(stat.get("inactive_file", 0))

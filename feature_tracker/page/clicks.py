@@ -1,0 +1,65 @@
+"""A chart on the page, with its PNG download, whose clicks choose a feature or words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import plotly.graph_objects as go
+import streamlit as st
+from streamlit.elements.lib.streamlit_plotly_theme import GRAY_90
+
+from feature_tracker.charts.theme import download_config
+from feature_tracker.page import state
+
+
+def show_chart(figure: go.Figure, *, key: str, name: str, alt: str) -> None:
+    """Show a chart that only looks.
+
+    Args:
+        key: its identity on the page.
+        name: of the downloaded PNG.
+        alt: what a screen reader says.
+    """
+    st.plotly_chart(_readable(figure), key=key, config=download_config(name), alt=alt)
+
+
+def show_feature_chart(figure: go.Figure, *, key: str, name: str, alt: str) -> None:
+    """Show a chart whose bars or nodes choose their feature; their `customdata` is [layer, index]."""
+
+    def take(points: list[dict[str, Any]]) -> None:
+        data = points[-1].get("customdata") if points else None
+        if data is not None:  # a second click on a bar takes Plotly's mark off it; the feature stays chosen
+            state.choose_feature(int(data[0]), int(data[1]))
+
+    _show_clickable(figure, key=key, name=name, alt=alt, take=take, mode="points")
+
+
+def show_word_chart(figure: go.Figure, *, key: str, name: str, alt: str, choose: Callable[[list[int]], None]) -> None:
+    """Show a chart whose cells choose columns; their `customdata` is [column]. None are chosen by a second click."""
+
+    def take(points: list[dict[str, Any]]) -> None:
+        columns = sorted({int(point["customdata"][0]) for point in points if point.get("customdata") is not None})
+        choose(columns)
+
+    _show_clickable(figure, key=key, name=name, alt=alt, take=take, mode=("points", "box"))
+
+
+def _show_clickable(
+    figure: go.Figure, *, key: str, name: str, alt: str, take: Callable[[list[dict[str, Any]]], None], mode: Any
+) -> None:
+    def changed() -> None:
+        take(st.session_state[key]["selection"]["points"])
+
+    st.plotly_chart(
+        _readable(figure), key=key, on_select=changed, selection_mode=mode, config=download_config(name), alt=alt
+    )
+
+
+def _readable(figure: go.Figure) -> go.Figure:
+    """Text in the stronger of Streamlit's greys, which the browser sets by theme: the weaker is 3.7:1 on white."""
+    axis = {"tickfont": {"color": GRAY_90}, "title": {"font": {"color": GRAY_90}}}
+    figure.update_layout(font={"color": GRAY_90}, hoverlabel={"font": {"color": GRAY_90}})
+    for kind in ("scatter", "bar"):  # a click on a link or a bar would fade what is written at all the others
+        figure.update_traces(unselected={"textfont": {"color": GRAY_90}}, selector={"type": kind})
+    return figure.update_xaxes(**axis).update_yaxes(**axis)

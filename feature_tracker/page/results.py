@@ -1,0 +1,134 @@
+"""What is shown of a traced text: its figures, the shared selection, and the open tab."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from feature_tracker.charts.theme import layer_colours
+from feature_tracker.feature import Feature
+from feature_tracker.page import state
+from feature_tracker.page.engine import Engine
+from feature_tracker.page.errors import shown_errors
+from feature_tracker.page.families import explain_label
+from feature_tracker.page.plain import plain
+from feature_tracker.page.ranking import rank_under
+from feature_tracker.page.state import Analysis, Scene, Settings
+from feature_tracker.page.views import (
+    circuit,
+    comparison,
+    correlations,
+    evolution,
+    heatmap,
+    network,
+    top_features,
+    words,
+)
+from feature_tracker.tracing.rank import UNMEASURED
+from feature_tracker.tracing.rows import features_of, marked_labels
+
+_TABS = {
+    "Top features": top_features.show,
+    "Layer comparison": comparison.show,
+    "Heatmap": heatmap.show,
+    "Words": words.show,
+    "Correlations": correlations.show,
+    "Network": network.show,
+    "Circuit": circuit.show,
+    "Evolution": evolution.show,
+}
+
+
+TITLES = tuple(_TABS)
+"""The views, in the order of their tabs."""
+
+
+def show_results(analysis: Analysis, engine: Engine, settings: Settings) -> None:
+    """Draw everything below the text box. Only the open tab computes anything."""
+    state.keep_undrawn("view", heatmap.MODE, circuit.AMOUNT)
+    if st.session_state[state.TEXT] != analysis.trace.tokens.text:
+        st.info("The text in the box has changed. What follows belongs to the text analyzed before: press Analyze.")
+    _show_figures(analysis, engine)
+    if not settings.layers:
+        st.warning("No layer is chosen. Choose at least one in the sidebar.")
+        return
+    if not engine.labels.has_quantiles:
+        st.caption(UNMEASURED)
+        settings = replace(settings, by="activation")
+    chosen = state.chosen_words()
+    positions = None if chosen is None else np.asarray(chosen, dtype=np.int64)
+    if positions is not None:
+        _show_chosen_words(analysis, positions)
+    ranked = rank_under(settings, analysis.trace, engine.labels, settings.layers, positions)
+    if ranked.empty:
+        st.warning("No feature passes the filters. Lower the minimum F1 or choose more layers in the sidebar.")
+        return
+    feature = _choose_feature(ranked, engine, settings)
+    scene = Scene(analysis, engine, settings, ranked, layer_colours(engine.bundle.layers), feature, positions)
+    with shown_errors("explaining the label"):
+        explain_label(scene)
+    for tab, (title, show) in zip(st.tabs(list(_TABS), key="view", on_change="rerun"), _TABS.items(), strict=True):
+        if tab.open:
+            with tab, shown_errors(f"drawing {title}"):
+                show(scene)
+
+
+def _show_figures(analysis: Analysis, engine: Engine) -> None:
+    trace = analysis.trace
+    n_windows = len(trace.tokens.window_starts)
+    read = f"**{trace.n_tokens:,} tokens** (words and parts of words), read in {analysis.seconds:.1f} s"
+    if n_windows > 1:
+        read += (
+            f" in {n_windows:,} windows of {engine.bundle.window - 1:,}. Nothing is left out; the first token of each "
+            "further window, which the model reads without the words before it, counts in no ranking or correlation"
+        )
+    st.caption(f"{read}. Features are read at {len(trace.layers)} depths of the model.")
+
+
+def _show_chosen_words(analysis: Analysis, positions: np.ndarray) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", border=True):
+        excerpt = words.excerpt(analysis.trace.token_texts, positions, width=80)
+        n = len(positions)
+        st.markdown(f"**Ranked by {n:,} chosen token{'s' if n > 1 else ''}:** {plain(excerpt)}", width="stretch")
+        st.button(
+            "Use the whole text", icon=":material/close:", on_click=state.choose_words, args=(None,), key="clear_words"
+        )
+
+
+def _choose_feature(ranked: pd.DataFrame, engine: Engine, settings: Settings) -> Feature:
+    """Draw the selector of the one feature that all views share, and return what it is set to."""
+    labels = {
+        tuple(feature): _option(feature, label)
+        for feature, label in zip(features_of(ranked), marked_labels(ranked), strict=True)
+    }
+    chosen = state.chosen_feature()
+    if chosen is not None and chosen not in labels and chosen[0] in settings.layers:
+        feature = Feature(*chosen)  # stays chosen though it isn't among the top here
+        mark = "" if engine.labels.is_reliable(feature) else " ?"
+        labels = {chosen: _option(feature, engine.labels.name(feature) + mark)} | labels
+    if chosen is None or chosen not in labels:
+        chosen = next(iter(labels))
+    st.session_state["feature_box"] = chosen
+
+    def take() -> None:
+        taken = st.session_state["feature_box"]
+        if taken in labels:  # a browser that is a run behind sends an old option, which Streamlit passes on as its text
+            state.choose_feature(*taken)
+
+    st.selectbox(
+        "Chosen feature",
+        list(labels),
+        key="feature_box",
+        format_func=lambda option: labels.get(option, str(option)),
+        on_change=take,
+        help="All views point at this feature. A click on a bar or a node chooses it too. A question mark after a "
+        "label means that it is unreliable.",
+    )
+    return Feature(*chosen)
+
+
+def _option(feature: Feature, label: str) -> str:
+    return f"{feature} · {label}"

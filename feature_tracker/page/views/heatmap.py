@@ -1,0 +1,99 @@
+"""Tab: features against the words of the text."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import streamlit as st
+
+from feature_tracker.charts.heatmap import plot_heatmap
+from feature_tracker.page import state
+from feature_tracker.page.clicks import show_word_chart
+from feature_tracker.page.state import Scene
+from feature_tracker.page.views.words import word_numbers
+from feature_tracker.tracing.rows import features_of
+
+MAX_COLUMNS = 60  # more would be narrower than a word can be read
+MODE = "heatmap_mode"
+_STRETCHES, _TOKENS = "Whole text in stretches", "Single tokens"
+
+
+def show(scene: Scene) -> None:
+    """Draw the tab."""
+    trace = scene.analysis.trace
+    words = trace.token_texts
+    first, last = 0, trace.n_tokens
+    by_token = trace.n_tokens <= MAX_COLUMNS
+    if not by_token:
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            st.session_state.setdefault(MODE, _STRETCHES)
+            mode = st.segmented_control(
+                "Columns",
+                [_STRETCHES, _TOKENS],
+                required=True,
+                key=MODE,
+                help="The text has more tokens than fit side by side.",
+            )
+            by_token = mode == _TOKENS
+            if by_token:
+                first = st.slider(
+                    "First token",
+                    0,
+                    trace.n_tokens - MAX_COLUMNS,
+                    _worth_seeing(scene),
+                    key=f"heatmap_first_{state.words_round()}_{scene.feature}",
+                )
+                last = first + MAX_COLUMNS
+    edges = np.arange(first, last + 1) if by_token else stretches(word_numbers(words), MAX_COLUMNS)
+    spans = list(pairwise(edges.tolist()))
+    uncounted = np.setdiff1d(np.arange(trace.n_tokens), trace.counted)
+    rows = [trace.column(feature) for feature in features_of(scene.ranked)]
+    for row in rows:
+        row[uncounted] = np.nan  # one token at a cut would take the shade from all others
+    values = np.stack([np.fmax.reduceat(row[:last], edges[:-1]) for row in rows])
+    chosen = set() if scene.words is None else set(scene.words.tolist())
+
+    def choose(columns: list[int]) -> None:
+        state.choose_words(tuple(p for c in columns for p in range(*spans[c])), by_chart=True)
+
+    show_word_chart(
+        plot_heatmap(
+            scene.ranked,
+            values,
+            ["".join(words[a:b]) for a, b in spans],
+            colours=scene.colours,
+            chosen=[c for c, (a, b) in enumerate(spans) if not chosen.isdisjoint(range(a, b))],
+            selected=scene.feature,
+        ),
+        key=f"heatmap_{state.words_round()}_{first}_{by_token}",
+        name="heatmap",
+        alt="Heatmap of features against words",
+        choose=choose,
+    )
+    st.caption(
+        "A stronger colour is a stronger activation, each row measured against its own strongest cell. "
+        + ("" if by_token else f"Each column is a stretch of about {spans[0][1] - spans[0][0]} tokens. ")
+        + "Click a cell to rank the features by their activation there; for a range, choose Box Select above the "
+        "chart and drag over it."
+    )
+
+
+def _worth_seeing(scene: Scene) -> int:
+    """First column of the stretch to begin with: the chosen words, else the chosen feature's peak, with some before."""
+    trace = scene.analysis.trace
+    place = trace.peak(scene.feature) if scene.words is None else int(scene.words[0])
+    return int(np.clip(place - MAX_COLUMNS // 4, 0, trace.n_tokens - MAX_COLUMNS))
+
+
+def stretches(word_of: np.ndarray, most: int) -> np.ndarray:
+    """Edges of at most `most` stretches of about equal length that hold every token once and begin with a word.
+
+    Args:
+        word_of: (n_tokens,) which word each token belongs to.
+    """
+    n_tokens = len(word_of)
+    begins = np.flatnonzero(np.diff(word_of, prepend=-1))
+    wanted = np.linspace(0, n_tokens, min(most, n_tokens) + 1)[1:-1]
+    snapped = begins[np.searchsorted(begins, wanted, side="right") - 1]
+    return np.unique(np.concatenate([[0], snapped, [n_tokens]])).astype(np.int64)

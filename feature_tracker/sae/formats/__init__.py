@@ -1,0 +1,1 @@
+"""SAE files: sparsify's and SAELens's formats, read right or refused."""

@@ -1,0 +1,81 @@
+"""EleutherAI sparsify's format: `cfg.json` and `sae.safetensors`, one folder a hookpoint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from feature_tracker.errors import TrackerError
+from feature_tracker.sae.formats.checks import check_tensors, is_whole, matrix_shape, read_config, read_tensors, require
+from feature_tracker.sae.topk import Sae
+
+WEIGHTS = "sae.safetensors"
+_TENSORS = {"encoder.weight": "encoder_weight", "encoder.bias": "encoder_bias", "W_dec": "decoder", "b_dec": "b_dec"}
+
+
+def load_sparsify(folder: Path, d_model: int | None) -> Sae:
+    """Read one hookpoint's folder.
+
+    Raises:
+        TrackerError: a file is missing or damaged, a setting isn't supported, or the shapes don't agree.
+    """
+    path = folder / "cfg.json"
+    config = read_config(path)
+    # Both add to what is decoded; the tracker would show features of something else than the residual stream.
+    require(path, config, "transcode", False)
+    require(path, config, "skip_connection", False)
+    activation = config.get("activation", "topk")
+    if activation not in ("topk", "groupmax"):
+        raise TrackerError(f"{path}: activation = {activation!r} is not supported, only 'topk' and 'groupmax'.")
+    k = config.get("k")
+    if not is_whole(k):
+        raise TrackerError(f"{path} must state `k` as a whole number, found {k!r}.")
+    weights = folder / WEIGHTS
+    tensors = read_tensors(weights, list(_TENSORS))
+    n_latents, width = matrix_shape(weights, tensors, "W_dec")
+    shapes = {
+        "encoder.weight": (n_latents, width),
+        "encoder.bias": (n_latents,),
+        "W_dec": (n_latents, width),
+        "b_dec": (width,),
+    }
+    check_tensors(weights, tensors, shapes, d_model)
+    if not 1 <= k <= n_latents:
+        raise TrackerError(f"{path}: k must lie between 1 and {n_latents} latents, found {k}.")
+    if activation == "groupmax" and n_latents % k:
+        raise TrackerError(
+            f"{path}: groupmax needs latents in k equal groups; {n_latents} latents don't divide by {k}."
+        )
+    return Sae(**{field: tensors[name] for name, field in _TENSORS.items()}, k=k, activation=activation)
+
+
+def save_sae(folder: Path, layer: int, sae: Sae, *, dtype: torch.dtype = torch.float16) -> None:
+    """Write one layer's SAE to `folder/layers.N`, replacing what stands there.
+
+    Raises:
+        TrackerError: a weight is too large for `dtype`, or sparsify has no such kind of SAE.
+    """
+    if sae.activation not in ("topk", "groupmax"):
+        raise TrackerError(f"Layer {layer}: sparsify's format has no {sae.activation} SAEs.")
+    target = folder / f"layers.{layer}"
+    tensors = {name: getattr(sae, field).detach().to(dtype).cpu().contiguous() for name, field in _TENSORS.items()}
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise TrackerError(f"Layer {layer}: {name} does not fit {dtype}; save it in float32.")
+    target.mkdir(parents=True, exist_ok=True)
+    config = {
+        "activation": sae.activation,
+        "d_in": sae.d_model,
+        "expansion_factor": 1,
+        "k": sae.k,
+        "multi_topk": False,
+        "normalize_decoder": True,
+        "num_latents": sae.n_latents,
+        "skip_connection": False,
+        "transcode": False,
+    }
+    (target / "cfg.json").write_text(json.dumps(config, indent=2) + "\n")
+    save_file(tensors, target / WEIGHTS)

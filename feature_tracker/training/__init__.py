@@ -1,0 +1,1 @@
+"""Train SAEs on a corpus, and measure them on held-out text."""

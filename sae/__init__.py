@@ -1,1 +1,0 @@
-"""Top-k sparse autoencoders: files, encoding, training, quality."""
