@@ -1,83 +1,227 @@
-"""All that tracing a text needs, loaded and checked against each other: model, SAEs and labels of a bundle."""
+"""The front door: open a bundle once, then ask it about texts.
+
+    tracker = Tracker.open("smollm2-135m")
+    tracker.rank(tracker.trace("Net sales rose 5.4% to $1,234 million."))
+
+Importing this module loads neither PyTorch nor transformers: each method imports what it needs when it is called.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from feature_tracker.bundles.bundle import Bundle
+from feature_tracker.bundles.bundle import BUILT_IN, Bundle, load_bundle
 from feature_tracker.bundles.missing import require_parts
-from feature_tracker.errors import TrackerError
-from feature_tracker.labels.importers.sources import recognize
-from feature_tracker.labels.table import COLUMNS, KEYS, UNLABELLED, LabelTable, latents_of, load_labels
-from feature_tracker.model.fetching.folder import ensure_model_folder
-from feature_tracker.model.load import LanguageModel, load_model, model_width
 from feature_tracker.progress import Progress, silent
-from feature_tracker.sae.load import load_saes
-from feature_tracker.sae.topk import Sae
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from feature_tracker.circuits.correlation import Correlations
+    from feature_tracker.circuits.traced import TracedCircuit
+    from feature_tracker.feature import Feature
+    from feature_tracker.labels.table import LabelTable
+    from feature_tracker.model.load import LanguageModel
+    from feature_tracker.model.tokens import TokenizedText
+    from feature_tracker.sae.topk import Sae
+    from feature_tracker.tracing.rank import Aggregation, RankBy
+    from feature_tracker.tracing.recording import Recording
+    from feature_tracker.tracing.trace import Trace
+
+_LARGEST_COPY = 500_000_000
+"""Parameters of the largest model that is loaded a second time in float32, which takes 2 GB."""
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What belongs together, in memory.
+@dataclass(frozen=True, eq=False)
+class Tracker:
+    """An opened bundle: model, SAEs and labels in memory, checked against each other.
+
+    Several threads may ask one tracker at once.
 
     Attributes:
         bundle: its window is no longer than the model's.
-        language_model: ready to trace.
-        saes: by layer, each where its layer's residual stream lies.
-        labels: the bundle's table, or one in which every feature is unlabelled.
+        language_model: in the bundle's dtype.
+        saes: by layer, each on the device of its layer's residual stream.
+        labels: the bundle's label table, or one in which every feature is unlabelled.
     """
 
     bundle: Bundle
     language_model: LanguageModel
     saes: dict[int, Sae]
     labels: LabelTable
+    _exact: list[LanguageModel] = field(default_factory=list, repr=False)
+    _exact_lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
+    @classmethod
+    def open(cls, bundle: str | Bundle = BUILT_IN, *, progress: Progress = silent) -> Tracker:
+        """Load a bundle; its model is fetched if it isn't on this machine.
 
-def load_parts(bundle: Bundle, progress: Progress = silent, *, dtype: str | None = None) -> Parts:
-    """Load a bundle; its model is fetched where it isn't on this machine.
+        SAEs and labels are checked against the model's configuration before its gigabytes are read.
 
-    SAEs and labels are checked against the model's configuration before its gigabytes are read.
+        Args:
+            bundle: the name of a shipped bundle, a TOML file's path, or what `load_bundle` gives.
 
-    Args:
-        dtype: another than the bundle's, see `Bundle.dtype`.
+        Raises:
+            TrackerError: a part is missing, damaged or belongs to another bundle.
+        """
+        from feature_tracker.labels.opening import open_labels
+        from feature_tracker.model.fetching.folder import ensure_model_folder
+        from feature_tracker.model.load import load_model, model_width
+        from feature_tracker.sae.load import load_saes
 
-    Raises:
-        TrackerError: a part is missing, damaged or belongs to another bundle.
-    """
-    require_parts(bundle)
-    d_model = model_width(ensure_model_folder(bundle, progress))
-    saes = load_saes(bundle.sae_folder, bundle.layers, d_model=d_model)
-    labels = open_labels(bundle, saes)
-    language_model = load_model(bundle, progress, dtype=dtype)
-    placed = {layer: sae.to(language_model.layer_device(layer)) for layer, sae in saes.items()}
-    fitted = replace(bundle, window=language_model.window(bundle.window))
-    return Parts(fitted, language_model, placed, labels)
+        bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+        require_parts(bundle)
+        d_model = model_width(ensure_model_folder(bundle, progress))
+        saes = load_saes(bundle.sae_folder, bundle.layers, d_model=d_model)
+        labels = open_labels(bundle, {layer: sae.n_latents for layer, sae in saes.items()})
+        language_model = load_model(bundle, progress)
+        placed = {layer: sae.to(language_model.layer_device(layer)) for layer, sae in saes.items()}
+        return cls(replace(bundle, window=language_model.window(bundle.window)), language_model, placed, labels)
 
+    def trace(self, text: str, *, progress: Progress = silent) -> Trace:
+        """Run a text through the model and keep each layer's top-k activations.
 
-def open_labels(bundle: Bundle, saes: Mapping[int, Sae]) -> LabelTable:
-    """A bundle's label table; where there is none yet, every feature is unlabelled.
+        Raises:
+            TrackerError: the text is blank, or longer than the bundle's `max_tokens`.
+        """
+        from feature_tracker.tracing.run import trace_tokens
 
-    Raises:
-        TrackerError: the file is another tool's, is damaged, or belongs to another bundle or other SAEs.
-    """
-    path = bundle.labels
-    if not path.exists():
-        return _unlabelled(saes)
-    raw = None if path.is_dir() else recognize(path)
-    if raw or path.is_dir():
-        raise TrackerError(
-            f"{path} is no label table of this project but a {raw.kind if raw else 'folder'}. Import it: "
-            f'feature-tracker labels import "{path}" --bundle {bundle.name} --out labels/{bundle.name}.csv'
+        return trace_tokens(self.tokenize(text), self.language_model, self.saes, progress)
+
+    def tokenize(self, text: str) -> TokenizedText:
+        """A text's tokens, cut into the model's windows; see `trace` for what is refused."""
+        from feature_tracker.model.tokens import tokenize
+
+        bundle = self.bundle
+        return tokenize(text, self.language_model.tokenizer, window=bundle.window, max_tokens=bundle.max_tokens)
+
+    def rank(
+        self,
+        trace: Trace,
+        *,
+        layers: Sequence[int] | None = None,
+        top: int | None = 10,
+        by: RankBy = "percentile",
+        aggregation: Aggregation = "max",
+        hide_always_on: bool = True,
+        min_f1: float = 0.0,
+        positions: np.ndarray | None = None,
+    ) -> pd.DataFrame:
+        """The `top` features of each layer with labels and measures; see `tracing.rank.rank_features`.
+
+        Args:
+            layers: all of the bundle's where `None`.
+        """
+        from feature_tracker.tracing.rank import rank_features
+
+        return rank_features(
+            trace,
+            self.labels,
+            layers=self.bundle.layers if layers is None else layers,
+            top=top,
+            by=by,
+            aggregation=aggregation,
+            hide_always_on=hide_always_on,
+            min_f1=min_f1,
+            positions=positions,
         )
-    return load_labels(path, latents_of(saes), bundle)
 
+    def correlate(self, trace: Trace, features: Sequence[Feature] | None = None, *, top: int = 10) -> Correlations:
+        """Correlations between features of different layers: these, or the `top` of each layer by activation."""
+        from feature_tracker.circuits.correlation import correlate
+        from feature_tracker.tracing.rows import features_of
 
-def _unlabelled(saes: Mapping[int, Sae]) -> LabelTable:
-    index = pd.MultiIndex.from_tuples(
-        [(layer, latent) for layer, sae in saes.items() for latent in range(sae.n_latents)], names=KEYS
-    )
-    frame = pd.DataFrame(float("nan"), index=index, columns=COLUMNS)
-    return LabelTable(frame.assign(label=UNLABELLED, f1_method="", rule="")[COLUMNS])
+        chosen = features_of(self.rank(trace, top=top, by="activation")) if features is None else features
+        return correlate(trace, chosen)
+
+    def record(self, text: str | TokenizedText, *, progress: Progress = silent) -> Recording:
+        """Run a text and keep its residual streams, from which circuits are traced, in float32 where that is cheap.
+
+        Raises:
+            TrackerError: the text is blank or too long.
+        """
+        from feature_tracker.tracing.recording import record
+
+        tokens = self.tokenize(text) if isinstance(text, str) else text
+        return record(tokens, self.exact_model(), self.saes, progress)
+
+    def circuit(
+        self,
+        text: str | Recording,
+        *,
+        ranked: pd.DataFrame | None = None,
+        top: int = 10,
+        threshold: float = 0.3,
+        effects: bool = False,
+        progress: Progress = silent,
+    ) -> TracedCircuit:
+        """What feeds what among the features of a text: estimates by gradients, and correlations.
+
+        Args:
+            text: or what `record` gives.
+            ranked: rows of `rank`, the circuit's features; the `top` of each layer by activation where `None`.
+            threshold: smallest |r| of a correlation that makes an edge.
+            effects: measure every edge's effect by taking its source out of the model.
+        """
+        from feature_tracker.circuits.traced import trace_features
+
+        recording = self.record(text, progress=progress) if isinstance(text, str) else text
+        if ranked is None:
+            ranked = self.rank(recording.trace, top=top, by="activation")
+        return trace_features(recording, ranked, threshold=threshold, effects=effects, progress=progress)
+
+    def circuit_files(self, traced: TracedCircuit) -> dict[str, bytes]:
+        """A circuit by file name: CSV tables, graphs for other tools, the figure.
+
+        `features.csv` holds every feature that fires, `correlations.csv` all pairs that could be judged, and
+        `edges.csv` the circuit's links; a measure that was not computed is empty.
+        """
+        from feature_tracker.charts.network import circuit_page
+        from feature_tracker.charts.theme import layer_colours
+        from feature_tracker.circuits.export import attribution_graph, export_files
+        from feature_tracker.model.next_token import next_token
+
+        trace, graph, language_model = traced.recording.trace, traced.graph(), self.exact_model()
+        viewer = attribution_graph(
+            graph,
+            trace,
+            slug="circuit",
+            scan=self.bundle.name,
+            bos=str(language_model.tokenizer.decode([language_model.bos_id])),
+            n_layers=language_model.n_layers,
+            expected=next_token(language_model, trace.tokens),
+        )
+        fired = self.rank(trace, top=None, by="activation", hide_always_on=False)
+        files = export_files(traced.circuit, graph, traced.correlations, fired, viewer)
+        return files | {"figure.html": circuit_page(graph, colours=layer_colours(self.bundle.layers))}
+
+    def export(self, traced: TracedCircuit, folder: Path) -> None:
+        """Write `circuit_files` into a folder, which is made if it doesn't exist.
+
+        Raises:
+            TrackerError: the folder can't be written.
+        """
+        from feature_tracker.files import write_files
+
+        write_files(folder, self.circuit_files(traced))
+
+    def exact_model(self) -> LanguageModel:
+        """The model in which circuits are traced: bfloat16 rounds small effects away.
+
+        This is the one rule for float32. A half-precision model on a CPU is loaded a second time in float32 if it has at
+        most 500 million parameters; any other model is used as it is, because a second copy would not fit.
+        """
+        from feature_tracker.model.load import load_model
+
+        model = self.language_model.model
+        if model.dtype.itemsize >= 4 or model.device.type != "cpu" or model.num_parameters() > _LARGEST_COPY:
+            return self.language_model
+        with self._exact_lock:
+            if not self._exact:
+                self._exact.append(load_model(self.bundle, dtype="float32"))
+        return self._exact[0]

@@ -11,15 +11,14 @@ import pandas as pd
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.bundles.missing import require_parts
 from feature_tracker.cli.options import bundle_options
-from feature_tracker.corpus.documents import read_documents
-from feature_tracker.corpus.measure import EXPECTED_TEXT, fill_table, measure_features
+from feature_tracker.corpus.documents import name_with_size, read_documents
+from feature_tracker.corpus.measure import EXPECTED_TEXT, Measurement, fill_table
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import ALWAYS_ON
 from feature_tracker.labels.table import LabelTable, latents_of, load_labels, replace_table
-from feature_tracker.model.fetching.folder import ensure_model_folder
-from feature_tracker.model.load import load_model, model_width
 from feature_tracker.progress import terminal_progress
 from feature_tracker.sae.load import load_saes
+from feature_tracker.tracker import Tracker
 
 _TEXT = "a folder of .txt files, or a .jsonl(.gz) file with `text` in every line; may be given several times."
 
@@ -33,9 +32,12 @@ _TEXT = "a folder of .txt files, or a .jsonl(.gz) file with `text` in every line
 @click.option("--split", type=click.Choice(["train", "validation"]), help="Only documents of this split.")
 @click.option("--window", type=click.IntRange(min=2), help="Tokens a forward sees; the bundle's where left out.")
 @click.option("--tokens", type=click.IntRange(min=1), help="At most so many of each kind; all where left out.")
+@click.option(
+    "--checkpoint", type=Path, help="Keep sums in this file once a minute, and go on from it after an interruption."
+)
 def measure(
     finance: tuple[Path, ...], general: tuple[Path, ...], bundle: Bundle, out: Path | None, replace: bool,
-    split: str | None, window: int | None, tokens: int | None,
+    split: str | None, window: int | None, tokens: int | None, checkpoint: Path | None,
 ) -> None:  # fmt: skip
     """Measure how financial and how dense each feature is, on your own text.
 
@@ -53,20 +55,36 @@ def measure(
     elif path.exists() and not replace:
         raise TrackerError(f"{path} stands there already. Replace it with --replace, or name another file with --out.")
     with terminal_progress("Looking for the model") as progress:
-        d_model = model_width(ensure_model_folder(bundle, progress))
-        saes = load_saes(bundle.sae_folder, bundle.layers, d_model=d_model)
-        language_model = load_model(bundle, progress)
-    measured = measure_features(
+        tracker = Tracker.open(bundle, progress=progress)
+    measurement = Measurement(
+        tracker.language_model,
+        tracker.saes,
+        window=tracker.language_model.window(window or bundle.window),
+        max_tokens=tokens,
+        checkpoint=checkpoint,
+        origin=_origin(bundle, finance, general, split, window, tokens),
+    )
+    measured = measurement.measure(
         chain.from_iterable(read_documents(path, split) for path in finance),
         chain.from_iterable(read_documents(path, split) for path in general),
-        language_model,
-        saes,
-        window=language_model.window(window or bundle.window),
-        max_tokens=tokens,
     )
-    replace_table(fill_table(table, measured, bundle.name), path, latents_of(saes))
+    replace_table(fill_table(table, measured, bundle.name), path, latents_of(tracker.saes))
     click.echo(measure_report(measured, table))
     click.echo(f"\nWrote {path}.")
+
+
+def _origin(
+    bundle: Bundle, finance: tuple[Path, ...], general: tuple[Path, ...], split: str | None, window: int | None,
+    tokens: int | None,
+) -> str:  # fmt: skip
+    """What a measurement is of, in words: two measurements with equal words give equal sums."""
+    texts = {
+        kind: ", ".join(map(name_with_size, paths)) for kind, paths in (("finance", finance), ("general", general))
+    }
+    return (
+        f"bundle {bundle.name}, layers {', '.join(map(str, bundle.layers))}, finance text {texts['finance']}, general "
+        f"text {texts['general']}, split {split or 'all'}, window {window or bundle.window}, tokens {tokens or 'all'}"
+    )
 
 
 def _check_text(kind: str, paths: tuple[Path, ...], split: str | None) -> None:

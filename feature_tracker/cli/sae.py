@@ -12,7 +12,7 @@ import torch
 
 from feature_tracker.bundles.bundle import BUILT_IN, Bundle, load_bundle
 from feature_tracker.cli.options import telling_errors
-from feature_tracker.corpus.documents import mixed_windows, named_with_size
+from feature_tracker.corpus.documents import mixed_windows, name_with_size
 from feature_tracker.errors import TrackerError
 from feature_tracker.model.load import LanguageModel, load_model
 from feature_tracker.sae.load import check_writable, load_saes, save_sae
@@ -146,7 +146,7 @@ def harvest_split(
     texts = [finance] if general is None else [finance, general]
     origin = replace(
         Origin.of_bundle(bundle, language_model.d_model),
-        text=tuple(named_with_size(path) for path in texts), window=window, seed=seed, max_tokens=max_tokens,
+        text=tuple(name_with_size(path) for path in texts), window=window, seed=seed, max_tokens=max_tokens,
     )  # fmt: skip
     if (folder / "progress.json").exists():
         origin.check(load_harvest(folder).origin, folder)
@@ -156,4 +156,4 @@ def harvest_split(
         )
         n_windows = len(token_ids) if max_tokens is None else max(1, max_tokens // (window - 1))
         start_harvest(folder, token_ids[:n_windows], is_finance[:n_windows], origin)
-    return continue_harvest(folder, language_model, batch=max(1, 2048 // window))
+    return continue_harvest(folder, language_model)

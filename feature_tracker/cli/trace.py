@@ -12,12 +12,11 @@ from feature_tracker.cli.options import bundle_options
 from feature_tracker.cli.text import text_or_file
 from feature_tracker.labels.spreadsheet import guarded
 from feature_tracker.progress import terminal_progress
-from feature_tracker.tracing.rank import UNMEASURED, Aggregation, RankBy, rank_features
-from feature_tracker.tracing.run import trace_text
-from feature_tracker.tracker import load_parts
+from feature_tracker.tracing.rank import UNMEASURED, Aggregation, RankBy
+from feature_tracker.tracker import Tracker
 
 
-@click.command()
+@click.command("trace")
 @click.argument("text")
 @bundle_options
 @click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="Features a layer.")
@@ -27,15 +26,12 @@ from feature_tracker.tracker import load_parts
 )
 @click.option("--min-f1", default=0.0, show_default=True, help="Leave out labels that score less.")
 def main(text: str, bundle: Bundle, top: int, by: RankBy, aggregation: Aggregation, min_f1: float) -> None:
-    """Trace TEXT, or the UTF-8 file that TEXT is a path to, and print each layer's top features as CSV."""
+    """Print the top features of TEXT, or of the UTF-8 file that TEXT names, as CSV."""
     click.echo(" ".join(filter(None, [f"Bundle: {bundle.title}.", labels_note(bundle)])), err=True)
     text = text_or_file(text)
     with terminal_progress("Looking for the model") as progress:
-        parts = load_parts(bundle, progress)
-    trace = trace_text(text, parts.language_model, parts.saes, parts.bundle)
-    if by == "percentile" and not parts.labels.has_quantiles:
+        tracker = Tracker.open(bundle, progress=progress)
+    if by == "percentile" and not tracker.labels.has_quantiles:
         click.echo(UNMEASURED, err=True)
-    ranked = rank_features(
-        trace, parts.labels, layers=bundle.layers, top=top, by=by, aggregation=aggregation, min_f1=min_f1
-    )
+    ranked = tracker.rank(tracker.trace(text), top=top, by=by, aggregation=aggregation, min_f1=min_f1)
     click.echo(guarded(ranked).to_csv(index=False, float_format="%.4g"), nl=False)

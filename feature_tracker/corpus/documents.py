@@ -1,8 +1,10 @@
-"""Training and measuring text: read documents, cut them into windows of one length."""
+"""Documents of a corpus, and the windows they are cut into."""
 
 from __future__ import annotations
 
 import json
+import logging
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +14,9 @@ from transformers import PreTrainedTokenizerBase
 
 from feature_tracker.errors import TrackerError
 from feature_tracker.files import numbered_lines
+from feature_tracker.model.tokens import tokenize
+
+log = logging.getLogger(__name__)
 
 
 class Windows(NamedTuple):
@@ -27,10 +32,10 @@ class Windows(NamedTuple):
 
 
 def read_documents(path: Path, split: str | None) -> Iterator[str]:
-    """Documents of one split, `train` or `validation`, in a stable order; all of them where `split` is None.
+    """Documents of one split, `train` or `validation`, in a stable order; all documents where `split` is `None`.
 
-    A `.jsonl` or `.jsonl.gz` file holds one object a line with `text` and, where a split is asked for, `split`. In a
-    folder, every `.txt` file is a document of UTF-8 text, every tenth of them, in order of name, for `validation`.
+    A `.jsonl` or `.jsonl.gz` file holds one object a line with `text` and, if a split is asked for, `split`. In a folder,
+    every `.txt` file is a document in UTF-8; in order of name, every tenth belongs to `validation`.
 
     Raises:
         TrackerError: neither a folder nor such a file, a line is not such an object, or a file is not UTF-8 or
@@ -73,25 +78,34 @@ def text_files(path: Path) -> list[Path]:
     return [path]
 
 
-def named_with_size(path: Path) -> str:
-    """The name of a text with the bytes it takes, by which another text is told from it."""
+def name_with_size(path: Path) -> str:
+    """A text's name and size, which tell it from other texts."""
     return f"{path.resolve().name} ({sum(file.stat().st_size for file in text_files(path)):,} bytes)"
 
 
-def cut_windows(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, *, window: int) -> np.ndarray:
-    """Every document in windows of `window` tokens that start with BOS; a document's short rest is left out.
+def windows_of(
+    texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, *, window: int, max_tokens: int | None = None
+) -> Iterator[np.ndarray]:
+    """Every window of every document, in order, as (n_tokens,) int64 token ids without BOS; blank documents have none.
 
-    Returns:
-        (n_windows, window) int32.
+    Args:
+        window: longest window, BOS included.
+        max_tokens: where to stop; the last window is cut there.
     """
-    body = window - 1
-    rows = []
-    for text in texts:
-        # A text that spells a special token means its characters: BOS stands first and nowhere else.
-        encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=True)
-        ids = np.asarray(encoded["input_ids"], dtype=np.int32)
-        rows.append(ids[: len(ids) // body * body].reshape(-1, body))
-    tokens = np.concatenate(rows) if rows else np.zeros((0, body), np.int32)
+    remaining = sys.maxsize if max_tokens is None else max_tokens
+    for text in filter(str.strip, texts):
+        for ids in tokenize(text, tokenizer, window=window, max_tokens=sys.maxsize).windows():
+            yield ids[:remaining]
+            remaining -= len(ids)
+            if remaining <= 0:
+                log.info("stopped at %d tokens", max_tokens)
+                return
+
+
+def whole_windows(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, *, window: int) -> np.ndarray:
+    """The windows of exactly `window` tokens, (n_windows, window) int32, BOS first; shorter ones are left out."""
+    whole = [ids for ids in windows_of(texts, tokenizer, window=window) if len(ids) == window - 1]
+    tokens = np.array(whole, np.int32).reshape(-1, window - 1)
     bos = np.full((len(tokens), 1), tokenizer.bos_token_id, np.int32)
     return np.concatenate([bos, tokens], axis=1)
 
@@ -99,9 +113,13 @@ def cut_windows(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, *, win
 def mixed_windows(
     finance: Path, general: Path | None, tokenizer: PreTrainedTokenizerBase, *, split: str, window: int, seed: int
 ) -> Windows:
-    """Windows of finance and general text in one shuffled order, so that any prefix is a fair sample."""
+    """Whole windows of finance and general text in one shuffled order, so that any prefix is a fair sample.
+
+    Raises:
+        TrackerError: no document fills a window.
+    """
     paths = [finance] if general is None else [finance, general]
-    parts = [cut_windows(read_documents(path, split), tokenizer, window=window) for path in paths]
+    parts = [whole_windows(read_documents(path, split), tokenizer, window=window) for path in paths]
     token_ids = np.concatenate(parts)
     is_finance = np.repeat([True, False][: len(parts)], [len(part) for part in parts])
     if len(token_ids) == 0:

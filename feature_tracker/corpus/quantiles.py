@@ -1,11 +1,12 @@
 """Quantiles of each latent's activations over a stream of tokens, in bounded memory.
 
-Values are kept as they are until there are too many; from then on they are counted in bins of 1/256 of an octave, so
-that a quantile is off by at most 0.4 % of itself, whatever the distribution.
+Values are kept exactly until there are too many. From then on they are counted in bins of 1/256 of an octave, so that a
+quantile is off by at most 0.4 % of itself, whatever the distribution.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 
 import numpy as np
@@ -15,7 +16,7 @@ _SHIFT = 23 - _SUBBINS
 
 
 class FiringQuantiles:
-    """Collects activations (positive float32) of latents, and gives their quantiles.
+    """Collect activations (positive float32) of latents, and give their quantiles.
 
     Args:
         n_latents: latents of the layer.
@@ -37,7 +38,7 @@ class FiringQuantiles:
         return len(self._bins) == 0
 
     def add(self, latents: np.ndarray, values: np.ndarray) -> None:
-        """Take activations in: latents (n,) int, values (n,) float32, all positive."""
+        """Add activations: latents (n,) int, values (n,) float32, all positive."""
         self._latents.append(latents.astype(np.int32))
         self._values.append(values.astype(np.float32))
         self._n_kept += len(values)
@@ -45,9 +46,9 @@ class FiringQuantiles:
             self._fold()
 
     def quantiles(self, shares: list[float]) -> np.ndarray:
-        """(n_latents, len(shares)) quantiles of each latent's activations, 0 where it never fired.
+        """(n_latents, len(shares)) quantiles of each latent's activations, 0 for a latent that never fired.
 
-        As `numpy.quantile`, linear between neighbours; between the values of one bin they are taken as evenly spread.
+        Linear between neighbours, as `numpy.quantile`; the values of one bin are taken as evenly spread.
         """
         if self.exact:
             return self._exact_quantiles(shares)
@@ -70,6 +71,21 @@ class FiringQuantiles:
                 below = np.floor(ranks)
                 out[latent] = value(below) + (ranks - below) * (value(np.ceil(ranks)) - value(below))
         return out
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything added so far, as arrays that `restore` takes."""
+        return {
+            "kept_latents": np.concatenate(self._latents) if self._latents else np.zeros(0, np.int32),
+            "kept_values": np.concatenate(self._values) if self._values else np.zeros(0, np.float32),
+            "bins": self._bins,
+            "counts": self._counts,
+        }
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on from the state of an earlier run."""
+        self._latents, self._values = [state["kept_latents"]], [state["kept_values"]]
+        self._n_kept = len(state["kept_values"])
+        self._bins, self._counts = state["bins"], state["counts"]
 
     def _exact_quantiles(self, shares: list[float]) -> np.ndarray:
         out = np.zeros((self._n_latents, len(shares)))

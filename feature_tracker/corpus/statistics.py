@@ -1,80 +1,83 @@
-"""Activation statistics of every feature of a layer, and how financial each is."""
+"""Statistics of every feature of a layer over a corpus, summed up batch by batch, and how financial each feature is."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from feature_tracker.rule_labels.firings import Firings
+from feature_tracker.corpus.quantiles import FiringQuantiles
 
 QUANTILES = [0.5, 0.9, 0.99]
 """Shares of a feature's firing tokens, for the columns `q50, q90, q99`."""
 
 
-def feature_statistics(firings: Firings) -> pd.DataFrame:
-    """Measures of every latent of a layer from its post-top-k activations, in the order of latents.
-
-    Returns:
-        `specialization` (mean activation a token on finance text less the same on general text),
-        `specialization_index` ((f - g) / (f + g), NaN where the latent fires on neither), `finance_mean, general_mean,
-        finance_tokens, general_tokens, density, mean_activation, max_activation`, and `q50, q90, q99` of the
-        activations where it fires.
-    """
-    finance = firings.is_finance
-    values_of = [firings.of(latent)[1] for latent in range(firings.n_latents)]
-    sums = []
-    for chosen in (finance, ~finance):
-        indices, values = firings.indices[chosen].ravel(), firings.values[chosen].ravel()
-        sums.append(np.bincount(indices, weights=values.astype(float), minlength=firings.n_latents))
-    return statistics_frame(
-        finance_sum=sums[0],
-        general_sum=sums[1],
-        finance_tokens=int(finance.sum()),
-        general_tokens=int((~finance).sum()),
-        fired=np.array([len(v) for v in values_of]),
-        largest=np.array([float(v.max()) if len(v) else 0.0 for v in values_of]),
-        quantiles=np.array([np.quantile(v, QUANTILES) if len(v) else np.zeros(3) for v in values_of]),
-    )
-
-
-def statistics_frame(
-    *,
-    finance_sum: np.ndarray,
-    general_sum: np.ndarray,
-    finance_tokens: int,
-    general_tokens: int,
-    fired: np.ndarray,
-    largest: np.ndarray,
-    quantiles: np.ndarray,
-) -> pd.DataFrame:
-    """The measures that `feature_statistics` gives, from what was added up over a text.
+class LayerSums:
+    """Running sums of one layer's activations on two kinds of text, finance and general.
 
     Args:
-        finance_sum, general_sum: (n_latents,) summed activations on each kind of text.
-        finance_tokens, general_tokens: tokens of each, without BOS.
-        fired: (n_latents,) tokens on which each latent fired.
-        largest: (n_latents,) largest activation, 0 where it never fired.
-        quantiles: (n_latents, 3) `QUANTILES` of its activations, 0 where it never fired.
+        n_latents: latents of the layer's SAE.
     """
-    nothing = np.full(len(fired), np.nan)
-    f = finance_sum / finance_tokens if finance_tokens else nothing
-    g = general_sum / general_tokens if general_tokens else nothing
-    n_tokens = finance_tokens + general_tokens
-    with np.errstate(invalid="ignore"):
-        index = (f - g) / (f + g)
-    return pd.DataFrame(
-        {
-            "specialization": f - g,
-            "specialization_index": index,
-            "finance_mean": f,
-            "general_mean": g,
-            "finance_tokens": finance_tokens,
-            "general_tokens": general_tokens,
-            "density": fired / n_tokens,
-            "mean_activation": (finance_sum + general_sum) / n_tokens,
-            "max_activation": largest,
-            "q50": quantiles[:, 0],
-            "q90": quantiles[:, 1],
-            "q99": quantiles[:, 2],
-        }
-    )
+
+    def __init__(self, n_latents: int) -> None:
+        self._sums = np.zeros((2, n_latents))  # general, finance
+        self._tokens = np.zeros(2, np.int64)
+        self._fired = np.zeros(n_latents, np.int64)
+        self._largest = np.zeros(n_latents, np.float32)
+        self._quantiles = FiringQuantiles(n_latents)
+
+    def add(self, values: np.ndarray, indices: np.ndarray, *, finance: bool) -> None:
+        """Add top-k activations (n_tokens, k) of one kind of text, BOS not among the tokens."""
+        fires = values > 0
+        latents, activations = indices[fires], values[fires]
+        n_latents = len(self._fired)
+        self._tokens[int(finance)] += len(values)
+        self._sums[int(finance)] += np.bincount(latents, weights=activations.astype(float), minlength=n_latents)
+        self._fired += np.bincount(latents, minlength=n_latents)
+        np.maximum.at(self._largest, latents, activations)
+        self._quantiles.add(latents, activations)
+
+    def frame(self) -> pd.DataFrame:
+        """One row a latent, in order.
+
+        Returns:
+            `specialization` (mean activation a token on finance text minus the same on general text),
+            `specialization_index` ((f - g) / (f + g), NaN for a latent that fires on neither), `finance_mean,
+            general_mean, finance_tokens, general_tokens, density, mean_activation, max_activation`, and `q50, q90,
+            q99` of the activations on the tokens on which the latent fires. Means of a kind without text are NaN.
+        """
+        with np.errstate(invalid="ignore", divide="ignore"):
+            general, finance = self._sums / self._tokens[:, None]
+            index = (finance - general) / (finance + general)
+        n_tokens = int(self._tokens.sum())
+        quantiles = self._quantiles.quantiles(QUANTILES)
+        return pd.DataFrame(
+            {
+                "specialization": finance - general,
+                "specialization_index": index,
+                "finance_mean": finance,
+                "general_mean": general,
+                "finance_tokens": int(self._tokens[1]),
+                "general_tokens": int(self._tokens[0]),
+                "density": self._fired / n_tokens,
+                "mean_activation": self._sums.sum(axis=0) / n_tokens,
+                "max_activation": self._largest.astype(float),
+                "q50": quantiles[:, 0],
+                "q90": quantiles[:, 1],
+                "q99": quantiles[:, 2],
+            }
+        )
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything added so far, as arrays that `restore` takes."""
+        return {
+            "sums": self._sums, "tokens": self._tokens, "fired": self._fired, "largest": self._largest,
+            **self._quantiles.state(),
+        }  # fmt: skip
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on from the state of an earlier run."""
+        self._sums, self._tokens = state["sums"], state["tokens"]
+        self._fired, self._largest = state["fired"], state["largest"]
+        self._quantiles.restore(state)

@@ -1,7 +1,7 @@
-"""Run a decoder on from its middle: from the residual stream after one block to the stream after later ones.
+"""Run a decoder from its middle: from the residual stream after one block to the streams after later ones.
 
-What a block is called with beside the residual stream (attention mask, rotary positions) differs from family to family,
-so it is taken from a real forward and given again, whatever it is.
+Families of models call their blocks with different arguments (attention mask, rotary positions), so a real forward's
+arguments are kept and passed again, whatever they are.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from feature_tracker.model.hooks import blocks_of, reading_residuals
+from feature_tracker.model.hooks import ResidReader, blocks_of, reading_residuals
 
 
 @dataclass(frozen=True)
 class Replay:
-    """One window's residual streams, and what its blocks were called with.
+    """One window's residual streams, and the arguments of its blocks.
 
     Attributes:
         blocks: the decoder's, by layer.
@@ -33,7 +33,7 @@ class Replay:
     resid: dict[int, torch.Tensor]
 
     def run(self, start: int, resid: torch.Tensor, stops: Sequence[int]) -> dict[int, torch.Tensor]:
-        """The residual streams after the blocks `stops`, going on from `resid` after block `start`.
+        """The residual streams after the blocks `stops`, computed from `resid`, the stream after block `start`.
 
         Args:
             resid: (n, window, d_model), BOS first: n variants of this window's stream.
@@ -42,24 +42,27 @@ class Replay:
         Returns:
             By layer of `stops`, (n, window, d_model). Gradients flow back to a `resid` that wants them.
         """
-        found: dict[int, torch.Tensor] = {}
+        streams: dict[int, torch.Tensor] = {}
         for layer in range(start + 1, max(stops) + 1):
             arguments, named = self.calls[layer]
             output = self.blocks[layer](resid, *arguments, **named)
             resid = output if isinstance(output, torch.Tensor) else output[0]
             if layer in stops:
-                found[layer] = resid
-        return found
+                streams[layer] = resid
+        return streams
 
 
 @torch.no_grad()
-def record_window(decoder: nn.Module, token_ids: torch.Tensor, layers: Sequence[int]) -> Replay:
-    """Run one window and keep what going on from its middle needs.
+def record_window(
+    decoder: nn.Module, token_ids: torch.Tensor, layers: Sequence[int], reader: ResidReader | None = None
+) -> Replay:
+    """Run one window, and keep what running its upper blocks again needs.
 
     Args:
         decoder: the stack of blocks without head.
-        token_ids: (window,) int64, BOS first.
-        layers: whose residual streams are kept; the blocks after the first of them can be run again.
+        token_ids: (1, window) int64, BOS first.
+        layers: the blocks whose residual streams are kept; those above the first of them can be run again.
+        reader: called with each of these streams, too, as `read_residuals` calls it.
     """
     blocks = blocks_of(decoder)
     calls: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = {}
@@ -75,10 +78,12 @@ def record_window(decoder: nn.Module, token_ids: torch.Tensor, layers: Sequence[
 
     def keep_resid(layer: int, stream: torch.Tensor) -> None:
         resid[layer] = stream[0].clone()
+        if reader is not None:
+            reader(layer, stream)
 
     with contextlib.ExitStack() as hooks:
         for layer in range(min(layers) + 1, max(layers) + 1):
             hooks.callback(blocks[layer].register_forward_pre_hook(keep_call(layer), with_kwargs=True).remove)
         hooks.enter_context(reading_residuals(decoder, layers, keep_resid))
-        decoder(input_ids=token_ids[None], use_cache=False)
+        decoder(input_ids=token_ids, use_cache=False)
     return Replay(blocks, calls, resid)

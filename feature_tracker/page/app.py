@@ -13,7 +13,7 @@ from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.bundles.missing import missing_parts
 from feature_tracker.errors import TrackerError
 from feature_tracker.page import state
-from feature_tracker.page.engine import show_loading, wait_for_engine
+from feature_tracker.page.engine import show_loading, wait_for_tracker
 from feature_tracker.page.errors import shown_errors
 from feature_tracker.page.inputs import read_inputs
 from feature_tracker.page.sidebar import choose_bundle, read_settings
@@ -69,8 +69,8 @@ def show_page() -> None:
             from feature_tracker.page.results import show_results  # noqa: PLC0415
 
             with _progress() as report:
-                engine = wait_for_engine(bundle, report, again=False)
-            show_results(done, engine, settings)
+                tracker = wait_for_tracker(bundle, report, again=False)
+            show_results(done, tracker, settings)
 
 
 @contextlib.contextmanager
@@ -92,11 +92,11 @@ def _analyze(bundle: Bundle, text: str) -> None:
         raise TrackerError("There is no text to analyze yet. Paste a passage, choose a sample or upload a .txt file.")
     with _progress() as report:
         report("Getting ready", 0.0)
-        engine = wait_for_engine(bundle, report, again=True)
+        tracker = wait_for_tracker(bundle, report, again=True)
         from feature_tracker.tracing.run import trace_text  # noqa: PLC0415
 
         start = time.perf_counter()
-        trace = trace_text(text, engine.language_model, engine.saes, engine.bundle, report)
+        trace = trace_text(text, tracker.language_model, tracker.saes, tracker.bundle, report)
         state.keep_analysis(state.Analysis(trace, time.perf_counter() - start))
 
 

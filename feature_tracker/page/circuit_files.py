@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
 from functools import partial
 from weakref import ref
 
 import streamlit as st
 
-from feature_tracker.charts.network import circuit_page
-from feature_tracker.circuits.export import attribution_graph, export_files
-from feature_tracker.page.circuit_run import TracedCircuit
-from feature_tracker.page.engine import Engine, evicted_error
+from feature_tracker.page.circuit_run import SessionCircuit
+from feature_tracker.page.engine import evicted_error
 from feature_tracker.page.state import Scene
-from feature_tracker.tracing.rank import rank_features
+from feature_tracker.tracker import Tracker
 
 _WHAT = {
     "features.csv": "Every feature that fires, with its label, measures and peak word",
@@ -31,14 +28,14 @@ _MIMES = {"csv": "text/csv", "json": "application/json", "html": "text/html"}
 _ALL = "circuit.zip"
 
 
-def show_downloads(kept: TracedCircuit, scene: Scene) -> None:
+def show_downloads(session: SessionCircuit, scene: Scene) -> None:
     """Offer every file, and all of them at once."""
-    engine = ref(scene.engine)  # Streamlit keeps what a button may need, and must not keep a model with it
+    tracker = ref(scene.tracker)  # Streamlit keeps what a button may need, and must not keep a model with it
     with st.popover("Download", icon=":material/download:"):
         for name, what in {_ALL: "All of them", **_WHAT}.items():
             st.download_button(
                 f"{what} (:gray[{name}])",
-                data=partial(_file, name, kept, engine, scene.colours),
+                data=partial(_file, name, session, tracker),
                 file_name=name,
                 mime=_MIMES.get(name.rpartition(".")[2], "application/octet-stream"),
                 key=f"circuit_download_{name}",
@@ -47,29 +44,11 @@ def show_downloads(kept: TracedCircuit, scene: Scene) -> None:
             )
 
 
-def circuit_files(kept: TracedCircuit, engine: Engine, colours: Mapping[int, str]) -> dict[str, bytes]:
-    """Every file by name."""
-    trace, graph = kept.recording.trace, kept.graph()
-    bundle, language_model = engine.bundle, engine.language_model
-    fired = rank_features(trace, engine.labels, layers=bundle.layers, top=None, hide_always_on=False)
-    viewer = attribution_graph(
-        graph,
-        trace,
-        slug="circuit",
-        scan=bundle.name,
-        bos=str(language_model.tokenizer.decode([language_model.bos_id])),
-        n_layers=language_model.n_layers,
-        expected=kept.expected,
-    )
-    files = export_files(kept.found, graph, kept.correlations, fired, viewer)
-    return files | {"figure.html": circuit_page(graph, colours=colours)}
-
-
-def _file(name: str, kept: TracedCircuit, engine_ref: ref[Engine], colours: Mapping[int, str]) -> bytes:
-    engine = engine_ref()
-    if engine is None:
+def _file(name: str, session: SessionCircuit, weak_tracker: ref[Tracker]) -> bytes:
+    tracker = weak_tracker()
+    if tracker is None:
         raise evicted_error()
-    files = circuit_files(kept, engine, colours)
+    files = tracker.circuit_files(session.traced())
     return _zipped(files) if name == _ALL else files[name]
 
 

@@ -1,56 +1,29 @@
-"""Model, SAEs and labels, loaded once in the background and shared by all sessions."""
+"""The opened bundles of this process: loaded once, in the background, and shared by all sessions."""
 
 from __future__ import annotations
 
 import gc
 import threading
 import time
-from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import streamlit as st
 
 from feature_tracker.bundles.bundle import Bundle, ModelSource
 from feature_tracker.errors import TrackerError
+from feature_tracker.tracker import Tracker
 
 if TYPE_CHECKING:
-    from feature_tracker.labels.table import LabelTable
-    from feature_tracker.model.load import LanguageModel
-    from feature_tracker.page.circuit_run import TracedCircuit
     from feature_tracker.progress import Progress
-    from feature_tracker.sae.topk import Sae
-    from feature_tracker.tracing.recording import Recording
 
 _POLL_SECONDS = 0.1
 
 
-@dataclass(frozen=True)
-class Engine:
-    """All that analyzing a text needs.
-
-    Attributes:
-        bundle: what belongs together.
-        language_model: shared by all sessions; tracing keeps their requests apart.
-        saes: by layer.
-        labels: the bundle's label table.
-        typical_words: of every word family that the labels speak of, by its name.
-        recordings: of the circuits that sessions keep; they go with the circuit or with the engine.
-    """
-
-    bundle: Bundle
-    language_model: LanguageModel
-    saes: dict[int, Sae]
-    labels: LabelTable
-    typical_words: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    recordings: WeakKeyDictionary[TracedCircuit, Recording] = field(default_factory=WeakKeyDictionary)
-
-
 @dataclass
 class Loading:
-    """A load under way or done: where it stands, and its outcome.
+    """A bundle that is being loaded or has been: how far it is, and the outcome.
 
     Attributes:
         given_up: another bundle takes its place; it ends at its next report.
@@ -58,11 +31,11 @@ class Loading:
 
     what: str = "Loading the model"
     share: float = 0.0
-    outcome: Future[Engine] = field(default_factory=Future)
+    outcome: Future[Tracker] = field(default_factory=Future)
     given_up: bool = False
 
     def report(self, what: str, share: float) -> None:
-        """Take a `Progress` call from the loading thread.
+        """The `Progress` of the loading thread.
 
         Raises:
             TrackerError: the load was given up.
@@ -73,21 +46,21 @@ class Loading:
 
     @property
     def failed(self) -> bool:
-        """It has ended with an error."""
+        """Whether loading ended with an error."""
         return self.outcome.done() and self.outcome.exception() is not None
 
 
 def evicted_error() -> TrackerError:
-    """What whoever asks for an engine is told after another took its place."""
+    """Error for a session whose model was evicted."""
     return TrackerError("This model made room for another bundle that was chosen meanwhile. Press Analyze again.")
 
 
 @dataclass
 class EnginePool:
-    """The engines of this process, by bundle.
+    """The trackers of this process, by bundle.
 
-    The built-in model is small and stays; of the others one is kept, for two of them rarely fit. A bundle that made
-    room counts as failed, so that only an analysis, not a glance at the page, takes the place back.
+    The built-in model is small and stays. Of the others one is kept, because two rarely fit into memory. An evicted
+    bundle counts as failed, so that only an analysis, not a rerun of the page, loads it again.
     """
 
     loadings: dict[Bundle, Loading] = field(default_factory=dict)
@@ -95,21 +68,21 @@ class EnginePool:
     one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
     def loading(self, bundle: Bundle, *, again: bool = False) -> Loading:
-        """The bundle's load, begun where there is none.
+        """The bundle's load; it is started if there is none.
 
         Args:
-            again: begin anew where it failed.
+            again: start anew if it failed.
         """
         with self.lock:
             known = self.loadings.get(bundle)
             if known is not None and not (again and known.failed):
                 return known
-            self._make_room(bundle)
+            self._evict_others(bundle)
             loading = self.loadings[bundle] = Loading()
             threading.Thread(target=self._load, args=(bundle, loading), name="load-engine", daemon=True).start()
             return loading
 
-    def _make_room(self, bundle: Bundle) -> None:
+    def _evict_others(self, bundle: Bundle) -> None:
         if isinstance(bundle.model, ModelSource):
             return
         for other, loading in self.loadings.items():
@@ -120,10 +93,10 @@ class EnginePool:
 
     def _load(self, bundle: Bundle, loading: Loading) -> None:
         try:
-            with self.one_at_a_time:  # what was given up is gone before its successor asks for memory
+            with self.one_at_a_time:  # an evicted model is gone before its successor asks for memory
                 gc.collect()
-                loading.outcome.set_result(load_engine(bundle, loading.report))
-        except BaseException as error:  # noqa: BLE001 - handed to whoever waits, in that thread
+                loading.outcome.set_result(Tracker.open(bundle, progress=loading.report))
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
             loading.outcome.set_exception(error)
 
 
@@ -133,23 +106,11 @@ def engine_pool() -> EnginePool:
     return EnginePool()
 
 
-def load_engine(bundle: Bundle, progress: Progress) -> Engine:
-    """Load model, SAEs and labels of a bundle; the first time fetches the model."""
-    # Torch and transformers take seconds to import: here they are imported in the loading thread, after the page's
-    # inputs are on the screen.
-    from feature_tracker.rule_labels.lexicon import lexicon_path, load_typical_words  # noqa: PLC0415
-    from feature_tracker.tracker import load_parts  # noqa: PLC0415
-
-    parts = load_parts(bundle, progress)
-    typical_words = load_typical_words(lexicon_path(bundle.labels))
-    return Engine(parts.bundle, parts.language_model, parts.saes, parts.labels, typical_words)
-
-
-def wait_for_engine(bundle: Bundle, progress: Progress, *, again: bool) -> Engine:
-    """The loaded bundle; reports where loading stands while it lasts.
+def wait_for_tracker(bundle: Bundle, progress: Progress, *, again: bool) -> Tracker:
+    """The opened bundle; reports how far loading is until it is done.
 
     Args:
-        again: load anew where loading failed before.
+        again: load anew if loading failed before.
 
     Raises:
         TrackerError: loading failed.
@@ -162,7 +123,7 @@ def wait_for_engine(bundle: Bundle, progress: Progress, *, again: bool) -> Engin
 
 
 def show_loading(bundle: Bundle) -> None:
-    """Show where loading stands, for as long as it lasts."""
+    """Show how far loading is, until it is done."""
     if not engine_pool().loading(bundle).outcome.done():
         _loading_bar(bundle)
 
@@ -171,5 +132,5 @@ def show_loading(bundle: Bundle) -> None:
 def _loading_bar(bundle: Bundle) -> None:
     loading = engine_pool().loading(bundle)
     if loading.outcome.done():
-        st.rerun()  # draws the page without this bar and so ends its repetition
+        st.rerun()  # draws the page without this bar, which ends its repetition
     st.progress(loading.share, f"{loading.what} …")

@@ -7,23 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from feature_tracker.labels.table import LabelTable
 from feature_tracker.page.state import Settings
-from feature_tracker.tracing.rank import rank_features
 from feature_tracker.tracing.trace import Trace
+from feature_tracker.tracker import Tracker
 
 
 def rank_under(
-    settings: Settings, trace: Trace, labels: LabelTable, layers: Sequence[int], positions: np.ndarray | None
+    settings: Settings, tracker: Tracker, trace: Trace, layers: Sequence[int], positions: np.ndarray | None
 ) -> pd.DataFrame:
     """`rank_features` under the sidebar's settings.
 
     Args:
         positions: tokens to look at, all where None.
     """
-    return rank_features(
+    return tracker.rank(
         trace,
-        labels,
         layers=layers,
         top=settings.top,
         aggregation=settings.aggregation,

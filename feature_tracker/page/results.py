@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +12,7 @@ import streamlit as st
 from feature_tracker.charts.theme import layer_colours
 from feature_tracker.feature import Feature
 from feature_tracker.page import state
-from feature_tracker.page.engine import Engine
 from feature_tracker.page.errors import shown_errors
-from feature_tracker.page.families import explain_label
 from feature_tracker.page.plain import plain
 from feature_tracker.page.ranking import rank_under
 from feature_tracker.page.state import Analysis, Scene, Settings
@@ -27,8 +26,10 @@ from feature_tracker.page.views import (
     top_features,
     words,
 )
+from feature_tracker.rule_labels.families import label_families
 from feature_tracker.tracing.rank import UNMEASURED
 from feature_tracker.tracing.rows import features_of, marked_labels
+from feature_tracker.tracker import Tracker
 
 _TABS = {
     "Top features": top_features.show,
@@ -42,47 +43,48 @@ _TABS = {
 }
 
 
+_FAMILY_WORDS = 5
 TITLES = tuple(_TABS)
 """The views, in the order of their tabs."""
 
 
-def show_results(analysis: Analysis, engine: Engine, settings: Settings) -> None:
+def show_results(analysis: Analysis, tracker: Tracker, settings: Settings) -> None:
     """Draw everything below the text box. Only the open tab computes anything."""
     state.keep_undrawn("view", heatmap.MODE, circuit.AMOUNT)
     if st.session_state[state.TEXT] != analysis.trace.tokens.text:
         st.info("The text in the box has changed. What follows belongs to the text analyzed before: press Analyze.")
-    _show_figures(analysis, engine)
+    _show_figures(analysis, tracker)
     if not settings.layers:
         st.warning("No layer is chosen. Choose at least one in the sidebar.")
         return
-    if not engine.labels.has_quantiles:
+    if not tracker.labels.has_quantiles:
         st.caption(UNMEASURED)
         settings = replace(settings, by="activation")
     chosen = state.chosen_words()
     positions = None if chosen is None else np.asarray(chosen, dtype=np.int64)
     if positions is not None:
         _show_chosen_words(analysis, positions)
-    ranked = rank_under(settings, analysis.trace, engine.labels, settings.layers, positions)
+    ranked = rank_under(settings, tracker, analysis.trace, settings.layers, positions)
     if ranked.empty:
         st.warning("No feature passes the filters. Lower the minimum F1 or choose more layers in the sidebar.")
         return
-    feature = _choose_feature(ranked, engine, settings)
-    scene = Scene(analysis, engine, settings, ranked, layer_colours(engine.bundle.layers), feature, positions)
+    feature = _choose_feature(ranked, tracker, settings)
+    scene = Scene(analysis, tracker, settings, ranked, layer_colours(tracker.bundle.layers), feature, positions)
     with shown_errors("explaining the label"):
-        explain_label(scene)
+        _explain_label(scene)
     for tab, (title, show) in zip(st.tabs(list(_TABS), key="view", on_change="rerun"), _TABS.items(), strict=True):
         if tab.open:
             with tab, shown_errors(f"drawing {title}"):
                 show(scene)
 
 
-def _show_figures(analysis: Analysis, engine: Engine) -> None:
+def _show_figures(analysis: Analysis, tracker: Tracker) -> None:
     trace = analysis.trace
     n_windows = len(trace.tokens.window_starts)
     read = f"**{trace.n_tokens:,} tokens** (words and parts of words), read in {analysis.seconds:.1f} s"
     if n_windows > 1:
         read += (
-            f" in {n_windows:,} windows of {engine.bundle.window - 1:,}. Nothing is left out; the first token of each "
+            f" in {n_windows:,} windows of {tracker.bundle.window - 1:,}. Nothing is left out; the first token of each "
             "further window, which the model reads without the words before it, counts in no ranking or correlation"
         )
     st.caption(f"{read}. Features are read at {len(trace.layers)} depths of the model.")
@@ -98,7 +100,7 @@ def _show_chosen_words(analysis: Analysis, positions: np.ndarray) -> None:
         )
 
 
-def _choose_feature(ranked: pd.DataFrame, engine: Engine, settings: Settings) -> Feature:
+def _choose_feature(ranked: pd.DataFrame, tracker: Tracker, settings: Settings) -> Feature:
     """Draw the selector of the one feature that all views share, and return what it is set to."""
     labels = {
         tuple(feature): _option(feature, label)
@@ -107,8 +109,8 @@ def _choose_feature(ranked: pd.DataFrame, engine: Engine, settings: Settings) ->
     chosen = state.chosen_feature()
     if chosen is not None and chosen not in labels and chosen[0] in settings.layers:
         feature = Feature(*chosen)  # stays chosen though it isn't among the top here
-        mark = "" if engine.labels.is_reliable(feature) else " ?"
-        labels = {chosen: _option(feature, engine.labels.name(feature) + mark)} | labels
+        mark = "" if tracker.labels.is_reliable(feature) else " ?"
+        labels = {chosen: _option(feature, tracker.labels.name(feature) + mark)} | labels
     if chosen is None or chosen not in labels:
         chosen = next(iter(labels))
     st.session_state["feature_box"] = chosen
@@ -128,6 +130,27 @@ def _choose_feature(ranked: pd.DataFrame, engine: Engine, settings: Settings) ->
         "label means that it is unreliable.",
     )
     return Feature(*chosen)
+
+
+def _explain_label(scene: Scene) -> None:
+    rule = str(scene.tracker.labels.find(scene.feature)["rule"])
+    line = family_line(label_families(rule, scene.tracker.bundle.labels))
+    if line:
+        st.caption(line)
+
+
+def family_line(families: Mapping[str, Sequence[str]]) -> str:
+    """Markdown: what a label calls each family of words, and a few more of its words.
+
+    Args:
+        families: of `label_families`.
+    """
+    parts = []
+    for name, words in families.items():
+        others = [word for word in words if word not in name.split("/")][:_FAMILY_WORDS]
+        if others:
+            parts.append(f"**{plain(name)}**: {plain(', '.join(others))}")
+    return f"Words like {' · '.join(parts)}" if parts else ""
 
 
 def _option(feature: Feature, label: str) -> str:

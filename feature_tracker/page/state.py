@@ -18,8 +18,8 @@ if TYPE_CHECKING:  # these import torch, which takes seconds; the inputs are pai
     import pandas as pd
 
     from feature_tracker.feature import Feature
-    from feature_tracker.page.engine import Engine
     from feature_tracker.tracing.trace import Trace
+    from feature_tracker.tracker import Tracker
 
 Aggregation = Literal["max", "mean", "sum", "share"]
 RankBy = Literal["activation", "percentile"]
@@ -79,7 +79,7 @@ class Scene:
 
     Attributes:
         analysis: the traced text.
-        engine: SAEs and labels.
+        tracker: the opened bundle.
         settings: the sidebar's.
         ranked: rows of `rank_features` under these settings and this selection.
         colours: one a layer.
@@ -88,7 +88,7 @@ class Scene:
     """
 
     analysis: Analysis
-    engine: Engine
+    tracker: Tracker
     settings: Settings
     ranked: pd.DataFrame
     colours: dict[int, str]

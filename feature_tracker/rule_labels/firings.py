@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 import torch
 
+from feature_tracker.corpus.statistics import LayerSums
 from feature_tracker.sae.topk import Sae
 from feature_tracker.training.harvest import Harvest
-
-_CHUNK = 16_384
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,14 @@ class Firings:
         own = slice(bounds[latent], bounds[latent + 1])
         return rows[own], values[own]
 
+    def statistics(self) -> pd.DataFrame:
+        """One row a latent, in order; see `LayerSums.frame`."""
+        sums = LayerSums(self.n_latents)
+        for finance in (True, False):
+            rows = self.is_finance == finance
+            sums.add(self.values[rows], self.indices[rows], finance=finance)
+        return sums.frame()
+
     def token_counts(self, vocabulary: int) -> np.ndarray:
         """(vocabulary, n_latents) int64: on how many positions of each token each latent fires."""
         fires = self.values > 0
@@ -78,8 +86,9 @@ def encode_harvest(harvest: Harvest, layer: int, sae: Sae, *, windows: int | Non
     values = np.empty((n_tokens, sae.k), np.float32)
     indices = np.empty((n_tokens, sae.k), np.int16 if sae.n_latents <= 1 << 15 else np.int32)
     with torch.inference_mode():
-        for start, rows in enumerate(harvest.resid(layer)[:n_tokens].split(_CHUNK)):
-            top = sae.encode(rows)
-            here = slice(start * _CHUNK, start * _CHUNK + len(rows))
+        start = 0
+        for rows, top in harvest.encoded(layer, sae, n_tokens=n_tokens):
+            here = slice(start, start + len(rows))
             values[here], indices[here] = top.values.numpy(), top.indices.numpy()
+            start += len(rows)
     return Firings(harvest.token_ids[:n_windows], harvest.finance[:n_windows], values, indices, sae.n_latents)

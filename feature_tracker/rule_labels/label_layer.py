@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from feature_tracker.corpus.statistics import feature_statistics
 from feature_tracker.labels.scores import UNSCORED, Scores
 from feature_tracker.labels.table import COLUMNS, KEYS
 from feature_tracker.rule_labels.context_likeness import ContextLikeness
@@ -71,7 +70,7 @@ def label_layer(
         rows.append({"label": rule_to_text(rule), **scores._asdict(), "rule": rule_text})
         if (latent + 1) % 50 == 0:
             log.info("layer %d: %d features labelled, %.0f s", layer, latent + 1, time.monotonic() - start)
-    frame = pd.concat([pd.DataFrame(rows), feature_statistics(firings.train)], axis=1)
+    frame = pd.concat([pd.DataFrame(rows), firings.train.statistics()], axis=1)
     frame = frame.assign(layer=layer, feature=range(firings.train.n_latents), f1_method=METHOD)
     return frame[[*KEYS, *COLUMNS]]
 

@@ -1,19 +1,20 @@
-"""A text run once through the model, kept so that its upper blocks can be run again on a changed residual stream."""
+"""A text run once through the model and kept, so that its upper blocks can run again on a changed residual stream."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
+from torch import nn
 
+from feature_tracker.model.hooks import ResidReader
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.model.replay import Replay, record_window
 from feature_tracker.model.tokens import TokenizedText
 from feature_tracker.progress import Progress, silent
 from feature_tracker.sae.topk import Sae
-from feature_tracker.tracing.run import layer_trace, on_host
+from feature_tracker.tracing.run import Activations, batched, run
 from feature_tracker.tracing.trace import Trace
 
 
@@ -22,7 +23,7 @@ class Recording:
     """Every window of a text, recorded at the SAE layers.
 
     Attributes:
-        trace: the top-k activations of this very run. They differ from those of a trace made in bfloat16.
+        trace: the top-k activations of this run; those of a run in bfloat16 differ.
         windows: one `Replay` a window.
         starts: first token of each window, BOS not counted.
         saes: by layer, float32.
@@ -46,11 +47,11 @@ class Recording:
 
 
 def part_of(tokens: TokenizedText, first: int, n_windows: int) -> TokenizedText:
-    """Some windows of a text as a text of their own.
+    """Some windows of a text, as a text of its own.
 
     Args:
-        first: the first window that is taken.
-        n_windows: at most so many.
+        first: the first of these windows.
+        n_windows: how many at most.
     """
     start = tokens.window_starts[first]
     stop = min(start + n_windows * (tokens.window - 1), tokens.n_tokens)
@@ -71,18 +72,18 @@ def record(
     """Run a text once and keep the residual streams of the SAE layers.
 
     Args:
-        language_model: load it in float32 where that fits. An ablation changes some activations by less than bfloat16
-            can tell apart.
+        language_model: best in float32; an ablation changes some activations by less than bfloat16 can tell apart.
     """
     layers = sorted(saes)
-    device = language_model.model.device
-    windows, encoded = [], {layer: [] for layer in layers}
-    for done, ids in enumerate(tokens.windows()):
-        progress("Reading the text", done / len(tokens.window_starts))
-        row = torch.from_numpy(np.concatenate([[language_model.bos_id], ids])).to(device)
-        windows.append(record_window(language_model.decoder, row, layers))
-        for layer in layers:
-            encoded[layer].append(on_host(saes[layer].encode(windows[-1].resid[layer][1:])))
-    progress("Reading the text", 1.0)
-    traced = {layer: layer_trace(layer, saes[layer], encoded[layer]) for layer in layers}
-    return Recording(Trace(tokens, traced), tuple(windows), tokens.window_starts, dict(saes))
+    activations = Activations(saes)
+    windows: list[Replay] = []
+
+    def forward(decoder: nn.Module, token_ids: torch.Tensor, run_layers: Sequence[int], reader: ResidReader) -> None:
+        windows.append(record_window(decoder, token_ids, run_layers, reader))
+
+    one_by_one = batched(tokens.windows(), window=tokens.window, bos_id=language_model.bos_id, tokens=1)
+    progress("Reading the text", 0.0)
+    for _ in run(one_by_one, language_model, layers, saes=saes, activation_sinks=[activations], forward=forward):
+        progress("Reading the text", len(windows) / len(tokens.window_starts))
+    trace = Trace(tokens, activations.layer_traces())
+    return Recording(trace, tuple(windows), tokens.window_starts, dict(saes))

@@ -1,94 +1,201 @@
-"""Run a model over a text and keep each SAE layer's top-k activations."""
+"""The one run: windows of text pass through the model in batches, and sinks take what each SAE layer gives.
+
+Tracing, recording, measuring and harvesting differ only in their windows and their sinks. A run is a generator, so that
+its caller reports progress, writes checkpoints and stops between batches.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
-from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.errors import TrackerError
-from feature_tracker.model.hooks import read_residuals
+from feature_tracker.model.hooks import ResidReader, read_residuals
 from feature_tracker.model.load import LanguageModel
-from feature_tracker.model.tokens import TokenizedText, tokenize
+from feature_tracker.model.tokens import TokenizedText
 from feature_tracker.progress import Progress, silent
 from feature_tracker.sae.topk import Sae, TopK
 from feature_tracker.tracing.trace import LayerTrace, Trace
 
-_TOKENS_A_FORWARD = 2048  # enough to fill a processor, few enough to keep the residual streams small
+TOKENS_A_FORWARD = 2048
+"""Enough to fill a processor, few enough to keep the residual streams small; 8 x 256 is the fastest on two cores."""
 
 
-def trace_text(
-    text: str,
-    language_model: LanguageModel,
-    saes: Mapping[int, Sae],
-    bundle: Bundle,
-    progress: Progress = silent,
-) -> Trace:
-    """Trace a text of any length up to the bundle's `max_tokens`.
+class Batch(NamedTuple):
+    """Windows that pass through the model together.
 
-    The text is cut into windows that each start with BOS; BOS is traced over and left out of the result. Residual
-    streams are encoded inside the hooks, in float32, and only top-k values and indices are kept.
-
-    Raises:
-        TrackerError: the text is blank or too long.
+    Attributes:
+        token_ids: (n_windows, longest) int64, BOS first. Shorter windows are padded at their end, where no token of a
+            causal model looks.
+        is_token: (n_windows, longest - 1) bool, False where a window is padded; `None` where none is.
     """
-    window = language_model.window(bundle.window)
-    tokens = tokenize(text, language_model.tokenizer, window=window, max_tokens=bundle.max_tokens)
-    return trace_tokens(tokens, language_model, saes, progress)
+
+    token_ids: torch.Tensor
+    is_token: torch.Tensor | None
+
+    @property
+    def n_windows(self) -> int:
+        """Windows in the batch."""
+        return len(self.token_ids)
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens in the batch, BOS and padding not among them."""
+        return self.token_ids[:, 1:].numel() if self.is_token is None else int(self.is_token.sum())
+
+    def tokens_of(self, resid: torch.Tensor) -> torch.Tensor:
+        """The rows of a stream (n_windows, longest, d_model) that belong to tokens, as (..., d_model) in text order."""
+        without_bos = resid[:, 1:]
+        return without_bos if self.is_token is None else without_bos[self.is_token.to(resid.device)]
+
+
+StreamSink = Callable[[int, torch.Tensor, Batch], None]
+"""Called as sink(layer, resid, batch) during the forward; resid is (n_windows, longest, d_model), BOS first."""
+
+ActivationSink = Callable[[int, TopK, Batch], None]
+"""Called as sink(layer, top, batch) after the forward; top holds the batch's tokens, (n_tokens, k) on the host."""
+
+Forward = Callable[[nn.Module, torch.Tensor, Sequence[int], ResidReader], None]
+"""Passes token ids through a decoder and hands each layer's stream to a reader, as `read_residuals` does."""
+
+
+def run(
+    batches: Iterable[Batch],
+    language_model: LanguageModel,
+    layers: Sequence[int],
+    *,
+    stream_sinks: Sequence[StreamSink] = (),
+    saes: Mapping[int, Sae] | None = None,
+    activation_sinks: Sequence[ActivationSink] = (),
+    forward: Forward = read_residuals,
+) -> Iterator[Batch]:
+    """Pass batches through the model, feed the sinks, and yield each batch once it is done.
+
+    Residual streams are encoded inside the hooks, in float32, whatever dtype the model has.
+
+    Args:
+        layers: 0-based blocks whose streams are read; the forward ends after the last.
+        saes: by layer; needed where there are activation sinks.
+        forward: how a batch passes through the decoder.
+    """
+    for batch in batches:
+        encoded = _run_batch(batch, language_model, layers, stream_sinks, saes if activation_sinks else None, forward)
+        for layer, top in encoded.items():  # after the forward: a copy within it would make a GPU wait for each layer
+            on_host = TopK(top.values.flatten(0, -2).cpu(), top.indices.flatten(0, -2).to(torch.int32).cpu())
+            for sink in activation_sinks:
+                sink(layer, on_host, batch)
+        yield batch
+
+
+def _run_batch(
+    batch: Batch,
+    language_model: LanguageModel,
+    layers: Sequence[int],
+    stream_sinks: Sequence[StreamSink],
+    saes: Mapping[int, Sae] | None,
+    forward: Forward,
+) -> dict[int, TopK]:
+    encoded: dict[int, TopK] = {}
+
+    def read(layer: int, resid: torch.Tensor) -> None:
+        for sink in stream_sinks:
+            sink(layer, resid, batch)
+        if saes is not None:
+            encoded[layer] = saes[layer].encode(batch.tokens_of(resid))
+
+    forward(language_model.decoder, batch.token_ids.to(language_model.model.device), layers, read)
+    return encoded
+
+
+def batched(
+    windows: Iterable[np.ndarray], *, window: int, bos_id: int, tokens: int = TOKENS_A_FORWARD
+) -> Iterator[Batch]:
+    """Put windows into batches: whole ones together, shorter ones padded together.
+
+    Windows of one document keep their order, because only its last can be short.
+
+    Args:
+        windows: (n_tokens,) ids each, BOS not among them, at most `window - 1`.
+        window: length of a whole window, BOS included.
+        tokens: a batch's size, BOS and padding included; a window that is longer has a batch of its own.
+    """
+    whole: list[np.ndarray] = []
+    short: list[np.ndarray] = []
+    for ids in windows:
+        waiting = whole if len(ids) == window - 1 else short
+        longest = max(len(ids), *map(len, waiting)) if waiting else len(ids)
+        if waiting and (len(waiting) + 1) * (longest + 1) > tokens:
+            yield _stacked(waiting, bos_id)
+            waiting.clear()
+        waiting.append(ids)
+    yield from (_stacked(waiting, bos_id) for waiting in (whole, short) if waiting)
+
+
+def _stacked(windows: Sequence[np.ndarray], bos_id: int) -> Batch:
+    lengths = torch.tensor([len(ids) for ids in windows])
+    longest = int(lengths.max())
+    token_ids = torch.full((len(windows), longest + 1), bos_id)
+    for row, ids in enumerate(windows):
+        token_ids[row, 1 : len(ids) + 1] = torch.from_numpy(ids)
+    is_token = torch.arange(longest) < lengths[:, None]
+    return Batch(token_ids, None if is_token.all() else is_token)
+
+
+class Activations:
+    """An activation sink that keeps every token's top-k activations.
+
+    Args:
+        saes: by layer.
+    """
+
+    def __init__(self, saes: Mapping[int, Sae]) -> None:
+        self._saes = saes
+        self._tops: dict[int, list[TopK]] = {layer: [] for layer in sorted(saes)}
+
+    def __call__(self, layer: int, top: TopK, _batch: Batch) -> None:
+        """Take one layer's activations of a batch."""
+        self._tops[layer].append(top)
+
+    def layer_traces(self) -> dict[int, LayerTrace]:
+        """What was kept, by layer.
+
+        Raises:
+            TrackerError: an activation is not finite.
+        """
+        return {layer: _layer_trace(layer, self._saes[layer], tops) for layer, tops in self._tops.items()}
 
 
 def trace_tokens(
     tokens: TokenizedText, language_model: LanguageModel, saes: Mapping[int, Sae], progress: Progress = silent
 ) -> Trace:
-    """Trace a text that is tokenized already; see `trace_text`."""
-    tops: dict[int, list[TopK]] = {layer: [] for layer in sorted(saes)}
-    kept: dict[int, TopK] = {}
-
-    def encode(layer: int, resid: torch.Tensor) -> None:
-        kept[layer] = saes[layer].encode(resid[:, 1:])
-
-    done = 0
-    for batch in _batches(tokens, language_model.bos_id):
-        progress("Reading the text", done / tokens.n_tokens)
-        read_residuals(language_model.decoder, batch.to(language_model.model.device), list(saes), encode)
-        for layer, top in kept.items():  # after the forward: a copy within it would make the GPU wait for each layer
-            tops[layer].append(on_host(top))
-        done += batch[:, 1:].numel()
-    progress("Reading the text", 1.0)
-    return Trace(tokens, {layer: layer_trace(layer, saes[layer], own) for layer, own in tops.items()})
-
-
-def on_host(top: TopK) -> TopK:
-    """Its rows (n, k) in the host's memory, indices as int32."""
-    return TopK(top.values.flatten(0, -2).cpu(), top.indices.flatten(0, -2).to(torch.int32).cpu())
-
-
-def layer_trace(layer: int, sae: Sae, tops: Sequence[TopK]) -> LayerTrace:
-    """One layer's activations, of several forwards on the host.
-
-    Kinds of SAEs without a k of their own keep as many columns as the token with most activations needs.
+    """Trace a text of any length.
 
     Raises:
         TrackerError: an activation is not finite.
     """
+    activations = Activations(saes)
+    batches = batched(tokens.windows(), window=tokens.window, bos_id=language_model.bos_id)
+    progress("Reading the text", 0.0)
+    done = 0
+    for batch in run(batches, language_model, sorted(saes), saes=saes, activation_sinks=[activations]):
+        done += batch.n_tokens
+        progress("Reading the text", done / tokens.n_tokens)
+    return Trace(tokens, activations.layer_traces())
+
+
+def _layer_trace(layer: int, sae: Sae, tops: Sequence[TopK]) -> LayerTrace:
     values, indices = (torch.cat(parts).numpy() for parts in zip(*tops, strict=True))
     if not np.isfinite(values).all():
         raise TrackerError(
-            f"Layer {layer} holds numbers that are not finite, so nothing can be said of this text. float16 is too "
-            "small for some models: set dtype to bfloat16 or float32. Else the weights are damaged: get them again."
+            f"Layer {layer} gives numbers that are not finite, so nothing can be said of this text. float16 is too "
+            "small for some models: set dtype to bfloat16 or float32. Otherwise the weights are damaged: fetch them "
+            "again."
         )
-    if sae.activation not in ("topk", "groupmax"):
-        most = max(1, int((values > 0).sum(axis=1).max()))  # the largest come first, so nothing but zeros is cut off
+    if sae.activation not in ("topk", "groupmax"):  # kinds without a k: as many columns as the busiest token needs
+        most = max(1, int((values > 0).sum(axis=1).max()))  # the largest come first, so only zeros are cut off
         values, indices = np.ascontiguousarray(values[:, :most]), np.ascontiguousarray(indices[:, :most])
     return LayerTrace(layer, values, indices, sae.n_latents)
-
-
-def _batches(tokens: TokenizedText, bos_id: int) -> list[torch.Tensor]:
-    """Windows with BOS in front, whole ones stacked; a shorter last window runs alone, so that nothing is padded."""
-    windows = [torch.from_numpy(np.concatenate([[bos_id], ids])) for ids in tokens.windows()]
-    n_whole = len(windows) - 1 if len(windows[-1]) < len(windows[0]) else len(windows)
-    step = max(1, _TOKENS_A_FORWARD // tokens.window)
-    batches = [torch.stack(windows[start : min(start + step, n_whole)]) for start in range(0, n_whole, step)]
-    return batches + [window[None] for window in windows[n_whole:]]

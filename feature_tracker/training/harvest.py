@@ -7,8 +7,10 @@ resumed after any interruption.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,14 @@ import numpy as np
 import torch
 
 from feature_tracker.errors import TrackerError
-from feature_tracker.model.hooks import read_residuals
 from feature_tracker.model.load import LanguageModel
+from feature_tracker.sae.topk import Sae, TopK
+from feature_tracker.tracing.run import TOKENS_A_FORWARD, Batch, batched, run
 from feature_tracker.training.origin import Origin
 
 log = logging.getLogger(__name__)
+
+_CHUNK = 16_384  # rows encoded at once
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,16 @@ class Harvest:
         size = self.n_tokens * self.origin.d_model
         flat = torch.from_file(str(self.folder / f"layers.{layer}.bf16"), size=size, dtype=torch.bfloat16)
         return flat.view(self.n_tokens, self.origin.d_model)
+
+    def encoded(self, layer: int, sae: Sae, *, n_tokens: int | None = None) -> Iterator[tuple[torch.Tensor, TopK]]:
+        """Chunks of one layer's stream, (n, d_model) float32 on the SAE's device, each with its activations.
+
+        Args:
+            n_tokens: how many rows; all where `None`.
+        """
+        for rows in self.resid(layer)[:n_tokens].split(_CHUNK):
+            resid = rows.to(sae.decoder.device).float()
+            yield resid, sae.encode(resid)
 
 
 def load_harvest(folder: Path) -> Harvest:
@@ -85,37 +100,35 @@ def start_harvest(folder: Path, token_ids: np.ndarray, finance: np.ndarray, orig
     _write_progress(folder, origin, 0)
 
 
-def continue_harvest(folder: Path, language_model: LanguageModel, *, batch: int = 8) -> Harvest:
-    """Run the windows that are still missing and append their residual streams.
+def continue_harvest(folder: Path, language_model: LanguageModel, *, tokens: int = TOKENS_A_FORWARD) -> Harvest:
+    """Run the windows that are still missing, and append their residual streams.
 
     Args:
-        batch: windows a forward; 8 x 256 was the fastest on two cores.
+        tokens: a batch's size, BOS included.
     """
     harvest = load_harvest(folder)
     n_windows, window = harvest.token_ids.shape
     row_bytes = (window - 1) * harvest.origin.d_model * 2
     layers = harvest.origin.layers
-    files = {layer: (folder / f"layers.{layer}.bf16").open("ab") for layer in layers}
-    for file in files.values():
-        file.truncate(harvest.n_done * row_bytes)  # a batch half written before an interruption
+    with contextlib.ExitStack() as opened:
+        files = {layer: opened.enter_context((folder / f"layers.{layer}.bf16").open("ab")) for layer in layers}
+        for file in files.values():
+            file.truncate(harvest.n_done * row_bytes)  # drops a batch that was half written before an interruption
 
-    def append(layer: int, resid: torch.Tensor) -> None:
-        rows = resid[:, 1:].to(torch.bfloat16).contiguous().cpu()
-        files[layer].write(rows.view(torch.int16).numpy().tobytes())
+        def append(layer: int, resid: torch.Tensor, batch: Batch) -> None:
+            rows = batch.tokens_of(resid).to(torch.bfloat16).contiguous().cpu()
+            files[layer].write(rows.view(torch.int16).numpy().tobytes())
 
-    try:
-        for start in range(harvest.n_done, n_windows, batch):
-            rows = torch.from_numpy(harvest.token_ids[start : start + batch].astype(np.int64))
-            read_residuals(language_model.decoder, rows.to(language_model.model.device), layers, append)
+        missing = (ids.astype(np.int64) for ids in harvest.token_ids[harvest.n_done :, 1:])
+        batches = batched(missing, window=window, bos_id=language_model.bos_id, tokens=tokens)
+        done = harvest.n_done
+        for batch in run(batches, language_model, layers, stream_sinks=[append]):
             for file in files.values():
                 file.flush()
-            done = min(start + batch, n_windows)
+            done += batch.n_windows
             _write_progress(folder, harvest.origin, done)
-            if done % 400 < batch:
+            if done % 400 < batch.n_windows:
                 log.info("harvest %s: %d of %d windows", folder.name, done, n_windows)
-    finally:
-        for file in files.values():
-            file.close()
     return load_harvest(folder)
 
 

@@ -68,9 +68,7 @@ def _measure_sae(
     mean = mean.float().to(device)
     error = total = 0.0
     fired = torch.zeros(sae.n_latents, device=device)
-    for rows in resid.split(_CHUNK):
-        x = rows.to(device).float()
-        top = sae.encode(x)
+    for x, top in harvest.encoded(layer, sae):
         error += (x - sae.decode(top)).pow(2).sum().item()
         total += (x - mean).pow(2).sum().item()
         fired += torch.bincount(top.indices[top.values > 0], minlength=sae.n_latents)

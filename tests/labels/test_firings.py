@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from feature_tracker.corpus.statistics import feature_statistics
 from feature_tracker.rule_labels.firings import encode_harvest
 from feature_tracker.training.harvest import Harvest
 from tests.conftest import random_sae
@@ -29,4 +28,4 @@ def test_firings_are_what_the_sae_encodes_however_many_latents_it_has(n_latents:
     assert values[positions == 5].tolist() == [activation]
     dense = np.zeros((18, n_latents))
     np.put_along_axis(dense, top.indices.numpy(), top.values.numpy(), axis=1)
-    np.testing.assert_allclose(feature_statistics(firings)["mean_activation"], dense.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(firings.statistics()["mean_activation"], dense.mean(axis=0), rtol=1e-5)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from feature_tracker.corpus.statistics import feature_statistics
 from feature_tracker.rule_labels.context_likeness import ContextLikeness
 from feature_tracker.rule_labels.corpus_firings import CorpusFirings
 from feature_tracker.rule_labels.firings import Firings
@@ -197,7 +196,7 @@ def test_score_by_hand() -> None:
 def test_statistics_agree_with_dense_arithmetic_and_stand_in_the_order_of_latents(train: Firings) -> None:
     dense = np.zeros((train.n_tokens, N_LATENTS))
     np.put_along_axis(dense, train.indices.astype(int), train.values, axis=1)
-    found = feature_statistics(train)
+    found = train.statistics()
     finance = train.is_finance
     np.testing.assert_allclose(
         found["specialization"], dense[finance].mean(axis=0) - dense[~finance].mean(axis=0), atol=1e-6

@@ -18,7 +18,7 @@ from feature_tracker.circuits.paths import Path
 from feature_tracker.feature import Feature
 from feature_tracker.page import circuit_run, state
 from feature_tracker.page.circuit_files import show_downloads
-from feature_tracker.page.circuit_run import Question, TracedCircuit
+from feature_tracker.page.circuit_run import Question, SessionCircuit
 from feature_tracker.page.clicks import show_feature_chart
 from feature_tracker.page.plain import plain
 from feature_tracker.page.state import Scene
@@ -42,7 +42,7 @@ def show(scene: Scene) -> None:
         "counted. **Only an effect is a cause.**"
     )
     question = circuit_run.question_of(scene, _first_window(scene))
-    kept = circuit_run.kept_circuit(scene)
+    kept = circuit_run.session_circuit(scene)
     bar_place = st.container()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         pressed = st.button(
@@ -108,7 +108,7 @@ def _first_window(scene: Scene) -> int:
     return firsts[chosen or 0]
 
 
-def _show_controls(kept: TracedCircuit, scene: Scene) -> None:
+def _show_controls(kept: SessionCircuit, scene: Scene) -> None:
     st.session_state.setdefault(AMOUNT, "30")
     amount = st.selectbox(
         "Strongest links to verify",
@@ -123,13 +123,13 @@ def _show_controls(kept: TracedCircuit, scene: Scene) -> None:
         icon=":material/science:",
         key="circuit_verify",
         on_click=lambda: kept.ask(_AMOUNTS[st.session_state[AMOUNT]]),
-        disabled=bool(kept.waiting) or not kept.found.edges["effect"].isna().any(),
+        disabled=bool(kept.waiting) or not kept.circuit.edges["effect"].isna().any(),
         help=f"The {amount} strongest links that are not verified yet." if amount != "all" else "All links.",
     )
     show_downloads(kept, scene)
 
 
-def _show_circuit(kept: TracedCircuit, scene: Scene) -> None:
+def _show_circuit(kept: SessionCircuit, scene: Scene) -> None:
     graph = kept.graph()
     st.markdown(counts_in_words(kept))
     st.caption(
@@ -159,10 +159,10 @@ def _show_circuit(kept: TracedCircuit, scene: Scene) -> None:
             _show_details(graph, scene.feature, kept.question.settings.aggregation)
 
 
-def counts_in_words(kept: TracedCircuit) -> str:
+def counts_in_words(kept: SessionCircuit) -> str:
     """How much of everything the circuit holds, how much is verified, and how far the estimates were right."""
-    edges = kept.found.edges
-    share, error = kept.found.completeness()
+    edges = kept.circuit.edges
+    share, error = kept.circuit.completeness()
     sentences = []
     if not math.isnan(share):
         sentences.append(

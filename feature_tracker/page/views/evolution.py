@@ -15,7 +15,7 @@ from feature_tracker.tracing.rows import features_of
 
 def show(scene: Scene) -> None:
     """Draw the tab."""
-    line = with_labels(lineage(scene.analysis.trace, scene.engine.saes, scene.feature), scene.engine.labels)
+    line = with_labels(lineage(scene.analysis.trace, scene.tracker.saes, scene.feature), scene.tracker.labels)
     show_chart(
         plot_lineage(line, colours=scene.colours, chosen_layer=scene.feature.layer),
         key="evolution",

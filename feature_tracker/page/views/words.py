@@ -19,7 +19,7 @@ def show(scene: Scene) -> None:
     """Draw the tab."""
     trace = scene.analysis.trace
     activations, peak = trace.column(scene.feature), trace.peak(scene.feature)
-    label = plain(shorten(str(scene.engine.labels.name(scene.feature)), 120))
+    label = plain(shorten(str(scene.tracker.labels.name(scene.feature)), 120))
     n_firing = int((activations > 0).sum())
     pieces = split_text(trace.tokens.text, trace.tokens.offsets)
     word_of = word_numbers(pieces)

@@ -1,0 +1,54 @@
+"""A circuit together with all that it was traced from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import networkx as nx
+import pandas as pd
+
+from feature_tracker.circuits.circuit import Circuit, trace_circuit, verify
+from feature_tracker.circuits.correlation import Correlations, correlate
+from feature_tracker.circuits.graph import circuit_graph
+from feature_tracker.progress import Progress, silent
+from feature_tracker.tracing.recording import Recording
+from feature_tracker.tracing.rows import features_of
+
+
+@dataclass(frozen=True)
+class TracedCircuit:
+    """A circuit and what it was traced from.
+
+    Attributes:
+        recording: the text, run once.
+        ranked: the circuit's features, rows of `tracing.rank.rank_features`.
+        correlations: of these features.
+        circuit: the links.
+    """
+
+    recording: Recording
+    ranked: pd.DataFrame
+    correlations: Correlations
+    circuit: Circuit
+
+    def graph(self) -> nx.DiGraph:
+        """The circuit as a graph; see `circuits.graph.circuit_graph`."""
+        return circuit_graph(self.ranked, self.circuit)
+
+
+def trace_features(
+    recording: Recording, ranked: pd.DataFrame, *, threshold: float, effects: bool = False, progress: Progress = silent
+) -> TracedCircuit:
+    """Correlate ranked features, attribute them to each other, and measure the effects of all edges if asked.
+
+    Args:
+        ranked: rows of `tracing.rank.rank_features`.
+        threshold: smallest |r| of a correlation that makes an edge.
+    """
+    features = features_of(ranked)
+    correlations = correlate(recording.trace, features)
+    circuit = trace_circuit(recording, features, correlations, threshold=threshold, progress=progress)
+    if effects:
+        for verified in verify(recording, circuit, progress=progress):
+            circuit = verified
+    return TracedCircuit(recording, ranked, correlations, circuit)
