@@ -206,9 +206,9 @@ class Tracker:
         Raises:
             TrackerError: the folder can't be written.
         """
-        from feature_tracker.files import write_files
-
-        write_files(folder, self.circuit_files(traced))
+        for name, content in self.circuit_files(traced).items():
+            with replacing(folder / name) as beside:
+                beside.write_bytes(content)
 
     def exact_model(self) -> LanguageModel:
         """The model in which circuits are traced: bfloat16 rounds small effects away.
