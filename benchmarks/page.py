@@ -19,11 +19,10 @@ from typing import Any
 import click
 from streamlit.testing.v1 import AppTest
 
-from feature_tracker.bundles.bundle import load_bundle
 from feature_tracker.model.tokens import tokenize
-from feature_tracker.page.engine import wait_for_engine
 from feature_tracker.page.results import TITLES
 from feature_tracker.page.samples import SAMPLES
+from feature_tracker.tracker import Tracker
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
@@ -43,9 +42,9 @@ def main(rounds: int, tokens: int) -> None:
 
 def _text_of(tokens: int) -> str:
     """The sample texts, cut to so many tokens of the built-in model."""
-    engine = wait_for_engine(load_bundle(), lambda _what, _share: None, again=True)
+    tracker = Tracker.open()
     whole = "\n\n".join(SAMPLES.values())
-    found = tokenize(whole, engine.language_model.tokenizer, window=512, max_tokens=100_000)
+    found = tokenize(whole, tracker.language_model.tokenizer, window=512, max_tokens=100_000)
     return whole[: found.offsets[tokens - 1][1]]
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from feature_tracker.bundles.bundle import BUILT_IN, Bundle, load_bundle
 from feature_tracker.bundles.missing import require_parts
+from feature_tracker.files import replacing
 from feature_tracker.progress import Progress, silent
 
 if TYPE_CHECKING:

@@ -13,11 +13,12 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from feature_tracker.bundles.bundle import Bundle, ModelSource, load_bundle
 from feature_tracker.errors import TrackerError
+from feature_tracker.labels.opening import unlabelled
 from feature_tracker.model.load import LanguageModel, load_model
 from feature_tracker.sae.load import load_saes
 from feature_tracker.sae.topk import Sae
-from feature_tracker.tracing.run import trace_text
 from feature_tracker.tracing.trace import Trace
+from feature_tracker.tracker import Tracker
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 
@@ -86,6 +87,12 @@ def tiny_bundle(tiny_saes: dict[int, Sae]) -> Bundle:
 
 
 @pytest.fixture(scope="session")
+def tiny_tracker(tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tiny_bundle: Bundle) -> Tracker:
+    labels = unlabelled({layer: sae.n_latents for layer, sae in tiny_saes.items()})
+    return Tracker(tiny_bundle, tiny_model, tiny_saes, labels)
+
+
+@pytest.fixture(scope="session")
 def builtin_model() -> LanguageModel:
     """The built-in model, fetched where it isn't cached; tests that use it skip where that can't be done."""
     try:
@@ -101,8 +108,8 @@ def builtin_saes() -> dict[int, Sae]:
 
 
 @pytest.fixture(scope="session")
-def tiny_trace(tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tiny_bundle: Bundle) -> Trace:
-    return trace_text(SENTENCES, tiny_model, tiny_saes, tiny_bundle)
+def tiny_trace(tiny_tracker: Tracker) -> Trace:
+    return tiny_tracker.trace(SENTENCES)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,10 @@
-"""The façade for notebooks and its command line: on the tiny model, and once whole on the built-in one."""
+"""Circuits without a browser: on the tiny model, and once whole on the built-in one."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import networkx as nx
@@ -11,16 +13,12 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
-import feature_tracker.cli.circuit as circuit_tracer
-from feature_tracker.bundles.bundle import Bundle
+from circuit_tracer import Feature, Tracker, main
+from feature_tracker.circuits.ablation import ablate, effects_of
+from feature_tracker.circuits.attribution import attribute
 from feature_tracker.circuits.circuit import EDGE_COLUMNS
 from feature_tracker.circuits.correlation import COLUMNS
-from feature_tracker.cli.circuit import Analysis, ablate, attribute, circuit, correlate, main
-from feature_tracker.feature import Feature
 from feature_tracker.model.load import LanguageModel
-from feature_tracker.model.tokens import tokenize
-from feature_tracker.sae.topk import Sae
-from feature_tracker.tracing.recording import record
 from tests.conftest import SENTENCES
 from tests.page.test_app import tiny_labels
 
@@ -31,19 +29,14 @@ FILES = {
 
 
 @pytest.fixture
-def analyze(tiny_bundle: Bundle, tiny_model: LanguageModel, tiny_saes: dict[int, Sae]):
-    def run(text: str, **_: object) -> Analysis:
-        tokens = tokenize(text, tiny_model.tokenizer, window=tiny_bundle.window, max_tokens=tiny_bundle.max_tokens)
-        labels = tiny_labels(tiny_bundle, 40)
-        return Analysis(tiny_bundle, tiny_model, labels, record(tokens, tiny_model, tiny_saes))
-
-    return run
+def tracker(tiny_tracker: Tracker) -> Tracker:
+    return replace(tiny_tracker, labels=tiny_labels(tiny_tracker.bundle, 40))
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, analyze):
+def command(monkeypatch: pytest.MonkeyPatch, tracker: Tracker) -> Callable[..., Result]:
     """The command line on the tiny model."""
-    monkeypatch.setattr(circuit_tracer, "trace", analyze)
+    monkeypatch.setattr(Tracker, "open", lambda *_, **__: tracker)
 
     def run(*arguments: str) -> Result:
         return CliRunner().invoke(main, list(arguments))
@@ -77,11 +70,12 @@ def check_folder(out: Path, n_tokens: int) -> None:
     assert 'src="http' not in figure
 
 
-def test_effects_and_exports_of_a_text(command, tmp_path: Path, analyze) -> None:
+def test_effects_and_exports_of_a_text(command, tmp_path: Path, tracker: Tracker) -> None:
     out = tmp_path / "deep" / "out"
     result = command(SENTENCES, "--top", "6", "--threshold", "0.2", "--effects", "--out", str(out))
     assert result.exit_code == 0, result.output
-    n_tokens = analyze(SENTENCES).trace.n_tokens
+    whole = tracker.record(SENTENCES).trace
+    n_tokens = whole.n_tokens
     check_folder(out, n_tokens)
     assert pd.read_csv(out / "edges.csv")["effect"].notna().all()
     for words in (
@@ -92,7 +86,6 @@ def test_effects_and_exports_of_a_text(command, tmp_path: Path, analyze) -> None
     ):
         assert words in result.stdout
     features = pd.read_csv(out / "features.csv")
-    whole = analyze(SENTENCES).trace
     assert len(features) == sum(int(own.dense().any(axis=0).sum()) for own in whole.layers.values())
     for row in features.sample(10, random_state=0).itertuples():
         assert row.activation == pytest.approx(whole.column(Feature(row.layer, row.feature)).max(), rel=1e-5)
@@ -155,21 +148,20 @@ def test_help_explains_every_option(command) -> None:
         assert option in text
 
 
-def test_functions_for_notebooks_agree_with_each_other(analyze) -> None:
-    analysis = analyze(SENTENCES)
-    correlations = correlate(analysis, top=5)
-    found, graph = circuit(analysis, top=5, threshold=0.2, effects=True)
-    edge = found.edges[found.edges["attribution"].notna()].iloc[0]
+def test_a_circuits_edges_are_what_attribution_and_ablation_give(tracker: Tracker) -> None:
+    recording = tracker.record(SENTENCES)
+    traced = tracker.circuit(recording, top=5, threshold=0.2, effects=True)
+    edges, graph = traced.circuit.edges, traced.graph()
+    edge = edges[edges["attribution"].notna()].iloc[0]
     source = Feature(int(edge.source_layer), int(edge.source_feature))
     target = Feature(int(edge.target_layer), int(edge.target_feature))
-    assert edge.attribution == pytest.approx(
-        attribute(analysis, [target]).upstream[source.layer].by_feature()[0, source.index], rel=1e-4
-    )
-    assert edge.effect == pytest.approx(ablate(analysis, [source], [target])["effect"].item(), rel=1e-3, abs=1e-4)
+    by_feature = attribute(recording, [target]).upstream[source.layer].by_feature()
+    assert edge.attribution == pytest.approx(by_feature[0, source.index], rel=1e-4)
+    effects = effects_of(list(ablate(recording, [source])), [target])
+    assert edge.effect == pytest.approx(effects["effect"].item(), rel=1e-3, abs=1e-4)
     assert graph.edges[source, target]["effect"] == edge.effect
-    features = list(graph)
-    assert len(correlations.pairs) <= 3 * 5 * 5
-    assert {feature.layer for feature in features} == {1, 3, 4}
+    assert len(tracker.correlate(recording.trace, top=5).pairs) == len(traced.correlations.pairs) <= 3 * 5 * 5
+    assert {feature.layer for feature in graph} == {1, 3, 4}
 
 
 @pytest.mark.model

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+import zipfile
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
@@ -109,7 +110,7 @@ class Measurement:
             with np.load(checkpoint) as arrays:
                 progress = json.loads(str(arrays["progress"]))
                 state = {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise TrackerError(
                 f"{checkpoint} is no checkpoint of a measurement ({error}). Name another file."
             ) from None

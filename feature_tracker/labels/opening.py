@@ -23,7 +23,7 @@ def open_labels(bundle: Bundle, n_latents: Mapping[int, int]) -> LabelTable:
     """
     path = bundle.labels
     if not path.exists():
-        return _unlabelled(n_latents)
+        return unlabelled(n_latents)
     foreign = None if path.is_dir() else recognize(path)
     if foreign or path.is_dir():
         raise TrackerError(
@@ -33,7 +33,8 @@ def open_labels(bundle: Bundle, n_latents: Mapping[int, int]) -> LabelTable:
     return load_labels(path, n_latents, bundle)
 
 
-def _unlabelled(n_latents: Mapping[int, int]) -> LabelTable:
+def unlabelled(n_latents: Mapping[int, int]) -> LabelTable:
+    """A table in which every feature is unlabelled and nothing is measured."""
     index = pd.MultiIndex.from_tuples(
         [(layer, latent) for layer, n in n_latents.items() for latent in range(n)], names=KEYS
     )

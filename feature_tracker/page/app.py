@@ -93,10 +93,8 @@ def _analyze(bundle: Bundle, text: str) -> None:
     with _progress() as report:
         report("Getting ready", 0.0)
         tracker = wait_for_tracker(bundle, report, again=True)
-        from feature_tracker.tracing.run import trace_text  # noqa: PLC0415
-
         start = time.perf_counter()
-        trace = trace_text(text, tracker.language_model, tracker.saes, tracker.bundle, report)
+        trace = tracker.trace(text, progress=report)
         state.keep_analysis(state.Analysis(trace, time.perf_counter() - start))
 
 

@@ -146,8 +146,8 @@ def family_line(families: Mapping[str, Sequence[str]]) -> str:
         families: of `label_families`.
     """
     parts = []
-    for name, words in families.items():
-        others = [word for word in words if word not in name.split("/")][:_FAMILY_WORDS]
+    for name, family in families.items():
+        others = [word for word in family if word not in name.split("/")][:_FAMILY_WORDS]
         if others:
             parts.append(f"**{plain(name)}**: {plain(', '.join(others))}")
     return f"Words like {' · '.join(parts)}" if parts else ""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from feature_tracker.corpus.documents import cut_windows, mixed_windows, read_documents
+from feature_tracker.corpus.documents import mixed_windows, read_documents, whole_windows
 from feature_tracker.errors import TrackerError
 from tests.conftest import SENTENCES
 
@@ -73,13 +73,13 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, raw: bytes) -> None:
 
 
 def test_a_text_that_spells_bos_puts_none_into_a_window(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    windows = cut_windows(["<bos>".join([SENTENCES] * 3)], tiny_tokenizer, window=16)
+    windows = whole_windows(["<bos>".join([SENTENCES] * 3)], tiny_tokenizer, window=16)
     assert len(windows) > 3
     assert (windows[:, 1:] != tiny_tokenizer.bos_token_id).all()
 
 
 def test_every_window_starts_with_bos_and_stays_in_one_document(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    windows = cut_windows([SENTENCES, SENTENCES.upper()], tiny_tokenizer, window=16)
+    windows = whole_windows([SENTENCES, SENTENCES.upper()], tiny_tokenizer, window=16)
     first = tiny_tokenizer(SENTENCES, add_special_tokens=False)["input_ids"]
     n_first = len(first) // 15
     assert (windows[:, 0] == tiny_tokenizer.bos_token_id).all()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,10 +11,10 @@ import torch
 from click.testing import CliRunner, Result
 
 from feature_tracker.cli.labels import main
+from feature_tracker.corpus import measure as measure_module
 from feature_tracker.corpus.documents import read_documents
-from feature_tracker.corpus.measure import fill_table, measure_features
+from feature_tracker.corpus.measure import Measurement, fill_table
 from feature_tracker.corpus.quantiles import FiringQuantiles
-from feature_tracker.corpus.statistics import feature_statistics
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.labels.scores import NO_BETTER, NOT_SCORED
@@ -28,10 +30,10 @@ from feature_tracker.labels.table import (
 )
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.model.tokens import tokenize
-from feature_tracker.rule_labels.firings import Firings
 from feature_tracker.sae.load import save_sae
 from feature_tracker.sae.topk import Sae
-from feature_tracker.tracing.run import trace_tokens
+from feature_tracker.tracing.run import batched, trace_tokens
+from feature_tracker.tracker import Tracker
 from tests.conftest import SENTENCES, random_sae
 
 FINANCE = [SENTENCES, "Rates rose.", " "]
@@ -39,39 +41,87 @@ GENERAL = ["A river ran past old trees while it rained.", SENTENCES[::-1][:150]]
 WINDOW = 16
 
 
-def measured_by_traces(layer: int, model: LanguageModel, saes: dict[int, Sae]) -> pd.DataFrame:
-    """The same statistics from traces, a token a window."""
-    values, indices, ids, finance = [], [], [], []
-    for is_finance, texts in ((True, FINANCE), (False, GENERAL)):
-        for text in filter(str.strip, texts):
-            tokens = tokenize(text, model.tokenizer, window=WINDOW, max_tokens=10_000)
-            trace = trace_tokens(tokens, model, saes).layers[layer]
-            values.append(trace.values)
-            indices.append(trace.indices)
-            ids.append(np.stack([np.zeros_like(tokens.ids), tokens.ids], axis=1))
-            finance.append(np.full(len(tokens.ids), is_finance))
-    firings = Firings(*map(np.concatenate, (ids, finance, values, indices)), saes[layer].n_latents)
-    return feature_statistics(firings)
+def naive_statistics(layer: int, model: LanguageModel, saes: dict[int, Sae]) -> pd.DataFrame:
+    """The statistics by their definitions, from dense activations of traces."""
+    dense = {}
+    for kind, texts in (("finance", FINANCE), ("general", GENERAL)):
+        tokens = [tokenize(t, model.tokenizer, window=WINDOW, max_tokens=10_000) for t in texts if t.strip()]
+        dense[kind] = np.concatenate([trace_tokens(t, model, saes).layers[layer].dense() for t in tokens]).astype(float)
+    f, g, both = dense["finance"].mean(axis=0), dense["general"].mean(axis=0), np.concatenate([*dense.values()])
+    firing = [column[column > 0] for column in both.T]
+    quantiles = np.array([np.quantile(own, [0.5, 0.9, 0.99]) if len(own) else np.zeros(3) for own in firing])
+    with np.errstate(invalid="ignore"):
+        index = (f - g) / (f + g)
+    return pd.DataFrame(
+        {
+            "specialization": f - g, "specialization_index": index, "finance_mean": f, "general_mean": g,
+            "finance_tokens": len(dense["finance"]), "general_tokens": len(dense["general"]),
+            "density": (both > 0).mean(axis=0), "mean_activation": both.mean(axis=0),
+            "max_activation": both.max(axis=0), "q50": quantiles[:, 0], "q90": quantiles[:, 1], "q99": quantiles[:, 2],
+        }
+    )  # fmt: skip
 
 
-def test_measuring_in_a_stream_gives_the_statistics_of_the_labeller(
-    tiny_model: LanguageModel, tiny_saes: dict[int, Sae]
-) -> None:
-    measured = measure_features(FINANCE, GENERAL, tiny_model, tiny_saes, window=WINDOW)
+def measure_features(model: LanguageModel, saes: dict[int, Sae], **options: Any) -> dict[int, pd.DataFrame]:
+    return Measurement(model, saes, window=WINDOW, **options).measure(FINANCE, GENERAL)
+
+
+def test_measuring_gives_what_the_definitions_give(tiny_model: LanguageModel, tiny_saes: dict[int, Sae]) -> None:
+    measured = measure_features(tiny_model, tiny_saes)
     for layer in tiny_saes:
-        expected = measured_by_traces(layer, tiny_model, tiny_saes)
+        expected = naive_statistics(layer, tiny_model, tiny_saes)
         pd.testing.assert_frame_equal(measured[layer], expected, check_dtype=False, rtol=1e-4, atol=1e-6)
         assert expected["density"].sum() > 0
 
 
 def test_a_limit_of_tokens_holds_for_each_kind(tiny_model: LanguageModel, tiny_saes: dict[int, Sae]) -> None:
-    measured = measure_features(FINANCE, GENERAL, tiny_model, tiny_saes, window=WINDOW, max_tokens=21)
+    measured = measure_features(tiny_model, tiny_saes, max_tokens=21)
     assert set(measured[1]["finance_tokens"]) == set(measured[1]["general_tokens"]) == {21}
+
+
+class Interrupted(Exception):
+    """Stands for anything that ends a run before its time."""
+
+
+@pytest.mark.parametrize("batches", [1, 3, 5])
+def test_an_interrupted_measurement_goes_on_to_equal_sums(
+    tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int
+) -> None:
+    monkeypatch.setattr(measure_module, "_CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(measure_module, "batched", partial(batched, tokens=2 * WINDOW))
+    checkpoint = tmp_path / "sums.npz"
+    whole = measure_features(tiny_model, tiny_saes)
+    forwards = 0
+
+    def interrupt(_module: torch.nn.Module, _args: object) -> None:
+        nonlocal forwards
+        forwards += 1
+        if forwards > batches:
+            raise Interrupted
+
+    hook = tiny_model.decoder.layers[0].register_forward_pre_hook(interrupt)
+    try:
+        with pytest.raises(Interrupted):
+            measure_features(tiny_model, tiny_saes, checkpoint=checkpoint, origin="one")
+        with pytest.raises(TrackerError, match="expected two, found one"):
+            measure_features(tiny_model, tiny_saes, checkpoint=checkpoint, origin="two")
+    finally:
+        hook.remove()
+    resumed = measure_features(tiny_model, tiny_saes, checkpoint=checkpoint, origin="one")
+    for layer, frame in whole.items():
+        pd.testing.assert_frame_equal(resumed[layer], frame)
+    assert not checkpoint.exists()
+
+
+def test_a_damaged_checkpoint_is_named(tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tmp_path: Path) -> None:
+    (tmp_path / "sums.npz").write_bytes(b"PK\x03\x04 cut short")
+    with pytest.raises(TrackerError, match=r"sums\.npz is no checkpoint"):
+        measure_features(tiny_model, tiny_saes, checkpoint=tmp_path / "sums.npz")
 
 
 def test_no_text_of_a_kind_is_refused(tiny_model: LanguageModel, tiny_saes: dict[int, Sae]) -> None:
     with pytest.raises(TrackerError, match="no general text"):
-        measure_features(FINANCE, [" \n"], tiny_model, tiny_saes, window=WINDOW)
+        Measurement(tiny_model, tiny_saes, window=WINDOW).measure(FINANCE, [" \n"])
 
 
 def test_quantiles_are_exact_while_values_are_few_and_close_when_binned() -> None:
@@ -92,7 +142,7 @@ def test_quantiles_are_exact_while_values_are_few_and_close_when_binned() -> Non
 def test_filling_a_table_keeps_labels_and_replaces_what_was_reported(
     tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tmp_path: Path
 ) -> None:
-    measured = measure_features(FINANCE, GENERAL, tiny_model, tiny_saes, window=WINDOW)
+    measured = measure_features(tiny_model, tiny_saes)
     index = pd.MultiIndex.from_tuples([(3, 7)], names=["layer", "feature"])
     row = dict.fromkeys([*COLUMNS, *IMPORTED], np.nan) | {
         "label": "Loans", "f1": 0.5, "f1_always_yes": 0.9, "mark": NO_BETTER, "f1_method": "reported", "rule": "",
@@ -160,9 +210,7 @@ def test_measured_values_are_replaced_only_when_asked(folder: Path) -> None:
 
 
 def test_what_is_wrong_is_told_before_a_model_is_fetched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "feature_tracker.cli.labels_measure.ensure_model_folder", lambda *_: pytest.fail("fetched a model")
-    )
+    monkeypatch.setattr(Tracker, "open", lambda *_, **__: pytest.fail("fetched a model"))
     (folder / "text.jsonl.gz").write_text('{"text": "Not compressed."}\n')
     (folder / "empty").mkdir()
     for general, said in (("none", "neither"), ("text.jsonl.gz", "text.jsonl.gz"), ("empty", "no general text in")):

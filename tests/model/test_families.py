@@ -66,7 +66,7 @@ def test_sizes_are_the_configurations(model: LanguageModel) -> None:
 
 def test_a_window_run_on_from_its_middle_gives_the_same_stream(model: LanguageModel) -> None:
     ids = torch.randint(1, 300, (20,))
-    replay = record_window(model.decoder, ids, [1, 3])
+    replay = record_window(model.decoder, ids[None], [1, 3])
     again = replay.run(1, replay.resid[1][None], [3])[3][0]
     torch.testing.assert_close(again, replay.resid[3])
 

@@ -25,9 +25,9 @@ from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.labels.table import LabelTable
 from feature_tracker.model.load import LanguageModel
-from feature_tracker.page.engine import Engine
 from feature_tracker.page.results import _TABS
 from feature_tracker.sae.topk import Sae
+from feature_tracker.tracker import Tracker
 from tests.conftest import SENTENCES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,11 +73,9 @@ def tiny_labels(bundle: Bundle, n_latents: int) -> LabelTable:
 def page(
     monkeypatch: pytest.MonkeyPatch, tiny_bundle: Bundle, tiny_model: LanguageModel, tiny_saes: dict[int, Sae]
 ) -> Iterator[AppTest]:
-    """The page on a tiny random Llama; its loader is `feature_tracker.page.engine.load_engine`."""
+    """The page on a tiny random Llama; `Tracker.open` gives it."""
     labels = tiny_labels(tiny_bundle, 40)
-    monkeypatch.setattr(
-        feature_tracker.page.engine, "load_engine", lambda *_: Engine(tiny_bundle, tiny_model, tiny_saes, labels)
-    )
+    monkeypatch.setattr(Tracker, "open", lambda *_, **__: Tracker(tiny_bundle, tiny_model, tiny_saes, labels))
     monkeypatch.setattr(feature_tracker.page.app, "choose_bundle", lambda: tiny_bundle)
     monkeypatch.setattr(feature_tracker.page.app, "missing_parts", lambda bundle: [])
     feature_tracker.page.engine.engine_pool.clear()
@@ -163,17 +161,17 @@ def test_results_stay_when_the_next_text_is_refused(page: AppTest) -> None:
 
 
 def test_a_bundle_that_fails_to_load_is_named_and_tried_again(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
-    works = feature_tracker.page.engine.load_engine
+    works = Tracker.open
 
-    def fails(bundle: Bundle, progress: Any) -> Engine:
+    def fails(bundle: Bundle, *, progress: Any) -> Tracker:
         raise TrackerError("No SAE for layer 10 in a_folder_of_mine.")
 
-    monkeypatch.setattr(feature_tracker.page.engine, "load_engine", fails)
+    monkeypatch.setattr(Tracker, "open", fails)
     feature_tracker.page.engine.engine_pool.clear()
     analyze(page, TEXT)
     assert errors(page) == [r"No SAE for layer 10 in a\_folder\_of\_mine\."]
     assert page.text_area(key="text").value == TEXT
-    monkeypatch.setattr(feature_tracker.page.engine, "load_engine", works)
+    monkeypatch.setattr(Tracker, "open", works)
     analyze(page, TEXT)
     assert not errors(page)
     assert page.tabs
@@ -182,10 +180,10 @@ def test_a_bundle_that_fails_to_load_is_named_and_tried_again(page: AppTest, mon
 def test_a_fault_is_told_without_the_text_in_the_log(
     page: AppTest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fails(text: str, *_: Any) -> None:
+    def fails(_tracker: Tracker, text: str, **_: Any) -> None:
         raise ValueError(text)
 
-    monkeypatch.setattr("feature_tracker.tracing.run.trace_text", fails)
+    monkeypatch.setattr(Tracker, "trace", fails)
     with caplog.at_level(logging.DEBUG):
         analyze(page, SECRET)
     assert "ValueError" in errors(page)[0]
@@ -198,10 +196,10 @@ def test_a_fault_is_told_without_the_text_in_the_log(
 def test_nothing_traces_when_a_slider_moves(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
     analyze(page, SENTENCES)
 
-    def fails(*_: Any) -> None:
+    def fails(*_: Any, **__: Any) -> None:
         raise AssertionError("the model ran")
 
-    monkeypatch.setattr("feature_tracker.tracing.run.trace_text", fails)
+    monkeypatch.setattr(Tracker, "trace", fails)
     open_tab(page, "Correlations")
     few = page.dataframe[0].value if page.dataframe else pd.DataFrame()
     slider(page, "Correlation threshold").set_value(0.1).run()

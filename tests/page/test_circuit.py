@@ -19,24 +19,23 @@ from streamlit.testing.v1 import AppTest
 
 import feature_tracker.page.circuit_run
 import feature_tracker.page.engine
-from feature_tracker.bundles.bundle import Bundle, load_bundle
-from feature_tracker.charts.theme import layer_colours
+from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.circuits.circuit import EDGE_COLUMNS, Circuit
 from feature_tracker.errors import TrackerError
 from feature_tracker.labels.table import LabelTable
 from feature_tracker.model.load import LanguageModel
-from feature_tracker.page.circuit_files import _zipped, circuit_files
-from feature_tracker.page.circuit_run import TracedCircuit, _exact
-from feature_tracker.page.engine import Engine
+from feature_tracker.page.circuit_files import _zipped
+from feature_tracker.page.circuit_run import SessionCircuit
 from feature_tracker.page.samples import SAMPLES
 from feature_tracker.sae.topk import Sae
+from feature_tracker.tracker import Tracker
 from tests.conftest import SENTENCES
 from tests.page.test_app import TEXT, analyze, errors, open_tab, page, served, slider, tiny_labels  # noqa: F401, fixtures
 
 SHORT = " ".join(SENTENCES.split()[:40])
 
 
-def traced(page: AppTest, text: str = SHORT) -> TracedCircuit:  # noqa: F811
+def traced(page: AppTest, text: str = SHORT) -> SessionCircuit:  # noqa: F811
     """Analyze a text, open the tab, trace."""
     analyze(page, text)
     open_tab(page, "Circuit")
@@ -66,7 +65,7 @@ def test_nothing_is_traced_before_it_is_asked_for(page: AppTest) -> None:  # noq
 
 def test_tracing_shows_the_circuit_and_what_it_holds(page: AppTest) -> None:  # noqa: F811
     kept = traced(page)
-    n_links = len(kept.found.edges)
+    n_links = len(kept.circuit.edges)
     assert n_links > 20
     assert says(page, f"**0 of {n_links:,} links** are verified")
     assert says(page, "of what feeds the circuit")
@@ -77,7 +76,7 @@ def test_tracing_shows_the_circuit_and_what_it_holds(page: AppTest) -> None:  # 
 def test_verifying_all_gives_every_link_an_effect(page: AppTest) -> None:  # noqa: F811
     traced(page)
     verify_all(page)
-    found = page.session_state["circuit_kept"].found
+    found = page.session_state["circuit_kept"].circuit
     assert found.edges["effect"].notna().all()
     assert says(page, f"**{len(found.edges):,} of {len(found.edges):,} links** are verified")
     assert page.button(key="circuit_verify").disabled
@@ -99,12 +98,12 @@ def test_stopping_keeps_what_was_verified_and_the_rest_can_follow(
 
     monkeypatch.setattr(feature_tracker.page.circuit_run, "verify", stopped_after_two)
     verify_all(page)
-    known = kept.found.edges["effect"].notna()
+    known = kept.circuit.edges["effect"].notna()
     assert 0 < known.sum() < len(known)
     assert says(page, f"**{known.sum():,} of {len(known):,} links** are verified")
     monkeypatch.setattr(feature_tracker.page.circuit_run, "verify", whole)
     verify_all(page)
-    assert kept.found.edges["effect"].notna().all()
+    assert kept.circuit.edges["effect"].notna().all()
 
 
 def test_a_verification_that_was_interrupted_goes_on(page: AppTest) -> None:  # noqa: F811
@@ -112,7 +111,7 @@ def test_a_verification_that_was_interrupted_goes_on(page: AppTest) -> None:  # 
     kept.ask(None)
     page.run()
     assert kept.waiting == []
-    assert kept.found.edges["effect"].notna().all()
+    assert kept.circuit.edges["effect"].notna().all()
 
 
 def test_a_circuit_that_a_click_interrupted_is_traced(page: AppTest) -> None:  # noqa: F811
@@ -166,7 +165,7 @@ def test_a_long_text_is_traced_a_part_at_a_time(
 
 def test_a_chosen_node_shows_what_feeds_it(page: AppTest) -> None:  # noqa: F811
     kept = traced(page)
-    edge = kept.found.edges.sort_values("share", ascending=False).iloc[0]
+    edge = kept.circuit.edges.sort_values("share", ascending=False).iloc[0]
     page.session_state["feature"] = (int(edge.target_layer), int(edge.target_feature))
     page.run()
     assert says(page, "What feeds it")
@@ -188,8 +187,7 @@ def test_the_files_hold_the_circuit_and_nothing_reaches_the_disk(
     kept = traced(page)
     verify_all(page)
     labels = LabelTable(tiny_labels(tiny_bundle, 40).frame.assign(label="=HYPERLINK(1)"))
-    engine = Engine(tiny_bundle, tiny_model, tiny_saes, labels)
-    files = circuit_files(kept, engine, layer_colours(tiny_bundle.layers))
+    files = Tracker(tiny_bundle, tiny_model, tiny_saes, labels).circuit_files(kept.traced())
     with zipfile.ZipFile(io.BytesIO(_zipped(files))) as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == files
     edges = list(csv.DictReader(io.StringIO(files["edges.csv"].decode("utf-8-sig"))))
@@ -222,20 +220,6 @@ def test_a_kept_circuit_holds_no_model(page: AppTest, tiny_bundle: Bundle) -> No
     gc.collect()
     with pytest.raises(TrackerError, match="made room"):
         _ = kept.recording
-
-
-def test_a_float32_model_is_not_copied(
-    tiny_bundle: Bundle, tiny_model: LanguageModel, tiny_saes: dict[int, Sae]
-) -> None:
-    assert _exact(Engine(tiny_bundle, tiny_model, tiny_saes, tiny_labels(tiny_bundle, 40))) is tiny_model
-
-
-@pytest.mark.model
-def test_the_built_in_model_is_run_in_float32(builtin_model: LanguageModel, builtin_saes: dict[int, Sae]) -> None:
-    bundle = load_bundle()
-    exact = _exact(Engine(bundle, builtin_model, builtin_saes, tiny_labels(bundle, 400)))
-    assert exact.model.dtype.itemsize == 4
-    assert exact is _exact(Engine(bundle, builtin_model, builtin_saes, tiny_labels(bundle, 400)))
 
 
 @pytest.mark.browser

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from feature_tracker.page.families import family_line
+from feature_tracker.page.results import family_line
 
 RISING = ["climbing", "rising", "higher", "growth", "up", "growing", "soaring", "gaining"]
 

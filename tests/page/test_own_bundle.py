@@ -25,7 +25,7 @@ from feature_tracker.page.results import TITLES
 from feature_tracker.page.sidebar import bundle_titles
 from feature_tracker.sae.load import save_sae
 from feature_tracker.sae.topk import Sae
-from feature_tracker.tracker import load_parts
+from feature_tracker.tracker import Tracker
 from tests.conftest import SENTENCES, random_sae
 from tests.page.test_app import ROOT, analyze, errors, open_tab
 
@@ -137,7 +137,7 @@ def test_what_is_missing_is_said_and_the_built_in_model_opens(parts: Path, monke
         loaded.append(bundle.name)
         raise TrackerError("not here")
 
-    monkeypatch.setattr(feature_tracker.page.engine, "load_engine", fails)
+    monkeypatch.setattr(Tracker, "open", fails)
     feature_tracker.page.engine.engine_pool.clear()
     page = AppTest.from_file(str(ROOT / "feature_activation_tracker.py"), default_timeout=60).run()
     assert page.selectbox(key="bundle").value == BUILT_IN
@@ -219,17 +219,17 @@ def test_parts_that_do_not_belong_together_are_refused_before_the_weights_are_re
     parts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "feature_tracker.tracker.load_model", lambda *_args, **_options: pytest.fail("weights were read")
+        "feature_tracker.model.load.load_model", lambda *_args, **_options: pytest.fail("weights were read")
     )
     for layer in LAYERS:
         save_sae(parts / "of another model", layer, random_sae(4096, n_latents=8), dtype=torch.float32)
     monkeypatch.setenv("FEATURE_TRACKER_SAES", str(parts / "of another model"))
     with pytest.raises(TrackerError, match="4096 wide, but the model's is 32"):
-        load_parts(load_bundle("llama2-7b-finance"))
+        Tracker.open("llama2-7b-finance")
     monkeypatch.setenv("FEATURE_TRACKER_SAES", str(parts / FOLDER))
     monkeypatch.setenv("FEATURE_TRACKER_LABELS", str(parts / "their labels" / "results_summary.csv"))
     with pytest.raises(TrackerError, match="feature-tracker labels import"):
-        load_parts(load_bundle("llama2-7b-finance"))
+        Tracker.open("llama2-7b-finance")
     monkeypatch.setenv("FEATURE_TRACKER_LABELS", str(load_bundle().labels))
     with pytest.raises(TrackerError, match="labels of bundle smollm2-135m, not of llama2-7b-finance"):
-        load_parts(load_bundle("llama2-7b-finance"))
+        Tracker.open("llama2-7b-finance")

@@ -38,7 +38,7 @@ def test_ranking_by_percentile_falls_back_to_activation(tiny_trace: Trace, tiny_
     assert set(ranked.loc[ranked["feature"] % 2 == 1, "label"]) <= {"unlabelled"}
 
 
-def draw(analysis, engine, settings, view):
+def draw(analysis, tracker, settings, view):
     import streamlit as st
 
     from feature_tracker.page import state
@@ -46,7 +46,7 @@ def draw(analysis, engine, settings, view):
 
     st.session_state[state.TEXT] = analysis.trace.tokens.text
     st.session_state["view"] = view
-    show_results(analysis, engine, settings)
+    show_results(analysis, tracker, settings)
 
 
 @pytest.mark.parametrize(
@@ -55,12 +55,12 @@ def draw(analysis, engine, settings, view):
 def test_the_page_says_that_it_ranks_by_activation(
     view: str, tiny_bundle: Bundle, tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tiny_trace: Trace
 ) -> None:
-    from feature_tracker.page.engine import Engine
     from feature_tracker.page.state import Analysis, Settings
+    from feature_tracker.tracker import Tracker
 
-    engine = Engine(tiny_bundle, tiny_model, tiny_saes, imported(tiny_bundle.layers))
+    tracker = Tracker(tiny_bundle, tiny_model, tiny_saes, imported(tiny_bundle.layers))
     settings = Settings(0.5, 5, tiny_bundle.layers, "max", "percentile", True, 0.0)
-    kwargs = {"analysis": Analysis(tiny_trace, 0.1), "engine": engine, "settings": settings, "view": view}
+    kwargs = {"analysis": Analysis(tiny_trace, 0.1), "tracker": tracker, "settings": settings, "view": view}
     page = AppTest.from_function(draw, default_timeout=30, kwargs=kwargs).run()
     assert not page.exception
     assert not page.error

@@ -13,8 +13,9 @@ from feature_tracker.feature import Feature
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.model.tokens import tokenize
 from feature_tracker.sae.topk import Sae
-from feature_tracker.tracing.run import trace_text, trace_tokens
+from feature_tracker.tracing.run import trace_tokens
 from feature_tracker.tracing.trace import Trace
+from feature_tracker.tracker import Tracker
 from tests.conftest import SENTENCES
 
 
@@ -57,20 +58,18 @@ def test_column_equals_the_dense_matrix(tiny_trace: Trace) -> None:
             assert np.array_equal(tiny_trace.column(Feature(layer, index)), layer_trace.dense()[:, index])
 
 
-def test_one_word_gives_a_trace(tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tiny_bundle: Bundle) -> None:
-    assert trace_text("x", tiny_model, tiny_saes, tiny_bundle).n_tokens == 1
+def test_one_word_gives_a_trace(tiny_tracker: Tracker) -> None:
+    assert tiny_tracker.trace("x").n_tokens == 1
 
 
-def test_sessions_in_threads_get_their_own_traces(
-    tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tiny_bundle: Bundle
-) -> None:
+def test_sessions_in_threads_get_their_own_traces(tiny_tracker: Tracker) -> None:
     texts = [SENTENCES[10 * i :] for i in range(6)]
-    expected = [trace_text(text, tiny_model, tiny_saes, tiny_bundle) for text in texts]
+    expected = [tiny_tracker.trace(text) for text in texts]
     got: dict[int, Trace] = {}
 
     def run(i: int) -> None:
         for _ in range(5):
-            got[i] = trace_text(texts[i], tiny_model, tiny_saes, tiny_bundle)
+            got[i] = tiny_tracker.trace(texts[i])
 
     threads = [threading.Thread(target=run, args=(i,)) for i in range(len(texts))]
     for thread in threads:
@@ -83,9 +82,9 @@ def test_sessions_in_threads_get_their_own_traces(
             assert np.array_equal(got[i].layers[layer].values, trace.layers[layer].values)
 
 
-def test_progress_ends_at_the_whole(tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tiny_bundle: Bundle) -> None:
+def test_progress_ends_at_the_whole(tiny_tracker: Tracker) -> None:
     shares: list[float] = []
-    trace_text(SENTENCES, tiny_model, tiny_saes, tiny_bundle, lambda _what, share: shares.append(share))
+    tiny_tracker.trace(SENTENCES, progress=lambda _what, share: shares.append(share))
     assert shares[-1] == 1.0
     assert shares == sorted(shares)
 
@@ -108,9 +107,7 @@ def test_a_window_is_traced_as_if_it_stood_alone(builtin_model: LanguageModel, b
         assert distance < 0.1, f"layer {layer}"
 
 
-def test_numbers_that_are_not_finite_are_refused(
-    tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tiny_bundle: Bundle
-) -> None:
+def test_numbers_that_are_not_finite_are_refused(tiny_tracker: Tracker, tiny_saes: dict[int, Sae]) -> None:
     broken = {layer: replace(sae, encoder_bias=sae.encoder_bias * float("inf")) for layer, sae in tiny_saes.items()}
-    with pytest.raises(TrackerError, match="Layer 1 holds numbers that are not finite"):
-        trace_text("Rates rose.", tiny_model, broken, tiny_bundle)
+    with pytest.raises(TrackerError, match="Layer 1 gives numbers that are not finite"):
+        replace(tiny_tracker, saes=broken).trace("Rates rose.")

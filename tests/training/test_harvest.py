@@ -31,7 +31,7 @@ def expected_rows(folder: Path, model: LanguageModel, layer: int) -> torch.Tenso
 
 
 def test_rows_are_the_residual_stream_in_window_order_without_bos(folder: Path, tiny_model: LanguageModel) -> None:
-    harvest = continue_harvest(folder, tiny_model, batch=4)
+    harvest = continue_harvest(folder, tiny_model, tokens=4 * 12)
     assert harvest.n_tokens == 10 * 11
     for layer in harvest.origin.layers:
         torch.testing.assert_close(
@@ -50,10 +50,10 @@ def test_an_interrupted_harvest_goes_on_where_it_stood(folder: Path, tiny_model:
 
     handle = tiny_model.decoder.layers[2].register_forward_pre_hook(cut_off)
     with pytest.raises(CutOff):
-        continue_harvest(folder, tiny_model, batch=4)
+        continue_harvest(folder, tiny_model, tokens=4 * 12)
     handle.remove()
     assert load_harvest(folder).n_done == 8
-    harvest = continue_harvest(folder, tiny_model, batch=4)
+    harvest = continue_harvest(folder, tiny_model, tokens=4 * 12)
     assert harvest.n_done == 10
     torch.testing.assert_close(harvest.resid(3).float(), expected_rows(folder, tiny_model, 3), rtol=2e-2, atol=2e-2)
 
