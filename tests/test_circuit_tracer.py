@@ -22,7 +22,7 @@ from feature_tracker.model.tokens import tokenize
 from feature_tracker.sae.topk import Sae
 from feature_tracker.tracing.recording import record
 from tests.conftest import SENTENCES
-from tests.test_page import tiny_labels
+from tests.page.test_app import tiny_labels
 
 FILES = {
     "features.csv", "correlations.csv", "edges.csv", "graph.graphml", "graph.gexf", "graph.json",

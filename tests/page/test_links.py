@@ -8,7 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.conftest import SENTENCES
-from tests.test_page import analyze, errors, open_tab, page, slider  # noqa: F401, a fixture
+from tests.page.test_app import analyze, errors, open_tab, page, slider  # noqa: F401, a fixture
 
 COUNTED = re.compile(
     r"\*\*([\d,]+) links?\*\* at \|r\| ≥ ([\d.]+); chance alone would give (?:about|under) ([\d.,]+)\."

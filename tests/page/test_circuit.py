@@ -31,7 +31,7 @@ from feature_tracker.page.engine import Engine
 from feature_tracker.page.samples import SAMPLES
 from feature_tracker.sae.topk import Sae
 from tests.conftest import SENTENCES
-from tests.test_page import TEXT, analyze, errors, open_tab, page, served, slider, tiny_labels  # noqa: F401, fixtures
+from tests.page.test_app import TEXT, analyze, errors, open_tab, page, served, slider, tiny_labels  # noqa: F401, fixtures
 
 SHORT = " ".join(SENTENCES.split()[:40])
 

@@ -15,7 +15,7 @@ from feature_tracker.errors import TrackerError
 from feature_tracker.model.fetching.cache import build_once, is_whole, storage_errors
 
 IDENTITY = {"made from": "test"}
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 # Builds into argv[1], notes each build in argv[2], and takes its time over it.
 SLOW_BUILD = """

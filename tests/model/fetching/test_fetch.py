@@ -26,9 +26,9 @@ from feature_tracker.errors import TrackerError
 from feature_tracker.model.fetching import wheel as fetch
 from feature_tracker.model.fetching.wheel import ensure_builtin_model
 from feature_tracker.model.load import LanguageModel, load_model_folder
-from tests.model.tiny_gguf import write_gguf, write_wheel
+from tests.model.fetching.tiny_gguf import write_gguf, write_wheel
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(autouse=True)

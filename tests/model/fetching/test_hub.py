@@ -15,11 +15,11 @@ from feature_tracker.bundles.bundle import PretrainedSource
 from feature_tracker.errors import TrackerError
 from feature_tracker.model.fetching.hub import ensure_hub_model, holds_model
 from feature_tracker.model.load import LanguageModel, load_model_folder
-from tests.model.tiny_hub import TOKEN, serving
+from tests.model.fetching.tiny_hub import TOKEN, serving
 
 NAME = "someone/Tiny-Finance"
 SOURCE = PretrainedSource(id=NAME)
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="session")

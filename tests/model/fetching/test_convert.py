@@ -14,7 +14,7 @@ from feature_tracker.model.fetching import convert, wheel as fetch
 from feature_tracker.model.fetching.convert import convert_gguf
 from feature_tracker.model.load import LanguageModel, load_model_folder
 from tests.conftest import SENTENCES
-from tests.model.tiny_gguf import write_gguf
+from tests.model.fetching.tiny_gguf import write_gguf
 
 
 @pytest.fixture

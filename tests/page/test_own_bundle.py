@@ -27,7 +27,7 @@ from feature_tracker.sae.load import save_sae
 from feature_tracker.sae.topk import Sae
 from feature_tracker.tracker import load_parts
 from tests.conftest import SENTENCES, random_sae
-from tests.test_page import ROOT, analyze, errors, open_tab
+from tests.page.test_app import ROOT, analyze, errors, open_tab
 
 LAYERS = (1, 3, 4)
 FOLDER = "llama2_7b_finance_layers1 3 4_k6_latents40_wikitext103_torchrun"

@@ -30,7 +30,7 @@ from feature_tracker.page.results import _TABS
 from feature_tracker.sae.topk import Sae
 from tests.conftest import SENTENCES
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TEXT = "The central bank raised its policy rate. Net sales rose 5.4% to $1,234 million."
 SECRET = "Zebrafish quarterly"
 

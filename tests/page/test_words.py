@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 
 from feature_tracker.page.views.heatmap import stretches
 from feature_tracker.page.views.words import excerpt, split_text, strongest_words, word_numbers
-from tests.test_page import served  # noqa: F401, a fixture
+from tests.page.test_app import served  # noqa: F401, a fixture
 
 
 def test_pieces_are_the_whole_text_also_where_tokens_leave_characters_out() -> None:
