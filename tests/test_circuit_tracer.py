@@ -21,8 +21,7 @@ from feature_tracker.model.load import LanguageModel
 from feature_tracker.model.tokens import tokenize
 from feature_tracker.sae.topk import Sae
 from feature_tracker.tracing.recording import record
-from tests.conftest import SENTENCES
-from tests.page.test_app import tiny_labels
+from tests.support import SENTENCES, tiny_labels
 
 FILES = {
     "features.csv", "correlations.csv", "edges.csv", "graph.graphml", "graph.gexf", "graph.json",

@@ -11,7 +11,7 @@ from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.labels.table import COLUMNS, KEYS, LabelTable, save_labels
 from feature_tracker.tracker import open_labels
-from tests.conftest import random_sae
+from tests.support import random_sae
 
 SAES = {1: random_sae(8, n_latents=4), 3: random_sae(8, n_latents=6)}
 

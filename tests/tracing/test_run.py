@@ -15,7 +15,7 @@ from feature_tracker.model.tokens import tokenize
 from feature_tracker.sae.topk import Sae
 from feature_tracker.tracing.run import trace_text, trace_tokens
 from feature_tracker.tracing.trace import Trace
-from tests.conftest import SENTENCES
+from tests.support import SENTENCES
 
 
 def naive_activations(text: str, model: LanguageModel, saes: dict[int, Sae], window: int) -> dict[int, np.ndarray]:
