@@ -19,23 +19,7 @@ from feature_tracker.sae.load import load_saes
 from feature_tracker.sae.topk import Sae
 from feature_tracker.tracing.trace import Trace
 from feature_tracker.tracker import Tracker
-
-SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
-
-SENTENCES = (
-    "The central bank raised its policy rate by a quarter point as inflation stayed above target. "
-    "Net sales rose 5.4% to $1,234 million, and operating margin widened. "
-    "Credit spreads tightened after the company repaid its term loan. "
-) * 3
-
-
-def random_sae(d_model: int, *, n_latents: int = 40, k: int = 6, seed: int = 0) -> Sae:
-    """An SAE of random weights, its decoder the transposed encoder with unit rows."""
-    generator = torch.Generator().manual_seed(seed)
-    encoder = torch.randn(n_latents, d_model, generator=generator)
-    bias = 0.1 * torch.randn(n_latents, generator=generator)
-    b_dec = 0.1 * torch.randn(d_model, generator=generator)
-    return Sae(encoder, bias, torch.nn.functional.normalize(encoder, dim=1), b_dec, k)
+from tests.support import SENTENCES, SHARED, random_sae
 
 
 @pytest.fixture(scope="session")

@@ -107,7 +107,7 @@ class Measurement:
 
     def _restore(self, checkpoint: Path) -> None:
         try:
-            with np.load(checkpoint) as arrays:
+            with checkpoint.open("rb") as file, np.load(file) as arrays:
                 progress = json.loads(str(arrays["progress"]))
                 state = {name: arrays[name] for name in arrays.files}
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:

@@ -34,7 +34,7 @@ from feature_tracker.sae.load import save_sae
 from feature_tracker.sae.topk import Sae
 from feature_tracker.tracing.run import batched, trace_tokens
 from feature_tracker.tracker import Tracker
-from tests.conftest import SENTENCES, random_sae
+from tests.support import SENTENCES, random_sae
 
 FINANCE = [SENTENCES, "Rates rose.", " "]
 GENERAL = ["A river ran past old trees while it rained.", SENTENCES[::-1][:150]]

@@ -8,7 +8,7 @@ from feature_tracker.page.inputs import decode
 from feature_tracker.page.views.comparison import side_by_side
 from feature_tracker.page.views.correlations import describe
 from feature_tracker.page.views.top_features import table_of
-from tests.charts.conftest import make_ranked
+from tests.support import make_ranked
 
 
 def test_labels_stand_side_by_side_by_rank() -> None:

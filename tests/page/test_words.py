@@ -8,7 +8,6 @@ from hypothesis import given, strategies as st
 
 from feature_tracker.page.views.heatmap import stretches
 from feature_tracker.page.views.words import excerpt, split_text, strongest_words, word_numbers
-from tests.page.test_app import served  # noqa: F401, a fixture
 
 
 def test_pieces_are_the_whole_text_also_where_tokens_leave_characters_out() -> None:
@@ -58,7 +57,7 @@ def test_stretches_hold_every_token_once_and_begin_with_a_word(lengths: list[int
 
 @pytest.mark.browser
 @pytest.mark.model
-def test_words_are_chosen_by_a_drag_that_ends_between_them_and_by_keys_in_a_browser(served: str, tab: Any) -> None:  # noqa: F811
+def test_words_are_chosen_by_a_drag_that_ends_between_them_and_by_keys_in_a_browser(served: str, tab: Any) -> None:
     sync_api = pytest.importorskip("playwright.sync_api")
     tab.goto(served)
     tab.get_by_label("Text to analyze").fill("Faced with stress\nmany banks act.\n" + "Nothing here.\n" * 80)

@@ -17,7 +17,7 @@ from feature_tracker.sae.topk import Sae, TopK
 from feature_tracker.tracing.run import Batch, batched, run, trace_tokens
 from feature_tracker.tracing.trace import Trace
 from feature_tracker.tracker import Tracker
-from tests.conftest import SENTENCES
+from tests.support import SENTENCES
 
 
 def naive_activations(text: str, model: LanguageModel, saes: dict[int, Sae], window: int) -> dict[int, np.ndarray]:

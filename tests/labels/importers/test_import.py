@@ -262,6 +262,7 @@ def test_layers_that_are_not_chosen_are_left_out_and_counted(tmp_path: Path) -> 
         merge_sources(find_sources([export]).sources, chosen)
 
 
+@pytest.mark.slow
 def test_a_csv_file_of_any_length_takes_little_memory(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     with path.open("w", encoding="utf-8") as file:

@@ -15,7 +15,7 @@ from feature_tracker.labels.importers.merge import Merged, merge_sources
 from feature_tracker.labels.importers.sources import find_sources
 from feature_tracker.labels.scores import GOOD, GUESS_UNKNOWN, NO_BETTER, NO_NEGATIVES
 from feature_tracker.labels.table import UNVERIFIED, load_labels, save_labels
-from tests.conftest import SHARED
+from tests.support import SHARED
 
 pytestmark = pytest.mark.shared
 TARGET = Target("llama2-7b-finance", dict.fromkeys((4, 10, 16, 22, 28), 400))

