@@ -1,10 +1,14 @@
-"""Read text files of one record a line, plain or compressed."""
+"""Where the shipped data lies, reading text line by line, and writing a file whole or not at all."""
 
 from __future__ import annotations
 
 import gzip
+import os
+import shutil
+import uuid
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from feature_tracker.errors import TrackerError
@@ -13,13 +17,13 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def data_root() -> Path:
-    """Folder that holds the shipped `sae/` and `labels/`: the checkout's root, or the package's `data/` in a wheel."""
+    """The folder that holds the shipped `sae/` and `labels/`: the checkout's root, or an installed package's `data/`."""
     packaged = _PACKAGE / "data"
     return packaged if packaged.is_dir() else _PACKAGE.parent
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(number from 1, text) of every line of a UTF-8 file that isn't blank; a `.gz` file is unpacked on the way.
+    """Yield (number from 1, text) for every line of a UTF-8 file that isn't blank; a `.gz` file is unpacked on the way.
 
     Raises:
         TrackerError: the file can't be read, is not UTF-8 or is cut short.
@@ -38,3 +42,66 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
         ) from None
     except OSError as error:
         raise TrackerError(f"{path} can't be read ({error}).") from None
+
+
+@contextmanager
+def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
+    """Write a file or folder whole or not at all.
+
+    The block writes to the path that it is given, which lies beside `path` and has the same ending. When the block
+    ends, what it wrote is flushed to disk and renamed to `path`. When the block raises, what it wrote is removed and
+    `path` stays as it was. A killed process leaves `path` as it was, and a hidden file beside it.
+
+    No system call swaps two folders portably: the old folder is moved aside before the new one takes its name, so a
+    reader finds no folder for a moment, but never half of one.
+
+    Args:
+        path: its parent folders are made. Where it is a link, what the link points to is replaced.
+        folder: replace a folder with everything in it; the block is given an empty folder.
+
+    Raises:
+        TrackerError: the file system refuses to write.
+    """
+    target = Path(os.path.realpath(path))
+    # Unique, so that two writers don't write to one file. A prefix, because some writers go by the ending.
+    token = uuid.uuid4().hex[:8]
+    beside, aside = (target.with_name(f".{state}-{token}-{target.name}") for state in ("new", "old"))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if folder:
+            beside.mkdir()
+        yield beside
+        for written in (*beside.rglob("*"), beside):
+            _flush(written)
+        if folder and target.is_dir():
+            _swap_folders(beside, target, aside)
+        else:
+            beside.replace(target)
+        _flush(target.parent)
+    except OSError as error:
+        raise TrackerError(f"{path} can't be written ({error.strerror or error}).") from None
+    finally:
+        if folder:
+            shutil.rmtree(beside, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                beside.unlink()
+
+
+def _swap_folders(new: Path, target: Path, aside: Path) -> None:
+    target.rename(aside)
+    try:
+        new.rename(target)
+    except BaseException:
+        aside.rename(target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file's contents, or a folder's list of names, are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

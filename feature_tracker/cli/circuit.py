@@ -32,6 +32,7 @@ from feature_tracker.cli.options import bundle_options
 from feature_tracker.cli.text import text_or_file
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
+from feature_tracker.files import replacing
 from feature_tracker.labels.table import LabelTable
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.model.next_token import next_token
@@ -136,7 +137,7 @@ def circuit(
 
 
 def export(analysis: Analysis, found: Circuit, graph: nx.DiGraph, correlations: Correlations, out: Path) -> None:
-    """Write everything into a folder, which is made: CSV tables, graphs for other tools, the figure.
+    """Write everything into a folder, each file whole or not at all: CSV tables, graphs for other tools, the figure.
 
     `features.csv` holds every feature that fires, with activation = the largest over the text's tokens;
     `correlations.csv` all pairs that could be judged; `edges.csv` the circuit's links, empty where not computed.
@@ -157,14 +158,11 @@ def export(analysis: Analysis, found: Circuit, graph: nx.DiGraph, correlations: 
     files = export_files(found, graph, correlations, analysis.fired, viewer)
     files["figure.html"] = circuit_page(graph, colours=layer_colours(analysis.bundle.layers))
     try:
-        out.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            (out / name).write_bytes(content)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise TrackerError(
-            f"The results can't be written to {out}: {reason}. Name another folder with --out."
-        ) from None
+            with replacing(out / name) as beside:
+                beside.write_bytes(content)
+    except TrackerError as error:
+        raise TrackerError(f"{error} Name another folder with --out.") from None
 
 
 def _links_in_words(n_tokens: int, correlations: Correlations, threshold: float) -> str:

@@ -14,6 +14,7 @@ from feature_tracker.bundles.bundle import BUILT_IN, Bundle, load_bundle
 from feature_tracker.cli.options import telling_errors
 from feature_tracker.corpus.documents import mixed_windows, named_with_size
 from feature_tracker.errors import TrackerError
+from feature_tracker.files import replacing
 from feature_tracker.model.load import LanguageModel, load_model
 from feature_tracker.sae.load import check_writable, load_saes, save_sae
 from feature_tracker.training.finetune import FinetuneConfig, finetune_sae
@@ -121,7 +122,8 @@ def quality(bundle_name: str, finance: Path, general: Path | None, work: Path, s
     harvest = harvest_split("validation", bundle, finance, general, work, language_model, seed=seed)
     measured = measure_saes(saes, harvest, language_model, windows=windows)
     rows = [row._asdict() for row in measured]
-    (bundle.sae_folder / "quality.json").write_text(json.dumps(rows, indent=2) + "\n")
+    with replacing(bundle.sae_folder / "quality.json") as beside:
+        beside.write_text(json.dumps(rows, indent=2) + "\n")
     click.echo(quality_table(measured))
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +14,7 @@ import pandas as pd
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
+from feature_tracker.files import replacing
 from feature_tracker.labels.ownership import BUNDLE, check_bundle
 from feature_tracker.labels.scores import GOOD, MARKS, NO_BETTER, NOT_SCORED
 from feature_tracker.labels.spreadsheet import guard, unguard
@@ -221,7 +221,30 @@ def _read(path: Path, n_latents: Mapping[int, int], *, chosen: bool) -> tuple[pd
 
 
 def save_labels(table: LabelTable, path: Path) -> None:
-    """Write a label table as CSV, numbers with six digits; imported scores with all of theirs."""
+    """Write a label table as CSV, numbers with six digits; imported scores with all of theirs.
+
+    Raises:
+        TrackerError: it can't be written.
+    """
+    with replacing(path) as beside:
+        _write(table, beside)
+
+
+def replace_table(table: LabelTable, path: Path, n_latents: Mapping[int, int]) -> LabelTable:
+    """Write a label table as `save_labels` does, unless `load_labels` would refuse what was written.
+
+    Returns:
+        The table as it is read.
+
+    Raises:
+        TrackerError: it can't be written, or doesn't pass the check; `path` stays as it was.
+    """
+    with replacing(path) as beside:
+        _write(table, beside)
+        return load_labels(beside, n_latents)
+
+
+def _write(table: LabelTable, path: Path) -> None:
     frame = table.frame.sort_index()[columns_of(table.frame)].reset_index()
     for name in frame.columns.intersection(_FOREIGN):
         frame[name] = guard(frame[name].astype(str))
@@ -229,39 +252,6 @@ def save_labels(table: LabelTable, path: Path) -> None:
         for name in _EXACT:
             frame[name] = [repr(float(value)) if value == value else "" for value in frame[name]]
     frame.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
-
-
-def replace_table(table: LabelTable, path: Path, n_latents: Mapping[int, int]) -> LabelTable:
-    """Write a label table beside `path`, and put it in its place once it has been read as `load_labels` does.
-
-    Returns:
-        The table as it is read.
-
-    Raises:
-        TrackerError: it can't be written, or doesn't pass the check; what stands there stays.
-    """
-    with replacing(path) as beside:
-        save_labels(table, beside)
-        return load_labels(beside, n_latents)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; what is there takes its place at the end, and is removed where one fails.
-
-    Raises:
-        TrackerError: it can't be written.
-    """
-    beside = path.with_name(f"{path.name}.new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield beside
-        beside.replace(path)
-    except OSError as error:
-        raise TrackerError(f"{path} can't be written ({error.strerror or error}).") from None
-    finally:
-        with suppress(OSError):
-            beside.unlink()
 
 
 def columns_of(frame: pd.DataFrame) -> list[str]:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from feature_tracker.errors import TrackerError
+from feature_tracker.files import replacing
 from feature_tracker.model.hooks import read_residuals
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.training.origin import Origin
@@ -64,8 +65,8 @@ def load_harvest(folder: Path) -> Harvest:
         progress = json.loads((folder / "progress.json").read_text())
     except FileNotFoundError:
         raise TrackerError(
-            f"No activations in {folder}. Collect them first: feature-tracker sae train (train) and feature-tracker sae quality "
-            f"(validation), with --work {folder.parent}."
+            f"No activations in {folder}. Collect them first: feature-tracker sae train (train) and feature-tracker "
+            f"sae quality (validation), with --work {folder.parent}."
         ) from None
     with np.load(folder / "windows.npz") as windows:
         token_ids, finance = windows["token_ids"], windows["finance"]
@@ -80,8 +81,8 @@ def start_harvest(folder: Path, token_ids: np.ndarray, finance: np.ndarray, orig
     """Lay out an empty harvest, unless one stands there already."""
     if (folder / "progress.json").exists():
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    np.savez(folder / "windows.npz", token_ids=token_ids, finance=finance)
+    with replacing(folder / "windows.npz") as beside:
+        np.savez(beside, token_ids=token_ids, finance=finance)
     _write_progress(folder, origin, 0)
 
 
@@ -120,5 +121,5 @@ def continue_harvest(folder: Path, language_model: LanguageModel, *, batch: int 
 
 
 def _write_progress(folder: Path, origin: Origin, n_done: int) -> None:
-    (folder / "progress.tmp").write_text(json.dumps(asdict(origin) | {"n_done": n_done}))
-    (folder / "progress.tmp").replace(folder / "progress.json")
+    with replacing(folder / "progress.json") as beside:
+        beside.write_text(json.dumps(asdict(origin) | {"n_done": n_done}))

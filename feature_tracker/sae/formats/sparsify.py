@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from feature_tracker.errors import TrackerError
+from feature_tracker.files import replacing
 from feature_tracker.sae.formats.checks import check_tensors, is_whole, matrix_shape, read_config, read_tensors, require
 from feature_tracker.sae.topk import Sae
 
@@ -53,10 +55,11 @@ def load_sparsify(folder: Path, d_model: int | None) -> Sae:
 
 
 def save_sae(folder: Path, layer: int, sae: Sae, *, dtype: torch.dtype = torch.float16) -> None:
-    """Write one layer's SAE to `folder/layers.N`, replacing what stands there.
+    """Write one layer's SAE to `folder/layers.N`; a folder of that name is replaced whole, or stays as it was.
 
     Raises:
-        TrackerError: a weight is too large for `dtype`, or sparsify has no such kind of SAE.
+        TrackerError: a weight is too large for `dtype`, sparsify has no such kind of SAE, or the folder can't be
+            written.
     """
     if sae.activation not in ("topk", "groupmax"):
         raise TrackerError(f"Layer {layer}: sparsify's format has no {sae.activation} SAEs.")
@@ -65,7 +68,6 @@ def save_sae(folder: Path, layer: int, sae: Sae, *, dtype: torch.dtype = torch.f
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise TrackerError(f"Layer {layer}: {name} does not fit {dtype}; save it in float32.")
-    target.mkdir(parents=True, exist_ok=True)
     config = {
         "activation": sae.activation,
         "d_in": sae.d_model,
@@ -77,5 +79,9 @@ def save_sae(folder: Path, layer: int, sae: Sae, *, dtype: torch.dtype = torch.f
         "skip_connection": False,
         "transcode": False,
     }
-    (target / "cfg.json").write_text(json.dumps(config, indent=2) + "\n")
-    save_file(tensors, target / WEIGHTS)
+    with replacing(target, folder=True) as beside:
+        (beside / "cfg.json").write_text(json.dumps(config, indent=2) + "\n")
+        try:
+            save_file(tensors, beside / WEIGHTS)
+        except SafetensorError as error:
+            raise TrackerError(f"{target / WEIGHTS} can't be written ({error}).") from None
