@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import pandas as pd
-
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.bundles.missing import require_parts
 from feature_tracker.errors import TrackerError
-from feature_tracker.labels.importers.sources import recognize
-from feature_tracker.labels.table import COLUMNS, KEYS, UNLABELLED, LabelTable, latents_of, load_labels
+from feature_tracker.labels.csv_files import load_labels
+from feature_tracker.labels.importers.sources import detect_format
+from feature_tracker.labels.table import LabelTable, latents_of, unlabelled_table
 from feature_tracker.model.fetching.folder import ensure_model_folder
 from feature_tracker.model.load import LanguageModel, load_model, model_width
 from feature_tracker.progress import Progress, silent
@@ -65,19 +64,11 @@ def open_labels(bundle: Bundle, saes: Mapping[int, Sae]) -> LabelTable:
     """
     path = bundle.labels
     if not path.exists():
-        return _unlabelled(saes)
-    raw = None if path.is_dir() else recognize(path)
+        return unlabelled_table(latents_of(saes))
+    raw = None if path.is_dir() else detect_format(path)
     if raw or path.is_dir():
         raise TrackerError(
             f"{path} is no label table of this project but a {raw.kind if raw else 'folder'}. Import it: "
             f'feature-tracker labels import "{path}" --bundle {bundle.name} --out labels/{bundle.name}.csv'
         )
     return load_labels(path, latents_of(saes), bundle)
-
-
-def _unlabelled(saes: Mapping[int, Sae]) -> LabelTable:
-    index = pd.MultiIndex.from_tuples(
-        [(layer, latent) for layer, sae in saes.items() for latent in range(sae.n_latents)], names=KEYS
-    )
-    frame = pd.DataFrame(float("nan"), index=index, columns=COLUMNS)
-    return LabelTable(frame.assign(label=UNLABELLED, f1_method="", rule="")[COLUMNS])

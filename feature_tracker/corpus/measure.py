@@ -14,9 +14,8 @@ import torch
 from feature_tracker.corpus.quantiles import FiringQuantiles
 from feature_tracker.corpus.statistics import QUANTILES, statistics_frame
 from feature_tracker.errors import TrackerError
-from feature_tracker.labels.ownership import BUNDLE
-from feature_tracker.labels.scores import NOT_SCORED
-from feature_tracker.labels.table import COLUMNS, KEYS, MEASURED, UNLABELLED, LabelTable, columns_of
+from feature_tracker.labels.columns import KEYS, MEASURED, REQUIRED, columns_of
+from feature_tracker.labels.table import LabelTable, fill_blanks
 from feature_tracker.model.hooks import read_residuals
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.model.tokens import tokenize
@@ -178,16 +177,10 @@ def fill_table(table: LabelTable | None, measured: Mapping[int, pd.DataFrame], b
     table doesn't name its bundle, it does from then on.
     """
     measures = pd.concat(measured, names=KEYS)
-    standing = pd.DataFrame(index=measures.index, columns=COLUMNS) if table is None else table.frame
+    standing = pd.DataFrame(index=measures.index, columns=REQUIRED) if table is None else table.frame
     frame = standing.reindex(index=measures.index, columns=columns_of(standing))
-    frame[BUNDLE] = next(iter(table.bundles), bundle) if table else bundle
-    unlabelled = frame["label"].isna()
+    frame["bundle"] = next(iter(table.bundles), bundle) if table else bundle
     frame[measures.columns] = measures
     if "specialization_source" in frame:
         frame["specialization_source"] = MEASURED
-    if "mark" in frame:
-        frame.loc[unlabelled, "mark"] = NOT_SCORED
-    blank = {"label": UNLABELLED, "f1_method": "", "rule": "", "label_source": "", "original_label": ""}
-    for name in frame.columns.intersection(list(blank)):
-        frame[name] = frame[name].astype(object).fillna(blank[name])
-    return LabelTable(frame)
+    return LabelTable(fill_blanks(frame))

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from feature_tracker.labels.columns import SHOWN
+
 HOSTILE = (
     "<script>alert('x')</script>",
     "<b>bold</b> &amp; <a href='javascript:x'>link</a>",
@@ -26,7 +28,8 @@ def make_ranked(layers: tuple[int, ...], n: int, *, seed: int = 0) -> pd.DataFra
     """`n` features a layer, best first."""
     generator = np.random.default_rng(seed)
     rows = [
-        {
+        {column.name: column.missing for column in SHOWN}
+        | {
             "layer": layer,
             "feature": 10 * place + layer,
             "label": HOSTILE[place % len(HOSTILE)],

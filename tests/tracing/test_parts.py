@@ -9,7 +9,9 @@ import pytest
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
-from feature_tracker.labels.table import COLUMNS, KEYS, LabelTable, save_labels
+from feature_tracker.labels.columns import KEYS, REQUIRED
+from feature_tracker.labels.csv_files import save_labels
+from feature_tracker.labels.table import LabelTable
 from feature_tracker.tracker import open_labels
 from tests.conftest import random_sae
 
@@ -22,7 +24,7 @@ def bundle(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
 
 
 def write_table(path: Path, *features: tuple[int, int]) -> None:
-    frame = pd.DataFrame(0.5, index=pd.MultiIndex.from_tuples(features, names=KEYS), columns=COLUMNS)
+    frame = pd.DataFrame(1.0, index=pd.MultiIndex.from_tuples(features, names=KEYS), columns=REQUIRED)
     save_labels(LabelTable(frame.assign(label="Erträge", f1_method="", rule="")), path)
 
 
