@@ -161,7 +161,7 @@ def test_a_table_is_checked_against_the_sae_of_its_own_layer(path: Path) -> None
 
 def test_a_table_takes_anothers_place_only_when_it_is_sound(path: Path) -> None:
     before = path.read_bytes()
-    with pytest.raises(TrackerError, match="feature must be 0 to 2"):
+    with pytest.raises(TrackerError, match=r"The new table for .*labels\.csv, line 5: feature must be 0 to 2"):
         replace_table(LabelTable(frame_of().assign(label="new")), path, dict.fromkeys(LAYERS, N_LATENTS - 1))
     assert path.read_bytes() == before
     replace_table(LabelTable(frame_of().assign(label="new")), path, dict.fromkeys(LAYERS, N_LATENTS))
