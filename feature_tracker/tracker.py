@@ -70,7 +70,8 @@ class Tracker:
         Raises:
             TrackerError: a part is missing, damaged or belongs to another bundle.
         """
-        from feature_tracker.labels.opening import open_labels
+        from feature_tracker.labels.csv_files import open_labels
+        from feature_tracker.labels.table import latents_of
         from feature_tracker.model.fetching.folder import ensure_model_folder
         from feature_tracker.model.load import load_model, model_width
         from feature_tracker.sae.load import load_saes
@@ -79,7 +80,7 @@ class Tracker:
         require_parts(bundle)
         d_model = model_width(ensure_model_folder(bundle, progress))
         saes = load_saes(bundle.sae_folder, bundle.layers, d_model=d_model)
-        labels = open_labels(bundle, {layer: sae.n_latents for layer, sae in saes.items()})
+        labels = open_labels(bundle, latents_of(saes))
         language_model = load_model(bundle, progress)
         placed = {layer: sae.to(language_model.layer_device(layer)) for layer, sae in saes.items()}
         return cls(replace(bundle, window=language_model.window(bundle.window)), language_model, placed, labels)

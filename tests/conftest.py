@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from feature_tracker.bundles.bundle import Bundle, ModelSource, load_bundle
 from feature_tracker.errors import TrackerError
-from feature_tracker.labels.opening import unlabelled
+from feature_tracker.labels.table import latents_of, unlabelled_table
 from feature_tracker.model.load import LanguageModel, load_model
 from feature_tracker.sae.load import load_saes
 from feature_tracker.sae.topk import Sae
@@ -72,8 +72,7 @@ def tiny_bundle(tiny_saes: dict[int, Sae]) -> Bundle:
 
 @pytest.fixture(scope="session")
 def tiny_tracker(tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tiny_bundle: Bundle) -> Tracker:
-    labels = unlabelled({layer: sae.n_latents for layer, sae in tiny_saes.items()})
-    return Tracker(tiny_bundle, tiny_model, tiny_saes, labels)
+    return Tracker(tiny_bundle, tiny_model, tiny_saes, unlabelled_table(latents_of(tiny_saes)))
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from feature_tracker.bundles.bundle import Bundle
+from feature_tracker.labels.columns import SHOWN
 from feature_tracker.labels.table import LabelTable
 from feature_tracker.sae.topk import Sae
 
@@ -85,7 +86,8 @@ def make_ranked(layers: tuple[int, ...], n: int, *, seed: int = 0) -> pd.DataFra
     """A table as `rank_features` returns it: `n` features a layer, best first, their labels hostile."""
     generator = np.random.default_rng(seed)
     rows = [
-        {
+        {column.name: column.missing for column in SHOWN}
+        | {
             "layer": layer,
             "feature": 10 * place + layer,
             "label": HOSTILE[place % len(HOSTILE)],

@@ -1,4 +1,4 @@
-"""`feature-tracker labels measure`: specialization, density and quantiles of a bundle's features on the user's own text."""
+"""`feature-tracker labels measure`: how financial and how dense features are, on the user's own text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from feature_tracker.corpus.documents import name_with_size, read_documents
 from feature_tracker.corpus.measure import EXPECTED_TEXT, Measurement, fill_table
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import ALWAYS_ON
-from feature_tracker.labels.table import LabelTable, latents_of, load_labels, replace_table
+from feature_tracker.labels.csv_files import load_labels, replace_table
+from feature_tracker.labels.table import LabelTable, latents_of
 from feature_tracker.progress import terminal_progress
 from feature_tracker.sae.load import load_saes
 from feature_tracker.tracker import Tracker

@@ -35,7 +35,7 @@ from tests.support import SENTENCES, tiny_labels
 SHORT = " ".join(SENTENCES.split()[:40])
 
 
-def traced(page: AppTest, text: str = SHORT) -> SessionCircuit:  # noqa: F811
+def traced(page: AppTest, text: str = SHORT) -> SessionCircuit:
     """Analyze a text, open the tab, trace."""
     analyze(page, text)
     open_tab(page, "Circuit")
