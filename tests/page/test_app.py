@@ -179,7 +179,7 @@ def test_a_feature_that_is_offered_no_longer_changes_nothing(page: AppTest) -> N
 def test_chosen_words_rank_anew_and_can_be_cleared(page: AppTest) -> None:
     analyze(page, SENTENCES)
     whole = page.dataframe[0].value
-    page.session_state["words"] = (3, 4)
+    page.session_state["chosen_positions"] = (3, 4)
     page.run()
     some = page.dataframe[0].value
     assert any("Ranked by 2 chosen tokens" in text.value for text in page.markdown)
@@ -191,7 +191,7 @@ def test_chosen_words_rank_anew_and_can_be_cleared(page: AppTest) -> None:
 def test_single_tokens_begin_where_the_feature_fires_and_reach_the_last(page: AppTest) -> None:
     analyze(page, SENTENCES * 2)
     trace = page.session_state["analysis"].trace
-    page.session_state["words"] = (100, 101)
+    page.session_state["chosen_positions"] = (100, 101)
     page.session_state["heatmap_mode"] = "Single tokens"
     open_tab(page, "Heatmap")
     first = slider(page, "First token")
@@ -205,7 +205,7 @@ def test_single_tokens_begin_where_the_feature_fires_and_reach_the_last(page: Ap
 
 def test_a_new_text_forgets_the_words_chosen_in_the_old(page: AppTest) -> None:
     analyze(page, SENTENCES)
-    page.session_state["words"] = (100,)
+    page.session_state["chosen_positions"] = (100,)
     analyze(page, "rates")
     assert not errors(page)
     assert not any("Ranked by" in text.value for text in page.markdown)

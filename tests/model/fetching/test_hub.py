@@ -16,10 +16,10 @@ from feature_tracker.errors import TrackerError
 from feature_tracker.model.fetching.hub import ensure_hub_model, holds_model
 from feature_tracker.model.load import LanguageModel, load_model_folder
 from tests.model.fetching.tiny_hub import TOKEN, serving
+from tests.support import ROOT
 
 NAME = "someone/Tiny-Finance"
 SOURCE = PretrainedSource(id=NAME)
-from tests.support import ROOT
 
 
 @pytest.fixture(scope="session")
