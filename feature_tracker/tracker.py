@@ -12,7 +12,7 @@ from feature_tracker.bundles.missing import require_parts
 from feature_tracker.errors import TrackerError
 from feature_tracker.labels.importers.sources import recognize
 from feature_tracker.labels.table import COLUMNS, KEYS, UNLABELLED, LabelTable, latents_of, load_labels
-from feature_tracker.model.fetching.folder import ensure_model_folder
+from feature_tracker.model.fetching import ensure_model_folder
 from feature_tracker.model.load import LanguageModel, load_model, model_width
 from feature_tracker.progress import Progress, silent
 from feature_tracker.sae.load import load_saes
@@ -48,7 +48,7 @@ def load_parts(bundle: Bundle, progress: Progress = silent, *, dtype: str | None
         TrackerError: a part is missing, damaged or belongs to another bundle.
     """
     require_parts(bundle)
-    d_model = model_width(ensure_model_folder(bundle, progress))
+    d_model = model_width(ensure_model_folder(bundle, progress), bundle.layers)
     saes = load_saes(bundle.sae_folder, bundle.layers, d_model=d_model)
     labels = open_labels(bundle, saes)
     language_model = load_model(bundle, progress, dtype=dtype)

@@ -16,7 +16,7 @@ from feature_tracker.corpus.measure import EXPECTED_TEXT, fill_table, measure_fe
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import ALWAYS_ON
 from feature_tracker.labels.table import LabelTable, latents_of, load_labels, replace_table
-from feature_tracker.model.fetching.folder import ensure_model_folder
+from feature_tracker.model.fetching import ensure_model_folder
 from feature_tracker.model.load import load_model, model_width
 from feature_tracker.progress import terminal_progress
 from feature_tracker.sae.load import load_saes
@@ -53,7 +53,7 @@ def measure(
     elif path.exists() and not replace:
         raise TrackerError(f"{path} stands there already. Replace it with --replace, or name another file with --out.")
     with terminal_progress("Looking for the model") as progress:
-        d_model = model_width(ensure_model_folder(bundle, progress))
+        d_model = model_width(ensure_model_folder(bundle, progress), bundle.layers)
         saes = load_saes(bundle.sae_folder, bundle.layers, d_model=d_model)
         language_model = load_model(bundle, progress)
     measured = measure_features(

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 import streamlit as st
 
-from feature_tracker.bundles.bundle import Bundle, ModelSource
+from feature_tracker.bundles.bundle import Bundle, WheelSource
 from feature_tracker.errors import TrackerError
 
 if TYPE_CHECKING:
@@ -110,10 +110,10 @@ class EnginePool:
             return loading
 
     def _make_room(self, bundle: Bundle) -> None:
-        if isinstance(bundle.model, ModelSource):
+        if isinstance(bundle.model, WheelSource):
             return
         for other, loading in self.loadings.items():
-            if not isinstance(other.model, ModelSource) and not loading.failed:
+            if not isinstance(other.model, WheelSource) and not loading.failed:
                 loading.given_up = True
                 self.loadings[other] = Loading(given_up=True)
                 self.loadings[other].outcome.set_exception(evicted_error())

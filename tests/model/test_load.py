@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from feature_tracker.bundles.bundle import Bundle, PretrainedSource
+from feature_tracker.bundles.bundle import Bundle, PretrainedModel
 from feature_tracker.errors import TrackerError
 from feature_tracker.model.load import LanguageModel, load_model, load_model_folder
 from feature_tracker.model.memory import Free
@@ -53,7 +53,7 @@ def test_a_missing_part_and_a_missing_configuration_are_told(folder: Path) -> No
     (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
     with pytest.raises(TrackerError, match=r"not a whole model.*found .*model-00001-of-00002"):
         load_model_folder(folder)
-    with pytest.raises(TrackerError, match="found nothing"):
+    with pytest.raises(TrackerError, match="there is no such folder"):
         load_model_folder(folder / "nowhere")
 
 
@@ -101,7 +101,13 @@ def test_a_folder_without_tokenizer_names_the_files_to_add(folder: Path) -> None
         load_model_folder(folder)
 
 
+def test_a_bundle_whose_model_folder_lacks_a_file_is_refused_by_that(folder: Path, tiny_bundle: Bundle) -> None:
+    (folder / "config.json").unlink()
+    with pytest.raises(TrackerError, match=r"not a whole model: expected config\.json .*found .*model\.safetensors"):
+        load_model(replace(tiny_bundle, model=PretrainedModel(folder=folder)))
+
+
 def test_a_bundle_that_reads_deeper_than_the_model_is_refused(folder: Path, tiny_bundle: Bundle) -> None:
-    bundle = replace(tiny_bundle, model=PretrainedSource(folder=folder), layers=(1, 28))
+    bundle = replace(tiny_bundle, model=PretrainedModel(folder=folder), layers=(1, 28))
     with pytest.raises(TrackerError, match="layer 28, but its model has layers 0 to 5"):
         load_model(bundle)

@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from feature_tracker.bundles.bundle import Bundle, PretrainedSource
+from feature_tracker.bundles.bundle import Bundle, PretrainedModel
 
 
 def model_names(bundle: Bundle) -> tuple[str, ...]:
     """The names by which a bundle's model may go, the plainest first: on the hub, of its folder, of the bundle."""
     model = bundle.model
-    if not isinstance(model, PretrainedSource):
+    if not isinstance(model, PretrainedModel):
         return (PurePosixPath(model.gguf).name.split(".")[0], bundle.name)
     if model.folder is None:
         return (model.id, bundle.name)

