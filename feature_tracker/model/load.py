@@ -22,7 +22,6 @@ from transformers import (
 )
 
 from feature_tracker.bundles.bundle import Bundle
-from feature_tracker.bundles.missing import require_model
 from feature_tracker.errors import TrackerError
 from feature_tracker.model.fetching import ensure_model_folder
 from feature_tracker.model.hooks import blocks_of
@@ -111,7 +110,7 @@ def model_width(folder: Path, layers: Sequence[int]) -> int:
 
 
 def load_model_folder(folder: Path, dtype: str = "auto", *, name: str = "", bos: str = "") -> LanguageModel:
-    """Load a transformers folder of safetensors; no program in it is run.
+    """Load a folder as `ensure_model_folder` returns it; no program in it is run.
 
     With a GPU, accelerate spreads the blocks over the GPUs and, where they don't suffice, the host's memory.
 
@@ -121,8 +120,8 @@ def load_model_folder(folder: Path, dtype: str = "auto", *, name: str = "", bos:
         bos: the token that starts every window where the tokenizer names none.
 
     Raises:
-        TrackerError: files are missing, damaged or pickles; memory doesn't suffice; transformers doesn't know this kind
-            of model; the tokenizer is not a fast one, or there is no BOS token.
+        TrackerError: files are damaged; memory doesn't suffice; transformers doesn't know this kind of model; the
+            tokenizer is not a fast one, or there is no BOS token.
     """
     name = name or str(folder)
     dtype = _dtype_name(dtype)
@@ -132,7 +131,6 @@ def load_model_folder(folder: Path, dtype: str = "auto", *, name: str = "", bos:
             f"{name}: dtype int8 needs a CUDA GPU and bitsandbytes (pip install bitsandbytes), and at least one of "
             "them is missing. Use dtype auto."
         )
-    require_model(folder, name)
     with _ONE_AT_A_TIME:
         check_fits(name, folder, dtype, free_memory(), eight_bit=eight_bit)
         tokenizer = _load_tokenizer(folder, name, bos)

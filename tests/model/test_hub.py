@@ -6,14 +6,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
 
-from feature_tracker.bundles.bundle import PretrainedModel
+from feature_tracker.bundles.bundle import Bundle, PretrainedModel
 from feature_tracker.bundles.missing import model_gap
 from feature_tracker.errors import TrackerError
+from feature_tracker.model.fetching import ensure_model_folder
 from feature_tracker.model.fetching.hub import ensure_hub_model
 from feature_tracker.model.load import LanguageModel, load_model_folder
 from tests.model.tiny_hub import TOKEN, serving
@@ -158,6 +160,19 @@ def test_a_repository_of_pickles_is_refused_before_anything_is_fetched(
         with pytest.raises(TrackerError, match=r"no safetensors.*pytorch_model\.bin.*save_pretrained"):
             ensure_hub_model(SOURCE)
         assert not any("/resolve/" in request for request in asked)
+
+
+def test_a_repository_that_lacks_a_part_of_its_weights_is_refused_once_it_is_fetched(
+    tmp_path: Path, cache: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model-00001-of-00002.safetensors").write_bytes(b"x")
+    with serving(folder, NAME) as (address, _):
+        point_to(address, monkeypatch)
+        with pytest.raises(TrackerError, match=r"not a whole model.*found config\.json, model-00001-of-00002"):
+            ensure_model_folder(replace(tiny_bundle, model=SOURCE))
 
 
 def test_too_little_room_is_said_with_both_numbers(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

