@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from feature_tracker.bundles.bundle import Bundle, ModelSource, load_bundle
+from feature_tracker.bundles.bundle import Bundle, WheelSource, load_bundle
 from feature_tracker.errors import TrackerError
 from feature_tracker.labels.table import latents_of, unlabelled_table
 from feature_tracker.model.load import LanguageModel, load_model
@@ -64,7 +64,7 @@ def tiny_bundle(tiny_saes: dict[int, Sae]) -> Bundle:
         window=16,
         max_tokens=500,
         dtype="float32",
-        model=ModelSource("none==0", "0" * 64, "none.gguf"),
+        model=WheelSource("none==0", "0" * 64, "none.gguf"),
         sae_folder=Path("absent"),
         labels=Path("absent.csv"),
     )

@@ -34,8 +34,8 @@ class Windows(NamedTuple):
 def read_documents(path: Path, split: str | None) -> Iterator[str]:
     """Documents of one split, `train` or `validation`, in a stable order; all documents where `split` is `None`.
 
-    A `.jsonl` or `.jsonl.gz` file holds one object a line with `text` and, if a split is asked for, `split`. In a folder,
-    every `.txt` file is a document in UTF-8; in order of name, every tenth belongs to `validation`.
+    A `.jsonl` or `.jsonl.gz` file holds one object per line with `text` and, if a split is asked for, `split`. In a
+    folder, every `.txt` file is a document in UTF-8; in order of name, every tenth belongs to `validation`.
 
     Raises:
         TrackerError: neither a folder nor such a file, a line is not such an object, or a file is not UTF-8 or

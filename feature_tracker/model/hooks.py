@@ -40,7 +40,7 @@ def blocks_of(decoder: nn.Module) -> nn.ModuleList:
             return blocks
     raise TrackerError(
         f"{type(decoder).__name__} keeps its blocks neither in `.layers` nor in `.h`: this family of models isn't "
-        "supported; bundles/README.md names those that are."
+        "supported; docs/bundles.md names those that are."
     )
 
 

@@ -6,7 +6,7 @@ import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from feature_tracker.bundles.bundle import Bundle, ModelSource
+from feature_tracker.bundles.bundle import Bundle, WheelSource
 from feature_tracker.errors import TrackerError
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Origin:
     def of_bundle(cls, bundle: Bundle, d_model: int) -> Origin:
         """That of any text that ran through a bundle's model, whose stream is `d_model` wide."""
         source = bundle.model
-        if isinstance(source, ModelSource):
+        if isinstance(source, WheelSource):
             model = source.requirement
         else:
             model = f"{source.id}, revision {source.revision}" if source.id else source.name
