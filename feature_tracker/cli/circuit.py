@@ -29,6 +29,7 @@ from feature_tracker.circuits.correlation import MIN_TOKENS, SIGNIFICANT, Correl
 from feature_tracker.circuits.export import attribution_graph, export_files
 from feature_tracker.circuits.graph import circuit_graph, circuit_paths, firing_groups, path_in_words
 from feature_tracker.cli.options import bundle_options
+from feature_tracker.cli.progress import terminal_progress
 from feature_tracker.cli.text import text_or_file
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
@@ -36,7 +37,7 @@ from feature_tracker.labels.table import LabelTable
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.model.next_token import next_token
 from feature_tracker.model.tokens import tokenize
-from feature_tracker.progress import Progress, silent, terminal_progress
+from feature_tracker.progress import Progress, silent
 from feature_tracker.tracing.rank import rank_features
 from feature_tracker.tracing.recording import Recording, record
 from feature_tracker.tracing.rows import features_of

@@ -1,4 +1,4 @@
-"""`feature-tracker labels measure`: specialization, density and quantiles of a bundle's features on the user's own text."""
+"""`feature-tracker labels measure`: specialization, density and quantiles of features on the user's own text."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pandas as pd
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.bundles.missing import require_parts
 from feature_tracker.cli.options import bundle_options
+from feature_tracker.cli.progress import terminal_progress
 from feature_tracker.corpus.documents import read_documents
 from feature_tracker.corpus.measure import EXPECTED_TEXT, fill_table, measure_features
 from feature_tracker.errors import TrackerError
@@ -18,7 +19,6 @@ from feature_tracker.feature import ALWAYS_ON
 from feature_tracker.labels.table import LabelTable, latents_of, load_labels, replace_table
 from feature_tracker.model.fetching.folder import ensure_model_folder
 from feature_tracker.model.load import load_model, model_width
-from feature_tracker.progress import terminal_progress
 from feature_tracker.sae.load import load_saes
 
 _TEXT = "a folder of .txt files, or a .jsonl(.gz) file with `text` in every line; may be given several times."
