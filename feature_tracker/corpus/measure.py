@@ -55,7 +55,7 @@ class LayerSums:
         self._quantiles.add(latents, activations)
 
     def frame(self) -> pd.DataFrame:
-        """The measures, one row a latent; see `corpus.statistics.feature_statistics`."""
+        """The measures, one row a latent; columns as `statistics_frame`."""
         return statistics_frame(
             finance_sum=self._sums[True],
             general_sum=self._sums[False],

@@ -1,40 +1,12 @@
-"""Activation statistics of every feature of a layer, and how financial each is."""
+"""Activation statistics of each latent of a layer, and how financial it is."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from feature_tracker.rule_labels.firings import Firings
-
 QUANTILES = [0.5, 0.9, 0.99]
 """Shares of a feature's firing tokens, for the columns `q50, q90, q99`."""
-
-
-def feature_statistics(firings: Firings) -> pd.DataFrame:
-    """Measures of every latent of a layer from its post-top-k activations, in the order of latents.
-
-    Returns:
-        `specialization` (mean activation a token on finance text less the same on general text),
-        `specialization_index` ((f - g) / (f + g), NaN where the latent fires on neither), `finance_mean, general_mean,
-        finance_tokens, general_tokens, density, mean_activation, max_activation`, and `q50, q90, q99` of the
-        activations where it fires.
-    """
-    finance = firings.is_finance
-    values_of = [firings.of(latent)[1] for latent in range(firings.n_latents)]
-    sums = []
-    for chosen in (finance, ~finance):
-        indices, values = firings.indices[chosen].ravel(), firings.values[chosen].ravel()
-        sums.append(np.bincount(indices, weights=values.astype(float), minlength=firings.n_latents))
-    return statistics_frame(
-        finance_sum=sums[0],
-        general_sum=sums[1],
-        finance_tokens=int(finance.sum()),
-        general_tokens=int((~finance).sum()),
-        fired=np.array([len(v) for v in values_of]),
-        largest=np.array([float(v.max()) if len(v) else 0.0 for v in values_of]),
-        quantiles=np.array([np.quantile(v, QUANTILES) if len(v) else np.zeros(3) for v in values_of]),
-    )
 
 
 def statistics_frame(
@@ -47,7 +19,13 @@ def statistics_frame(
     largest: np.ndarray,
     quantiles: np.ndarray,
 ) -> pd.DataFrame:
-    """The measures that `feature_statistics` gives, from what was added up over a text.
+    """Measures of every latent of a layer from sums over a text, in the order of latents.
+
+    Returns:
+        `specialization` (mean activation a token on finance text less the same on general text),
+        `specialization_index` ((f - g) / (f + g), NaN where the latent fires on neither), `finance_mean, general_mean,
+        finance_tokens, general_tokens, density, mean_activation, max_activation`, and `q50, q90, q99` of the
+        activations where it fires.
 
     Args:
         finance_sum, general_sum: (n_latents,) summed activations on each kind of text.

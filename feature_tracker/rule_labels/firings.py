@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 import torch
 
+from feature_tracker.corpus.statistics import QUANTILES, statistics_frame
 from feature_tracker.sae.topk import Sae
 from feature_tracker.training.harvest import Harvest
 
@@ -83,3 +85,22 @@ def encode_harvest(harvest: Harvest, layer: int, sae: Sae, *, windows: int | Non
             here = slice(start * _CHUNK, start * _CHUNK + len(rows))
             values[here], indices[here] = top.values.numpy(), top.indices.numpy()
     return Firings(harvest.token_ids[:n_windows], harvest.finance[:n_windows], values, indices, sae.n_latents)
+
+
+def feature_statistics(firings: Firings) -> pd.DataFrame:
+    """Measures of every latent of a layer from its post-top-k activations; columns as `statistics_frame`."""
+    finance = firings.is_finance
+    values_of = [firings.of(latent)[1] for latent in range(firings.n_latents)]
+    sums = []
+    for chosen in (finance, ~finance):
+        indices, values = firings.indices[chosen].ravel(), firings.values[chosen].ravel()
+        sums.append(np.bincount(indices, weights=values.astype(float), minlength=firings.n_latents))
+    return statistics_frame(
+        finance_sum=sums[0],
+        general_sum=sums[1],
+        finance_tokens=int(finance.sum()),
+        general_tokens=int((~finance).sum()),
+        fired=np.array([len(v) for v in values_of]),
+        largest=np.array([float(v.max()) if len(v) else 0.0 for v in values_of]),
+        quantiles=np.array([np.quantile(v, QUANTILES) if len(v) else np.zeros(3) for v in values_of]),
+    )

@@ -13,11 +13,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from feature_tracker.corpus.statistics import feature_statistics
 from feature_tracker.labels.scores import UNSCORED, Scores
 from feature_tracker.labels.table import COLUMNS, KEYS
 from feature_tracker.rule_labels.context_likeness import ContextLikeness
-from feature_tracker.rule_labels.firings import Firings
+from feature_tracker.rule_labels.firings import Firings, feature_statistics
 from feature_tracker.rule_labels.learn import LearnConfig, learn_rule
 from feature_tracker.rule_labels.lexicon import Lexicon
 from feature_tracker.rule_labels.rules import Rule, fires, rule_from_json, rule_to_json, rule_to_text

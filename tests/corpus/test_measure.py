@@ -12,7 +12,6 @@ from feature_tracker.cli.labels import main
 from feature_tracker.corpus.documents import read_documents
 from feature_tracker.corpus.measure import fill_table, measure_features
 from feature_tracker.corpus.quantiles import FiringQuantiles
-from feature_tracker.corpus.statistics import feature_statistics
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.labels.scores import NO_BETTER, NOT_SCORED
@@ -28,7 +27,7 @@ from feature_tracker.labels.table import (
 )
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.model.tokens import tokenize
-from feature_tracker.rule_labels.firings import Firings
+from feature_tracker.rule_labels.firings import Firings, feature_statistics
 from feature_tracker.sae.load import save_sae
 from feature_tracker.sae.topk import Sae
 from feature_tracker.tracing.run import trace_tokens

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from feature_tracker.corpus.statistics import feature_statistics
-from feature_tracker.rule_labels.firings import encode_harvest
+from feature_tracker.rule_labels.firings import encode_harvest, feature_statistics
 from feature_tracker.training.harvest import Harvest
 from tests.support import random_sae
 

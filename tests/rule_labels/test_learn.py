@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from feature_tracker.corpus.statistics import feature_statistics
 from feature_tracker.rule_labels.context_likeness import ContextLikeness
 from feature_tracker.rule_labels.corpus_firings import CorpusFirings
-from feature_tracker.rule_labels.firings import Firings
+from feature_tracker.rule_labels.firings import Firings, feature_statistics
 from feature_tracker.rule_labels.label_layer import LayerFirings, label_layer, reword_layer, score_rule
 from feature_tracker.rule_labels.learn import LearnConfig, learn_rule
 from feature_tracker.rule_labels.lexicon import Lexicon
