@@ -11,13 +11,13 @@ import pandas as pd
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.bundles.missing import require_parts
 from feature_tracker.cli.options import bundle_options
+from feature_tracker.cli.progress import terminal_progress
 from feature_tracker.corpus.documents import name_with_size, read_documents
 from feature_tracker.corpus.measure import EXPECTED_TEXT, Measurement, fill_table
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import ALWAYS_ON
 from feature_tracker.labels.csv_files import load_labels, replace_table
 from feature_tracker.labels.table import LabelTable, latents_of
-from feature_tracker.progress import terminal_progress
 from feature_tracker.sae.load import load_saes
 from feature_tracker.tracker import Tracker
 

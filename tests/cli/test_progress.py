@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from feature_tracker.progress import terminal_progress
+from feature_tracker.cli.progress import terminal_progress
 
 
 class Terminal(io.StringIO):
