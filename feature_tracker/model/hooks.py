@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import torch
@@ -45,7 +45,7 @@ def blocks_of(decoder: nn.Module) -> nn.ModuleList:
 
 
 @contextlib.contextmanager
-def reading_residuals(decoder: nn.Module, layers: Sequence[int], reader: ResidReader) -> Iterator[None]:
+def reading_residuals(decoder: nn.Module, layers: Sequence[int], reader: ResidReader) -> Generator[None]:
     """Within it, a forward of this thread hands each wanted layer's stream to `reader` and ends after the last.
 
     What ends it leaves the block of the `with`, too; see `read_residuals` for the arguments.
@@ -92,7 +92,7 @@ def read_residuals(decoder: nn.Module, token_ids: torch.Tensor, layers: Sequence
 
 
 @contextlib.contextmanager
-def replaced_residual(decoder: nn.Module, layer: int, replace: ReplaceResid) -> Iterator[None]:
+def replaced_residual(decoder: nn.Module, layer: int, replace: ReplaceResid) -> Generator[None]:
     """Within it, forwards of this thread go on after block `layer` with `replace`'s stream; BOS positions stay."""
     caller = threading.get_ident()
 
