@@ -1,11 +1,13 @@
-# `make app` opens the page, `make test` runs the tests. Both need Python 3.11 or newer with pip, and make.
+# `make app` opens the page, `make test` runs the tests, `make check` checks format, lint, imports and types. They need
+# Python 3.11 or newer with pip, and make.
 
 PYTHON ?= python3
 PORT ?= 8502
 VENV := .venv
 BIN := $(VENV)/bin
+FAST := not browser and not gpu and not model and not shared and not slow
 
-.PHONY: app test check format bench model clean
+.PHONY: app test test-fast coverage check format bench model requirements wheel-test clean
 
 app: $(VENV)/app.stamp
 	$(BIN)/streamlit run feature_activation_tracker.py --server.port $(PORT)
@@ -13,9 +15,18 @@ app: $(VENV)/app.stamp
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest $(TESTS)
 
+# What tells within a minute whether a change is sound: no model, no browser, nothing slow.
+test-fast: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m "$(FAST)" $(TESTS)
+
+# All tests, counting the lines they run. Counting makes them a fifth slower, so CI does it and `make test` doesn't.
+coverage: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(TESTS)
+
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports
 	$(BIN)/basedpyright
 
 format: $(VENV)/dev.stamp
@@ -30,17 +41,27 @@ bench: $(VENV)/dev.stamp
 
 # Fetches and converts the built-in model ahead of the first analysis.
 model: $(VENV)/app.stamp
-	$(BIN)/python -m model fetch
+	$(BIN)/python -m feature_tracker fetch
+
+# Writes the pins from pyproject.toml. What is pinned stays; for newer releases: make requirements UPGRADE=--upgrade
+requirements: $(VENV)/dev.stamp
+	$(BIN)/uv pip compile -q $(UPGRADE) pyproject.toml --extra test -o requirements.txt
+	$(BIN)/uv pip compile -q $(UPGRADE) pyproject.toml --extra dev -c requirements.txt -o requirements-dev.txt
+	$(BIN)/uv pip compile -q $(UPGRADE) pyproject.toml --extra dev --extra peers -c requirements-dev.txt -o requirements-peers.txt
+
+# Installs the wheel and all it needs into an empty environment elsewhere, and traces a text there.
+wheel-test: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.install_wheel
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .coverage .hypothesis .import_linter_cache .pytest_cache .ruff_cache dist
 
 # A stamp is newer than its requirements once they are installed, so a second run installs nothing.
 $(VENV)/app.stamp: requirements.txt | $(BIN)/pip
 	$(BIN)/python -m pip install -r requirements.txt
 	@touch $@
 
-$(VENV)/dev.stamp: requirements-dev.txt requirements.txt | $(BIN)/pip
+$(VENV)/dev.stamp: requirements-dev.txt | $(BIN)/pip
 	$(BIN)/python -m pip install -r requirements-dev.txt
 	@touch $(VENV)/app.stamp $@
 

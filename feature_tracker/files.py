@@ -18,7 +18,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def data_root() -> Path:
-    """The folder that holds the shipped `sae/` and `labels/`: the checkout's root, or an installed package's `data/`."""
+    """The folder that holds the shipped `sae/` and `labels/`: the checkout, or an installed package's `data/`."""
     packaged = _PACKAGE / "data"
     return packaged if packaged.is_dir() else _PACKAGE.parent
 

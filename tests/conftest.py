@@ -11,31 +11,15 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from feature_tracker.bundles.bundle import Bundle, ModelSource, load_bundle
+from feature_tracker.bundles.bundle import Bundle, WheelSource, load_bundle
 from feature_tracker.errors import TrackerError
-from feature_tracker.labels.opening import unlabelled
+from feature_tracker.labels.table import latents_of, unlabelled_table
 from feature_tracker.model.load import LanguageModel, load_model
 from feature_tracker.sae.load import load_saes
 from feature_tracker.sae.topk import Sae
 from feature_tracker.tracing.trace import Trace
 from feature_tracker.tracker import Tracker
-
-SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
-
-SENTENCES = (
-    "The central bank raised its policy rate by a quarter point as inflation stayed above target. "
-    "Net sales rose 5.4% to $1,234 million, and operating margin widened. "
-    "Credit spreads tightened after the company repaid its term loan. "
-) * 3
-
-
-def random_sae(d_model: int, *, n_latents: int = 40, k: int = 6, seed: int = 0) -> Sae:
-    """An SAE of random weights, its decoder the transposed encoder with unit rows."""
-    generator = torch.Generator().manual_seed(seed)
-    encoder = torch.randn(n_latents, d_model, generator=generator)
-    bias = 0.1 * torch.randn(n_latents, generator=generator)
-    b_dec = 0.1 * torch.randn(d_model, generator=generator)
-    return Sae(encoder, bias, torch.nn.functional.normalize(encoder, dim=1), b_dec, k)
+from tests.support import SENTENCES, SHARED, random_sae
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +64,7 @@ def tiny_bundle(tiny_saes: dict[int, Sae]) -> Bundle:
         window=16,
         max_tokens=500,
         dtype="float32",
-        model=ModelSource("none==0", "0" * 64, "none.gguf"),
+        model=WheelSource("none==0", "0" * 64, "none.gguf"),
         sae_folder=Path("absent"),
         labels=Path("absent.csv"),
     )
@@ -88,8 +72,7 @@ def tiny_bundle(tiny_saes: dict[int, Sae]) -> Bundle:
 
 @pytest.fixture(scope="session")
 def tiny_tracker(tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tiny_bundle: Bundle) -> Tracker:
-    labels = unlabelled({layer: sae.n_latents for layer, sae in tiny_saes.items()})
-    return Tracker(tiny_bundle, tiny_model, tiny_saes, labels)
+    return Tracker(tiny_bundle, tiny_model, tiny_saes, unlabelled_table(latents_of(tiny_saes)))
 
 
 @pytest.fixture(scope="session")

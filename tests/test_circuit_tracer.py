@@ -19,8 +19,7 @@ from feature_tracker.circuits.attribution import attribute
 from feature_tracker.circuits.circuit import EDGE_COLUMNS
 from feature_tracker.circuits.correlation import COLUMNS
 from feature_tracker.model.load import LanguageModel
-from tests.conftest import SENTENCES
-from tests.page.test_app import tiny_labels
+from tests.support import SENTENCES, tiny_labels
 
 FILES = {
     "features.csv", "correlations.csv", "edges.csv", "graph.graphml", "graph.gexf", "graph.json",

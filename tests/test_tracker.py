@@ -11,8 +11,9 @@ import torch
 from feature_tracker.bundles.bundle import Bundle, load_bundle
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
-from feature_tracker.labels.opening import open_labels, unlabelled
-from feature_tracker.labels.table import COLUMNS, KEYS, LabelTable, save_labels
+from feature_tracker.labels.columns import KEYS, REQUIRED
+from feature_tracker.labels.csv_files import open_labels, save_labels
+from feature_tracker.labels.table import LabelTable, unlabelled_table
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.sae.topk import Sae
 from feature_tracker.tracker import Tracker
@@ -26,7 +27,7 @@ def bundle(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
 
 
 def write_table(path: Path, *features: tuple[int, int]) -> None:
-    frame = pd.DataFrame(0.5, index=pd.MultiIndex.from_tuples(features, names=KEYS), columns=COLUMNS)
+    frame = pd.DataFrame(1.0, index=pd.MultiIndex.from_tuples(features, names=KEYS), columns=REQUIRED)
     save_labels(LabelTable(frame.assign(label="Erträge", f1_method="", rule="")), path)
 
 
@@ -94,7 +95,7 @@ def test_a_float32_model_is_not_copied(tiny_tracker: Tracker) -> None:
 def test_the_built_in_model_traces_circuits_in_float32(
     builtin_model: LanguageModel, builtin_saes: dict[int, Sae]
 ) -> None:
-    tracker = Tracker(load_bundle(), builtin_model, builtin_saes, unlabelled(dict.fromkeys(builtin_saes, 400)))
+    tracker = Tracker(load_bundle(), builtin_model, builtin_saes, unlabelled_table(dict.fromkeys(builtin_saes, 400)))
     exact = tracker.exact_model()
     assert exact.model.dtype.itemsize == 4
     assert tracker.exact_model() is exact

@@ -9,12 +9,13 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from feature_tracker.charts.theme import MUTED, empty_figure, finish, number, stacked_label, with_alpha, wrapped
+from feature_tracker.labels.columns import BY_NAME
 from feature_tracker.tracing.rows import Row, feature_of, rows_of
 
 _LABEL_WIDTH = 10  # characters a line: five columns of them fit into 350 pixels
 _ROWS = (
     ("activation", "Activation", ".3g"),
-    ("specialization_index", "Specialization", "+.2f"),
+    ("specialization_index", BY_NAME["specialization_index"].title, BY_NAME["specialization_index"].format),
     ("cosine", "Cosine", ".2f"),
     ("r", "Correlation r", "+.2f"),
 )

@@ -35,6 +35,7 @@ def plot_heatmap(
     columns: Sequence[str],
     *,
     colours: Mapping[int, str],
+    words: Sequence[str] | None = None,
     chosen: Collection[int] = (),
     selected: Feature | None = None,
 ) -> go.Figure:
@@ -47,8 +48,9 @@ def plot_heatmap(
     Args:
         ranked: rows of `rank_features`, in the order of the rows.
         values: (n_rows, n_columns) activations; NaN leaves a cell empty.
-        columns: what each column reads.
+        columns: the text of each column.
         colours: one a layer.
+        words: where columns are single tokens, the whole word of each, for the hover.
         chosen: columns among the chosen words, to be framed.
     """
     if ranked.empty or not len(columns):
@@ -74,7 +76,7 @@ def plot_heatmap(
             ygap=1,
             name=f"Layer {layer}",
         )
-    figure.add_trace(_cell_markers(ranked, values, columns, names, rows))
+    figure.add_trace(_cell_markers(ranked, values, _readings(columns, words or columns), names, rows))
     for first, last in _runs(chosen):
         figure.add_vrect(x0=first - 0.5, x1=last + 0.5, line={"color": MUTED, "width": 2})
     _label_axes(figure, ranked, names, rows, selected)
@@ -96,14 +98,13 @@ def _row_places(layers: np.ndarray) -> np.ndarray:
 
 
 def _cell_markers(
-    ranked: pd.DataFrame, values: np.ndarray, columns: Sequence[str], names: Sequence[str], rows: np.ndarray
+    ranked: pd.DataFrame, values: np.ndarray, readings: Sequence[str], names: Sequence[str], rows: np.ndarray
 ) -> go.Scatter:
     n_rows, n_columns = values.shape
     heads = [
         f"<b>{axis_label(row['label'], reliable=row['reliable'], width=60)}</b><br>{feature_of(row)}"
         for row in rows_of(ranked)
     ]
-    words = [plotly_text(shorten(text, 60)) for text in columns]
     return go.Scatter(
         x=list(names) * n_rows,
         y=np.repeat(rows, n_columns),
@@ -112,13 +113,19 @@ def _cell_markers(
         **unfaded(0),
         customdata=np.tile(np.arange(n_columns), n_rows)[:, None].tolist(),
         hovertext=[
-            f"{heads[row]}<br>“{words[column]}”<br>Activation {number(values[row, column], '.3g', _CUT)}"
+            f"{heads[row]}<br>{readings[column]}<br>Activation {number(values[row, column], '.3g', _CUT)}"
             for row in range(n_rows)
             for column in range(n_columns)
         ],
         hovertemplate="%{hovertext}<extra></extra>",
         showlegend=False,
     )
+
+
+def _readings(columns: Sequence[str], words: Sequence[str]) -> list[str]:
+    """The text of each column as hovers quote it, with the whole word where it is a part of one."""
+    quoted = [[f"“{plotly_text(shorten(text, 60))}”" for text in texts] for texts in (columns, words)]
+    return [text if text == word else f"{text} in {word}" for text, word in zip(*quoted, strict=True)]
 
 
 def _column_names(columns: Sequence[str]) -> list[str]:

@@ -11,12 +11,13 @@ import math
 import re
 import textwrap
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
 from feature_tracker.charts.measure import activation_text, one_in
+from feature_tracker.labels.columns import BY_NAME
 from feature_tracker.tracing.rank import Aggregation
 from feature_tracker.tracing.rows import Row, feature_of
 
@@ -103,6 +104,17 @@ def number(value: float, form: str = ".2f", missing: str = "not measured") -> st
     return missing if value is None or math.isnan(value) else format(value, form)
 
 
+def stated(row: Mapping[str, Any], name: str) -> str:
+    """A number of the label table in words, such as `Specialization +0.42`.
+
+    Args:
+        row: a row of `rank_features`.
+        name: one of `labels.columns.SHOWN`.
+    """
+    column = BY_NAME[name]
+    return f"{column.title} {number(row[name], column.format)}"
+
+
 def feature_hover(row: Row, aggregation: Aggregation = "max") -> str:
     """What every chart says about a feature under the pointer.
 
@@ -117,8 +129,8 @@ def feature_hover(row: Row, aggregation: Aggregation = "max") -> str:
         activation_text(row["activation"], aggregation),
         f"Percentile {number(row['percentile'])}" + f" ({rare})" * bool(rare),
         *_label_scores(row),
-        f"Specialization {number(row['specialization_index'], '+.2f')}",
-        f"Density {number(row['density'], '.1%')}",
+        stated(row, "specialization_index"),
+        stated(row, "density"),
         f"Peak word “{plotly_text(shorten(str(row['peak_word']), 40))}”",
     ]
     return "<br>".join(lines)
@@ -126,13 +138,13 @@ def feature_hover(row: Row, aggregation: Aggregation = "max") -> str:
 
 def _label_scores(row: Row) -> list[str]:
     """How far the label can be trusted, a line each: its scores, the sample they come from, and what speaks against."""
-    lines = [f"Label F1 {number(row['f1'])}; guessing scores {number(row['f1_always_yes'], missing='an unknown F1')}"]
+    lines = [f"Label {stated(row, 'f1')}; guessing scores {number(row['f1_always_yes'], missing='an unknown F1')}"]
     if math.isnan(row["f1"]):
         lines = ["Label F1 not measured"]
     else:
         measures = ("precision", "recall", "balanced_accuracy")
-        known = [f"{name.replace('_', ' ')} {number(row[name])}" for name in measures if not math.isnan(row[name])]
-        lines += [", ".join(known).capitalize()] * bool(known)
+        measured = [stated(row, name) for name in measures if not math.isnan(row[name])]
+        lines += [", ".join(measured).capitalize()] * bool(measured)
         counts = (("n_positive", "firing"), ("n_negative", "silent"), ("n_unanswered", "unanswered"))
         asked = [f"{row[name]:,.0f} {what}" for name, what in counts if row[name] > 0]
         lines += [f"Scored on {', '.join(asked)} examples"] * bool(asked)

@@ -16,7 +16,7 @@ from feature_tracker.circuits.circuit import EDGE_COLUMNS, Circuit
 from feature_tracker.circuits.correlation import Correlations
 from feature_tracker.circuits.graph import ErrorNode
 from feature_tracker.feature import Feature
-from feature_tracker.labels.spreadsheet import to_csv
+from feature_tracker.labels.csv_files import to_csv
 from feature_tracker.model.next_token import NextToken
 from feature_tracker.tracing.trace import Trace
 

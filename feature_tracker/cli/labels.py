@@ -9,8 +9,9 @@ from feature_tracker.cli.labels_check import check_table_file
 from feature_tracker.cli.labels_import import import_labels
 from feature_tracker.cli.labels_measure import measure
 from feature_tracker.cli.options import telling_errors
+from feature_tracker.labels.csv_files import load_labels
 from feature_tracker.labels.report import report_table
-from feature_tracker.labels.table import latents_of, load_labels
+from feature_tracker.labels.table import latents_of
 from feature_tracker.rule_labels.commands import COMMANDS
 from feature_tracker.rule_labels.label_layer import log_times
 from feature_tracker.sae.load import load_saes

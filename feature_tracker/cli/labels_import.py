@@ -1,4 +1,4 @@
-"""`feature-tracker labels import`: a bundle's label table from other tools' files."""
+"""`feature-tracker labels import`: make a bundle's label table from other tools' files."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import click
 from feature_tracker.bundles.bundle import Bundle, load_bundle
 from feature_tracker.cli.options import telling_errors
 from feature_tracker.errors import TrackerError
-from feature_tracker.labels.importers.imported import Target
+from feature_tracker.labels.csv_files import replace_table
 from feature_tracker.labels.importers.merge import merge_sources
-from feature_tracker.labels.importers.model_names import model_names
 from feature_tracker.labels.importers.report import import_report
 from feature_tracker.labels.importers.sources import find_sources
-from feature_tracker.labels.table import latents_of, replace_table
+from feature_tracker.labels.importers.target import Target, model_names
+from feature_tracker.labels.table import latents_of
 from feature_tracker.sae.load import load_saes
 
 LATENTS = click.option(
     "--latents", type=click.IntRange(min=1), help="Latents of each SAE, where the SAE folder isn't on this machine."
 )
-"""For `bundle_latents`."""
+"""Option for commands that call `bundle_latents`."""
 
 
 @click.command("import")
@@ -36,8 +36,8 @@ def import_labels(
 ) -> None:
     """Make a bundle's label table from Delphi runs, CSV summaries and Neuronpedia exports.
 
-    PATHS are files, or folders that are looked through. Labels are cleaned and merged; what was read, cleaned and
-    rejected is printed. See docs/labels.md.
+    PATHS are files, or folders to look through. Labels are cleaned and merged, and a report says what was read, cleaned
+    and rejected. See docs/labels.md.
     """
     bundle = load_bundle(bundle_name)
     models = () if any_model else model_names(bundle)
@@ -45,20 +45,23 @@ def import_labels(
     path = out or bundle.labels
     if path.exists() and not replace:
         raise TrackerError(f"{path} stands there already. Replace it with --replace, or name another file with --out.")
-    found = find_sources(paths)
-    if path.resolve() in [source.path.resolve() for source in found.sources]:
+    files = find_sources(paths)
+    if path.resolve() in [source.path.resolve() for source in files.sources]:
         raise TrackerError(f"{path} is one of the files to import. Name another file for the table with --out.")
-    merged = merge_sources(found.sources, target)
+    merged = merge_sources(files.sources, target)
     replace_table(merged.table, path, target.n_latents)
-    click.echo(import_report(merged, target, found.left_out))
+    click.echo(import_report(merged, target, files.left_out))
     click.echo(f"\nWrote {path}.")
 
 
 def bundle_latents(bundle: Bundle, stated: int | None) -> dict[int, int]:
-    """Latents of each of a bundle's SAEs, as stated or as its SAE folder has them.
+    """Latents of each layer's SAE of a bundle.
+
+    Args:
+        stated: the size of every SAE; `None` to read it from the SAE folder.
 
     Raises:
-        TrackerError: neither says.
+        TrackerError: the SAEs can't be read.
     """
     if stated is not None:
         return dict.fromkeys(bundle.layers, stated)

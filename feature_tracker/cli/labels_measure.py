@@ -19,7 +19,8 @@ from feature_tracker.corpus.origin import Origin
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import ALWAYS_ON
 from feature_tracker.files import require_writable
-from feature_tracker.labels.table import LabelTable, latents_of, load_labels, replace_table
+from feature_tracker.labels.csv_files import load_labels, replace_table
+from feature_tracker.labels.table import LabelTable, latents_of
 from feature_tracker.sae.load import load_saes
 from feature_tracker.tracker import Tracker
 

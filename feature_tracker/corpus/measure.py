@@ -20,9 +20,8 @@ from feature_tracker.corpus.origin import Origin, fingerprint
 from feature_tracker.corpus.statistics import LayerSums
 from feature_tracker.errors import TrackerError
 from feature_tracker.files import replacing
-from feature_tracker.labels.ownership import BUNDLE
-from feature_tracker.labels.scores import NOT_SCORED
-from feature_tracker.labels.table import COLUMNS, KEYS, MEASURED, UNLABELLED, LabelTable, columns_of
+from feature_tracker.labels.columns import KEYS, MEASURED, REQUIRED, columns_of
+from feature_tracker.labels.table import LabelTable, fill_blanks
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.sae.topk import Sae, TopK
 from feature_tracker.tracing.run import Batch, batched, run
@@ -129,7 +128,7 @@ class Measurement:
 
     def _restore(self, checkpoint: Path) -> None:
         try:
-            with np.load(checkpoint) as arrays:
+            with checkpoint.open("rb") as file, np.load(file) as arrays:
                 progress = json.loads(str(arrays["progress"]))
                 origin, batches_done = Origin.from_record(progress["origin"]), progress["batches_done"]
                 state = {name: arrays[name] for name in arrays.files}
@@ -161,16 +160,10 @@ def fill_table(table: LabelTable | None, measured: Mapping[int, pd.DataFrame], b
         bundle: name to write into a table that names no bundle.
     """
     measures = pd.concat(measured, names=KEYS)
-    before = pd.DataFrame(index=measures.index, columns=COLUMNS) if table is None else table.frame
+    before = pd.DataFrame(index=measures.index, columns=REQUIRED) if table is None else table.frame
     frame = before.reindex(index=measures.index, columns=columns_of(before))
-    frame[BUNDLE] = next(iter(table.bundles), bundle) if table else bundle
-    unlabelled = frame["label"].isna()
+    frame["bundle"] = next(iter(table.bundles), bundle) if table else bundle
     frame[measures.columns] = measures
     if "specialization_source" in frame:
         frame["specialization_source"] = MEASURED
-    if "mark" in frame:
-        frame.loc[unlabelled, "mark"] = NOT_SCORED
-    blank = {"label": UNLABELLED, "f1_method": "", "rule": "", "label_source": "", "original_label": ""}
-    for name in frame.columns.intersection(list(blank)):
-        frame[name] = frame[name].astype(object).fillna(blank[name])
-    return LabelTable(frame)
+    return LabelTable(fill_blanks(frame))

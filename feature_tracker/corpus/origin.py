@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from feature_tracker.bundles.bundle import Bundle, ModelSource
+from feature_tracker.bundles.bundle import Bundle, WheelSource
 from feature_tracker.sae.topk import Sae
 
 
@@ -47,7 +47,7 @@ class Origin:
     def of_bundle(cls, bundle: Bundle, d_model: int) -> Origin:
         """The origin of anything computed with a bundle's model, whose residual stream is `d_model` wide."""
         source = bundle.model
-        if isinstance(source, ModelSource):
+        if isinstance(source, WheelSource):
             model = source.requirement
         else:
             model = f"{source.id}, revision {source.revision}" if source.id else source.name

@@ -1,20 +1,21 @@
-"""What an F1 is worth: the sample it comes from, and what always saying yes scores on that sample.
+"""Scores of a label, and whether its F1 beats always saying yes on the same sample.
 
-With p the share of positives in a sample, a judge who always says yes has precision p and recall 1, so F1 2p / (1 + p):
-0.667 where half is positive, 0.95 where nine in ten are. A label that doesn't beat it says nothing.
+A judge who always says yes on a sample with a share p of positives has precision p and recall 1, so F1 = 2p / (1 + p):
+0.667 where half is positive, 0.95 where nine in ten are. A label that doesn't beat that says nothing.
 """
 
 from __future__ import annotations
 
+import math
 from itertools import product
 from typing import NamedTuple
 
 NAN = float("nan")
 ROUNDING = 0.0005
-"""Half a unit of the last digit: the tools write scores with three decimals."""
+"""Half a unit of the last digit of a reported score: tools write three decimals."""
 _CLOSE = ROUNDING + 1e-9
-_LARGEST = 400  # questions; judges are asked some tens a label
-_DISAGREE = 0.005  # Half a unit with two decimals, so that coarser rounding isn't taken for a contradiction.
+_LARGEST_SAMPLE = 400  # judges are asked some tens of questions a label
+_COARSE_ROUNDING = 0.005  # half a unit of two decimals, so that coarser rounding isn't taken for a contradiction
 
 GOOD = ""
 NOT_SCORED = "not scored"
@@ -30,19 +31,11 @@ MARKS = {
     GUESS_UNKNOWN: "what always saying yes scores can't be told from the numbers given",
     CONTRADICTORY: "its F1, accuracy, precision and recall can't belong together",
 }
-"""What can be said of a label's F1; only a label without a mark is reliable."""
+"""What can speak against a label's F1, with its meaning. Only a label without a mark is reliable."""
 
 
 class Scores(NamedTuple):
-    """How a label was scored; NaN where it isn't known.
-
-    Attributes:
-        f1, precision, recall, accuracy, balanced_accuracy: of the judge's answers.
-        n_positive, n_negative: answers on text where the feature fires, and where it doesn't.
-        n_unanswered: questions the judge gave no answer to; they enter no other number.
-        f1_always_yes: F1 of always saying yes on the same sample.
-        mark: one of `MARKS`.
-    """
+    """Scores of one label; NaN where unknown. The fields are columns of the label table, see `labels.columns`."""
 
     f1: float = NAN
     precision: float = NAN
@@ -60,14 +53,14 @@ UNSCORED = Scores()
 
 
 def always_yes_f1(share: float) -> float:
-    """2p / (1 + p) for a share p of positives."""
+    """F1 of always saying yes where a share p of the sample is positive: 2p / (1 + p)."""
     return 2 * share / (1 + share)
 
 
 def counted_scores(
     *, true_positive: int, false_positive: int, false_negative: int, true_negative: int, unanswered: int = 0
 ) -> Scores:
-    """Scores from a judge's counted answers. Without positives there is no F1; precision is 0 where nobody said yes."""
+    """Scores from the counts of a judge's answers. Without positives there is no F1; without a yes, precision is 0."""
     positive, negative = true_positive + false_negative, false_positive + true_negative
     n = positive + negative
     yes = true_positive + false_positive
@@ -90,27 +83,27 @@ def counted_scores(
 
 
 def reported_scores(f1: float, accuracy: float = NAN, precision: float = NAN, recall: float = NAN) -> Scores:
-    """Scores from the numbers of a file, which fix the sample's shares where precision, recall and accuracy are given.
+    """Scores from the rounded numbers that a file reports.
 
-    With positives a share p of the sample, right yeses are R p, wrong ones R p (1 - P) / P, and accuracy is
-    A = 1 - p (1 - 2 R + R / P). So p = (1 - A) / (1 - 2 R + R / P), except where nothing was right (P or R is 0) or
-    everything was. Rounding shifts p, so the smallest sample of whole counts that gives all four numbers is looked for
-    and stands for the true one; where there is none, a label beats always saying yes only by more than rounding does.
+    Precision P, recall R and accuracy A fix the share p of positives: of the sample, R p are right yeses and
+    R p (1 - P) / P wrong ones, so A = 1 - p (1 - 2 R + R / P) and p = (1 - A) / (1 - 2 R + R / P), unless everything or
+    nothing was right. Rounding shifts p. The smallest sample of whole counts that gives all four numbers therefore
+    stands for the true one. Where there is none, a label must beat always saying yes by more than rounding can.
     """
     given = Scores(f1=f1, precision=precision, recall=recall, accuracy=accuracy)
-    if f1 != f1:
+    if math.isnan(f1):
         return given
     rates = (accuracy, precision, recall)
-    if not all(rate == rate for rate in rates):
+    if any(map(math.isnan, rates)):
         return given._replace(mark=GUESS_UNKNOWN)
     if not _agree(f1, *rates):
         return given._replace(mark=CONTRADICTORY)
     share = _share(*rates)
-    if share != share:
-        # Whatever the sample was, an F1 of 0 is no better than always saying yes.
+    if math.isnan(share):
+        # On any sample, an F1 of 0 is no better than always saying yes.
         return given._replace(mark=NO_BETTER if f1 == 0 else GUESS_UNKNOWN)
     if precision == 1 and accuracy == recall:
-        # Without a wrong yes, accuracy is recall only where no negative was there to be told apart.
+        # Without a wrong yes, accuracy equals recall only in a sample without negatives.
         return given._replace(f1_always_yes=1.0, mark=NO_NEGATIVES)
     counted = _smallest_counts(f1, *rates, share)
     if counted is not None:
@@ -129,8 +122,8 @@ def reported_scores(f1: float, accuracy: float = NAN, precision: float = NAN, re
 
 
 def _smallest_counts(f1: float, accuracy: float, precision: float, recall: float, share: float) -> Scores | None:
-    """Scores of the smallest sample whose numbers, rounded to three decimals, are these; None up to `_LARGEST`."""
-    for n in range(2, _LARGEST + 1):
+    """Scores of the smallest sample that gives these numbers at three decimals; `None` where no small one does."""
+    for n in range(2, _LARGEST_SAMPLE + 1):
         for positive in {int(share * n), int(share * n) + 1}:
             right_yes = round(recall * positive)
             wrong_yes = round(right_yes / precision) - right_yes
@@ -143,14 +136,14 @@ def _smallest_counts(f1: float, accuracy: float, precision: float, recall: float
                 false_negative=positive - right_yes,
                 true_negative=right_no,
             )
-            found = (scores.f1, scores.accuracy, scores.precision, scores.recall)
-            if all(abs(a - b) <= _CLOSE for a, b in zip(found, (f1, accuracy, precision, recall), strict=True)):
+            counted = (scores.f1, scores.accuracy, scores.precision, scores.recall)
+            if all(abs(a - b) <= _CLOSE for a, b in zip(counted, (f1, accuracy, precision, recall), strict=True)):
                 return scores
     return None
 
 
 def _share(accuracy: float, precision: float, recall: float) -> float:
-    """Share of positives, NaN where the three don't fix it; above 1 where they contradict each other."""
+    """Share of positives in the sample: NaN where the three don't fix it, above 1 where they contradict each other."""
     if precision <= 0 or recall <= 0:
         return NAN
     scale = 1 - 2 * recall + recall / precision
@@ -158,19 +151,19 @@ def _share(accuracy: float, precision: float, recall: float) -> float:
 
 
 def _corners(rates: tuple[float, float, float], half: float) -> list[tuple[float, float, float]]:
-    """The rates moved down and up by half a unit, within 0 and 1."""
+    """Every combination of the rates moved down and up by half a unit, within 0 and 1."""
     accuracy, precision, recall = ((max(rate - half, 0.0), min(rate + half, 1.0)) for rate in rates)
     return list(product(accuracy, precision, recall))
 
 
 def _agree(f1: float, accuracy: float, precision: float, recall: float) -> bool:
-    """Whether one sample can give all four numbers, rounded to two decimals or more."""
-    corners = _corners((accuracy, precision, recall), _DISAGREE)
+    """Whether one sample can give all four numbers, each rounded to two decimals or more."""
+    corners = _corners((accuracy, precision, recall), _COARSE_ROUNDING)
     harmonic = [2 * p * r / (p + r) if p + r else 0.0 for _, p, r in corners]
-    if not min(harmonic) - _DISAGREE <= f1 <= max(harmonic) + _DISAGREE:
+    if not min(harmonic) - _COARSE_ROUNDING <= f1 <= max(harmonic) + _COARSE_ROUNDING:
         return False
     if precision <= 0 or recall <= 0:
         return True
-    # A negative can't be told right less than never: the right noes are A - R p.
-    shares = [(share, a, r) for a, p, r in corners if (share := _share(a, p, r)) == share]
+    # The share of right noes, A - R p, can't be negative.
+    shares = [(share, a, r) for a, p, r in corners if not math.isnan(share := _share(a, p, r))]
     return not shares or any(share <= 1 and a >= r * share for share, a, r in shares)

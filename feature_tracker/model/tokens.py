@@ -1,17 +1,16 @@
-"""Text to tokens and windows; every token of the text is in exactly one window."""
+"""A text as tokens, words and windows; every character is in one token, every token in one word and one window."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from feature_tracker.errors import TrackerError
-
-_LONGEST_PART = 40  # characters of a word before or after a token of it
+from feature_tracker.text import TokenWords, words_of_tokens
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class TokenizedText:
         offsets: (n_tokens, 2) int64, each token's first and one-past-last character in `text`. A character of several
             tokens (an emoji) belongs to the first; the others are empty.
         window: longest window, BOS included.
-        is_cut: whether it goes on from other text, so that its first token had words before it.
+        is_cut: whether it continues other text, so that its first token had words before it.
     """
 
     text: str
@@ -50,23 +49,25 @@ class TokenizedText:
 
     @property
     def token_texts(self) -> list[str]:
-        """What each token reads in the text; joined, they give every character of tokenized text once."""
+        """The characters of each token; those of a text from `tokenize` join to the whole text."""
         return [self.text[start:end] for start, end in self.offsets]
 
+    @cached_property
+    def words(self) -> TokenWords:
+        """The words that tokens belong to; runs of other signs and blank tokens are words of their own."""
+        return words_of_tokens(self.text, self.offsets)
+
     def word_at(self, position: int) -> str:
-        """The word that a token is part of, or the token itself where it is no letter or digit; no blanks around."""
-        while position and self.offsets[position, 0] == self.offsets[position, 1]:
-            position -= 1  # a further token of a character that belongs to the one before
-        first, last = (int(edge) for edge in self.offsets[position])
-        token = self.text[first:last]
-        before = re.search(r"\w*$", self.text[max(first - _LONGEST_PART, 0) : first])
-        after = re.match(r"\w*", self.text[last : last + _LONGEST_PART])
-        whole = (before[0] if before and token[:1].isalnum() else "") + token
-        return (whole + (after[0] if after and token[-1:].isalnum() else "")).strip() or token
+        """The whole word that a token belongs to, without white space around it; a blank token is itself."""
+        start, end = self.words.spans[self.words.word_of[position]]
+        return self.text[start:end]
 
 
 def tokenize(text: str, tokenizer: PreTrainedTokenizerBase, *, window: int, max_tokens: int) -> TokenizedText:
     """Tokenize a whole text, without special tokens and without truncation.
+
+    Characters that the tokenizer's own offsets leave out, such as trimmed spaces, go to the token that follows them;
+    those after the last token go to it.
 
     Args:
         window: longest window, BOS included.
@@ -91,9 +92,8 @@ def tokenize(text: str, tokenizer: PreTrainedTokenizerBase, *, window: int, max_
             f"This text has {len(ids):,} tokens; at most {max_tokens:,} are analyzed at once, and nothing is cut "
             f"silently. Shorten it by {over:,} token{'' if over == 1 else 's'}, or analyze it in parts."
         )
-    offsets = np.asarray(encoded["offset_mapping"], dtype=np.int64)
-    # Tokens that share a character overlap; the first keeps it, so that shading never shows a character twice.
-    taken = np.maximum.accumulate(np.concatenate([[0], offsets[:-1, 1]]))
-    offsets[:, 0] = np.maximum(offsets[:, 0], taken)
-    offsets[:, 1] = np.maximum(offsets[:, 1], offsets[:, 0])
+    # Tokens that share a character overlap; the first keeps it, so that no view shows a character twice.
+    ends = np.maximum.accumulate(np.asarray(encoded["offset_mapping"], dtype=np.int64)[:, 1])
+    ends[-1] = len(text)
+    offsets = np.stack([np.concatenate([[0], ends[:-1]]), ends], axis=1)
     return TokenizedText(text, ids, offsets, window)

@@ -122,7 +122,7 @@ def _part_windows(trace: Trace) -> int:
 
 def question_of(scene: Scene, first_window: int) -> Question:
     """What would be traced under the present settings."""
-    words = None if scene.words is None else tuple(scene.words.tolist())
+    words = None if scene.chosen_positions is None else tuple(scene.chosen_positions.tolist())
     # What is unusual carries little of what the model computes; what fires strongly does.
     return Question(first_window, replace(scene.settings, layers=(), by="activation"), words)
 

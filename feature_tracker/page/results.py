@@ -60,10 +60,10 @@ def show_results(analysis: Analysis, tracker: Tracker, settings: Settings) -> No
     if not tracker.labels.has_quantiles:
         st.caption(UNMEASURED)
         settings = replace(settings, by="activation")
-    chosen = state.chosen_words()
+    chosen = state.chosen_positions()
     positions = None if chosen is None else np.asarray(chosen, dtype=np.int64)
     if positions is not None:
-        _show_chosen_words(analysis, positions)
+        _show_chosen_positions(analysis, positions)
     ranked = rank_under(settings, tracker, analysis.trace, settings.layers, positions)
     if ranked.empty:
         st.warning("No feature passes the filters. Lower the minimum F1 or choose more layers in the sidebar.")
@@ -90,13 +90,17 @@ def _show_figures(analysis: Analysis, tracker: Tracker) -> None:
     st.caption(f"{read}. Features are read at {len(trace.layers)} depths of the model.")
 
 
-def _show_chosen_words(analysis: Analysis, positions: np.ndarray) -> None:
+def _show_chosen_positions(analysis: Analysis, positions: np.ndarray) -> None:
     with st.container(horizontal=True, vertical_alignment="center", border=True):
-        excerpt = words.excerpt(analysis.trace.token_texts, positions, width=80)
+        excerpt = words.excerpt(analysis.trace.tokens, positions, width=80)
         n = len(positions)
         st.markdown(f"**Ranked by {n:,} chosen token{'s' if n > 1 else ''}:** {plain(excerpt)}", width="stretch")
         st.button(
-            "Use the whole text", icon=":material/close:", on_click=state.choose_words, args=(None,), key="clear_words"
+            "Use the whole text",
+            icon=":material/close:",
+            on_click=state.choose_positions,
+            args=(None,),
+            key="clear_words",
         )
 
 

@@ -27,8 +27,8 @@ RankBy = Literal["activation", "percentile"]
 TEXT = "text"
 _ANALYSIS = "analysis"
 _FEATURE = "feature"
-_WORDS = "words"
-_ROUND = "words_round"
+_POSITIONS = "chosen_positions"
+_ROUND = "positions_round"
 CIRCUIT = "circuit_kept"
 CORRELATIONS = "correlations_kept"
 ASKED = "text_asked"
@@ -84,7 +84,7 @@ class Scene:
         ranked: rows of `rank_features` under these settings and this selection.
         colours: one a layer.
         feature: the one feature all views point at.
-        words: chosen token positions, ascending; None for the whole text.
+        chosen_positions: tokens that rank the features, ascending; None for the whole text.
     """
 
     analysis: Analysis
@@ -93,7 +93,7 @@ class Scene:
     ranked: pd.DataFrame
     colours: dict[int, str]
     feature: Feature
-    words: np.ndarray | None
+    chosen_positions: np.ndarray | None
 
 
 def analysis() -> Analysis | None:
@@ -136,7 +136,7 @@ def keep_undrawn(*keys: str) -> None:
 def _forget(*keys: str) -> None:
     for key in keys:
         st.session_state.pop(key, None)
-    choose_words(None)
+    choose_positions(None)
 
 
 def chosen_feature() -> tuple[int, int] | None:
@@ -149,23 +149,23 @@ def choose_feature(layer: int, index: int) -> None:
     st.session_state[_FEATURE] = (layer, index)
 
 
-def chosen_words() -> tuple[int, ...] | None:
+def chosen_positions() -> tuple[int, ...] | None:
     """Chosen token positions, ascending; None for the whole text."""
-    return st.session_state.get(_WORDS)
+    return st.session_state.get(_POSITIONS)
 
 
-def choose_words(positions: tuple[int, ...] | None, *, by_chart: bool = False) -> None:
-    """Look at some words only, or at the whole text.
+def choose_positions(positions: tuple[int, ...] | None, *, by_chart: bool = False) -> None:
+    """Rank the features by some tokens only, or by the whole text.
 
     Args:
         by_chart: chosen in the heatmap, which then shows its own frame around them.
     """
-    st.session_state[_WORDS] = positions or None
+    st.session_state[_POSITIONS] = positions or None
     if not by_chart:
         # The heatmap would go on framing what was clicked there before; a new key gives it a clean start.
-        st.session_state[_ROUND] = words_round() + 1
+        st.session_state[_ROUND] = positions_round() + 1
 
 
-def words_round() -> int:
-    """Counts how often the choice of words has changed outside the heatmap."""
+def positions_round() -> int:
+    """How often the choice of positions has changed outside the heatmap."""
     return st.session_state.get(_ROUND, 0)

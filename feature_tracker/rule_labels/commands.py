@@ -13,8 +13,10 @@ from feature_tracker.bundles.bundle import BUILT_IN, load_bundle
 from feature_tracker.cli.options import telling_errors
 from feature_tracker.errors import TrackerError
 from feature_tracker.files import replacing
+from feature_tracker.labels.columns import KEYS
+from feature_tracker.labels.csv_files import load_labels, replace_table
 from feature_tracker.labels.report import report_table
-from feature_tracker.labels.table import KEYS, LabelTable, load_labels, replace_table
+from feature_tracker.labels.table import LabelTable
 from feature_tracker.rule_labels.corpus_firings import CorpusFirings, load_corpus_firings
 from feature_tracker.rule_labels.label_layer import label_layers, reword_layer, score_rule
 from feature_tracker.rule_labels.learn import LearnConfig

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from feature_tracker.labels.columns import KEYS, REQUIRED
 from feature_tracker.labels.scores import UNSCORED, Scores
-from feature_tracker.labels.table import COLUMNS, KEYS
 from feature_tracker.rule_labels.context_likeness import ContextLikeness
 from feature_tracker.rule_labels.firings import Firings
 from feature_tracker.rule_labels.learn import LearnConfig, learn_rule
@@ -72,7 +72,7 @@ def label_layer(
             log.info("layer %d: %d features labelled, %.0f s", layer, latent + 1, time.monotonic() - start)
     frame = pd.concat([pd.DataFrame(rows), firings.train.statistics()], axis=1)
     frame = frame.assign(layer=layer, feature=range(firings.train.n_latents), f1_method=METHOD)
-    return frame[[*KEYS, *COLUMNS]]
+    return frame[[*KEYS, *REQUIRED]]
 
 
 def reword_layer(rows: pd.DataFrame, firings: LayerFirings, lexicon: Lexicon) -> tuple[pd.DataFrame, float, float]:

@@ -10,25 +10,19 @@ import pandas as pd
 
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import ALWAYS_ON
-from feature_tracker.labels.scores import NOT_SCORED
-from feature_tracker.labels.table import UNLABELLED, LabelTable
+from feature_tracker.labels.columns import QUANTILES
+from feature_tracker.labels.table import LabelTable
 from feature_tracker.tracing.trace import LayerTrace, Trace
 
 Aggregation = Literal["max", "mean", "sum", "share"]
 RankBy = Literal["activation", "percentile"]
 
-_MEASURES = [
-    "f1", "precision", "recall", "balanced_accuracy", "n_positive", "n_negative", "n_unanswered", "specialization",
-    "specialization_index", "density",
-]  # fmt: skip
 UNMEASURED = (
     "Ranked by activation. This label table does not know how often and how strongly each feature fires on a "
     "large body of text, so there are no percentiles, and always-on features can't be hidden. "
     "`feature-tracker labels measure` measures both on your own text."
 )
 """What users are told where `LabelTable.has_quantiles` is False."""
-
-_UNVERIFIED = ["specialization", "specialization_index"]
 
 
 def aggregate(dense: np.ndarray, how: Aggregation) -> np.ndarray:
@@ -69,10 +63,9 @@ def rank_features(
         positions: tokens to look at; where None, all that count, see `Trace.counted`.
 
     Returns:
-        `layer, feature, label, f1, precision, recall, balanced_accuracy, n_positive, n_negative, n_unanswered,
-        specialization, specialization_index, density, f1_always_yes, reliable, mark, activation, percentile,
-        peak_position, peak_word`; one row a feature that fires. The peak word is whole, also where the token is a part
-        of it. Specialization that was reported and not verified is NaN: it is no measure to set beside others.
+        One row a feature that fires: the columns `labels.columns.SHOWN`, then `reliable, activation, percentile,
+        peak_position, peak_word`. The peak word is whole, also where the token is a part of it. See
+        `LabelTable.describe` for what the table can't vouch for.
     """
     if aggregation not in get_args(Aggregation) or by not in get_args(RankBy):
         raise TrackerError(f"Rank by one of {get_args(RankBy)} and one of {get_args(Aggregation)}.")
@@ -104,19 +97,11 @@ def _rank_layer(layer: LayerTrace, positions: np.ndarray, table: LabelTable, how
     firing = np.flatnonzero(dense.any(axis=0))
     dense = dense[:, firing]
     features = pd.MultiIndex.from_product([[layer.layer], firing])
-    labels = table.frame.reindex(features)
     peak = dense.argmax(axis=0) if len(firing) else np.zeros(0, np.int64)
     largest = dense.max(axis=0) if len(firing) else np.zeros(0, np.float32)
-    frame = pd.DataFrame({"layer": layer.layer, "feature": firing})
-    frame["label"] = labels["label"].fillna(UNLABELLED).to_numpy()
-    for column in _MEASURES:
-        frame[column] = labels[column].to_numpy(dtype=float) if column in labels else np.nan
-    frame.loc[table.unverified.reindex(features, fill_value=False).to_numpy(dtype=bool), _UNVERIFIED] = np.nan
-    frame["f1_always_yes"] = table.f1_always_yes.reindex(features).to_numpy(dtype=float)
-    frame["reliable"] = table.reliable.reindex(features, fill_value=False).to_numpy(dtype=bool)
-    frame["mark"] = table.marks.reindex(features, fill_value=NOT_SCORED).to_numpy()
+    frame = table.describe(features).reset_index()
     frame["activation"] = aggregate(dense, how) if len(firing) else np.zeros(0)
-    frame["percentile"] = percentile(largest, labels)
+    frame["percentile"] = percentile(largest, table.frame.reindex(features))
     frame["peak_position"] = positions[peak]
     return frame
 
@@ -132,7 +117,7 @@ def percentile(activation: np.ndarray, labels: pd.DataFrame) -> np.ndarray:
         activation: (n,) one activation a row of `labels`.
         labels: rows with `density, q50, q90, q99, max_activation, finance_tokens, general_tokens`.
     """
-    knots = labels[["q50", "q90", "q99", "max_activation"]].to_numpy(dtype=float)
+    knots = labels[QUANTILES].to_numpy(dtype=float)
     heights = np.array([0.0, 0.5, 0.9, 0.99, 1.0])
     out = np.full(len(labels), np.nan)
     for row, (value, knot) in enumerate(zip(activation, knots, strict=True)):

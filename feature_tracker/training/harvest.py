@@ -154,7 +154,7 @@ def load_harvest(folder: Path) -> Harvest:
     try:
         record = dict(json.loads((folder / "progress.json").read_text(encoding="utf-8")))
         n_recorded = int(record.pop("n_done"))
-        with np.load(folder / "windows.npz") as windows:
+        with (folder / "windows.npz").open("rb") as file, np.load(file) as windows:
             token_ids, finance = windows["token_ids"], windows["finance"]
         window = token_ids.shape[1]
         origin = Origin.from_record(record | {"window": window})

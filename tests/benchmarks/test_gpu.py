@@ -63,6 +63,7 @@ def test_a_cards_peak_is_known_by_its_name(name: str, peak: float | None) -> Non
     assert peak_flops(name) == peak
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="would run the 7B shape on this machine's GPU")
 def test_the_command_runs_a_small_shape_without_a_gpu_and_says_so() -> None:
     result = CliRunner().invoke(main, ["--rounds", "1", "--peak-tflops", "1"], catch_exceptions=False)

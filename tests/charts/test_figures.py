@@ -200,6 +200,18 @@ def test_heatmap_cells_carry_their_column_for_clicks(ranked: pd.DataFrame) -> No
     assert figure.layout.shapes[0].x0 == 0.5
 
 
+def test_heatmap_hovers_name_the_whole_word_of_a_token(ranked: pd.DataFrame) -> None:
+    values, columns, words = np.ones((len(ranked), 3)), [" rose", " $", "1,"], ["rose", "$1,234", "$1,234"]
+    whole = plot_heatmap(ranked, values, columns, colours=COLOURS, words=words).data[-1].hovertext
+    stretch = plot_heatmap(ranked, values, columns, colours=COLOURS).data[-1].hovertext
+    assert [text.split("<br>")[-2] for text in stretch[:3]] == ["“rose”", "“&#36;”", "“1,”"]
+    assert [text.split("<br>")[-2] for text in whole[:3]] == [
+        "“rose”",
+        "“&#36;” in “&#36;1,234”",
+        "“1,” in “&#36;1,234”",
+    ]
+
+
 def test_heatmap_rows_of_one_label_can_be_told_apart(ranked: pd.DataFrame) -> None:
     figure = plot_heatmap(ranked.assign(label="the same"), np.ones((30, 3)), ["a", "b", "c"], colours=COLOURS)
     assert len(set(figure.layout.yaxis.ticktext)) == 30

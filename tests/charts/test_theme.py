@@ -20,7 +20,7 @@ from feature_tracker.charts.theme import (
     with_alpha,
     wrapped,
 )
-from tests.charts.conftest import HOSTILE, make_ranked
+from tests.support import HOSTILE, make_ranked
 
 TAG = re.compile(r"<(?!/?(b|br)>)")
 

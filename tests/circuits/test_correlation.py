@@ -91,6 +91,7 @@ def test_effective_size_is_that_of_the_variance_of_r() -> None:
     assert np.median(sizes) < 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rho", "density"), [(0.0, 0.3), (0.5, 0.1), (0.9, 0.1), (0.95, 0.3)])
 def test_independent_bursts_give_a_significant_link_in_fewer_than_one_run_in_twenty(rho: float, density: float) -> None:
     false_runs = 0

@@ -18,7 +18,7 @@ from feature_tracker.errors import TrackerError
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.rule_labels.corpus_firings import load_corpus_firings
 from feature_tracker.sae.load import load_saes, save_sae
-from tests.conftest import SENTENCES, random_sae
+from tests.support import SENTENCES, random_sae
 
 commands = importlib.import_module("feature_tracker.cli.sae")
 LAYERS = (1, 3)

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from feature_tracker.corpus.documents import mixed_windows, read_documents, whole_windows, windows_of
 from feature_tracker.errors import TrackerError
-from tests.conftest import SENTENCES
+from tests.support import SENTENCES
 
 
 def write_jsonl(path: Path, documents: list[dict[str, str]]) -> Path:

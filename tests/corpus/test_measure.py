@@ -24,24 +24,17 @@ from feature_tracker.corpus.origin import Origin
 from feature_tracker.corpus.quantiles import FiringQuantiles
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
+from feature_tracker.labels.columns import IMPORTED, MEASURED, REQUIRED, UNVERIFIED
+from feature_tracker.labels.csv_files import load_labels, save_labels
 from feature_tracker.labels.scores import NO_BETTER, NOT_SCORED
-from feature_tracker.labels.table import (
-    COLUMNS,
-    IMPORTED,
-    MEASURED,
-    UNVERIFIED,
-    LabelTable,
-    latents_of,
-    load_labels,
-    save_labels,
-)
+from feature_tracker.labels.table import LabelTable, latents_of
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.model.tokens import tokenize
 from feature_tracker.sae.load import save_sae
 from feature_tracker.sae.topk import Sae
 from feature_tracker.tracing.run import batched, trace_tokens
 from feature_tracker.tracker import Tracker
-from tests.conftest import SENTENCES, random_sae
+from tests.support import SENTENCES, random_sae
 
 FINANCE = [SENTENCES, "Rates rose.", " "]
 GENERAL = ["A river ran past old trees while it rained.", SENTENCES[::-1][:150]]
@@ -235,7 +228,7 @@ def test_filling_a_table_keeps_labels_and_replaces_what_was_reported(
 ) -> None:
     measured = measure_features(tiny_model, tiny_saes)
     index = pd.MultiIndex.from_tuples([(3, 7)], names=["layer", "feature"])
-    row = dict.fromkeys([*COLUMNS, *IMPORTED], np.nan) | {
+    row = dict.fromkeys([*REQUIRED, *IMPORTED], np.nan) | {
         "label": "Loans", "f1": 0.5, "f1_always_yes": 0.9, "mark": NO_BETTER, "f1_method": "reported", "rule": "",
         "specialization": -5.0, "specialization_source": UNVERIFIED, "label_source": "a.csv", "original_label": "Loans",
     }  # fmt: skip

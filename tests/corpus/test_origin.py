@@ -8,7 +8,7 @@ import pytest
 
 from feature_tracker.corpus.origin import Origin, fingerprint
 from feature_tracker.sae.topk import Sae
-from tests.conftest import random_sae
+from tests.support import random_sae
 
 ORIGIN = Origin(
     layers=(1, 3), d_model=32, bundle="tiny", model="a model", finance_text=("f.jsonl (9 bytes)",), general_text=(),

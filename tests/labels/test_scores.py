@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from itertools import product
 
 import pytest
@@ -44,12 +45,12 @@ def test_a_sample_without_negatives_is_marked_however_high_the_score() -> None:
     assert scores.f1 > 0.98
     assert scores.mark == NO_NEGATIVES
     assert scores.f1_always_yes == 1
-    assert scores.balanced_accuracy != scores.balanced_accuracy
+    assert math.isnan(scores.balanced_accuracy)
 
 
 def test_without_positives_or_answers_there_is_no_f1() -> None:
     assert counted(0, 0, 0, 0).mark == NOT_SCORED
-    assert counted(0, 2, 0, 3).f1 != counted(0, 2, 0, 3).f1
+    assert math.isnan(counted(0, 2, 0, 3).f1)
 
 
 def test_a_judge_who_never_says_yes_scores_nothing() -> None:

@@ -12,9 +12,11 @@ import pytest
 from feature_tracker.bundles.bundle import BUNDLES, Bundle, load_bundle
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
-from feature_tracker.labels.ownership import check_bundle
+from feature_tracker.labels.checks import check_bundle
+from feature_tracker.labels.columns import REQUIRED
+from feature_tracker.labels.csv_files import load_labels, replace_table, save_labels
 from feature_tracker.labels.report import report_table
-from feature_tracker.labels.table import ALWAYS_YES_F1, COLUMNS, LabelTable, load_labels, replace_table, save_labels
+from feature_tracker.labels.table import ALWAYS_YES_F1, LabelTable
 from feature_tracker.rule_labels.lexicon import lexicon_path, load_lexicon
 from feature_tracker.rule_labels.rules import rule_from_json, rule_to_text
 
@@ -23,7 +25,7 @@ LAYERS, N_LATENTS = (1, 3), 4
 
 def frame_of() -> pd.DataFrame:
     index = pd.MultiIndex.from_product([LAYERS, range(N_LATENTS)], names=["layer", "feature"])
-    frame = pd.DataFrame(dict.fromkeys(COLUMNS, 0.5), index=index)
+    frame = pd.DataFrame(dict.fromkeys(REQUIRED, 0.5), index=index)
     texts = {"label": [f"label {layer}/{feature}" for layer, feature in index], "f1_method": "lexical", "rule": "{}"}
     counts = dict.fromkeys(["n_positive", "n_negative", "finance_tokens", "general_tokens"], 10)
     return frame.assign(**texts, **counts)
@@ -44,7 +46,7 @@ def rewrite(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
 
 
 def test_a_saved_table_comes_back(path: Path) -> None:
-    pd.testing.assert_frame_equal(load(path).frame, frame_of()[COLUMNS], check_dtype=False)
+    pd.testing.assert_frame_equal(load(path).frame, frame_of()[REQUIRED], check_dtype=False)
 
 
 def test_rows_are_joined_by_layer_and_index_and_never_by_row_order(path: Path) -> None:
@@ -105,7 +107,8 @@ def test_a_table_of_another_bundle_is_refused_with_both_names(path: Path, tmp_pa
 def test_a_copy_of_a_bundle_with_the_same_saes_may_share_its_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "mine.toml").write_text((BUNDLES / "smollm2-135m.toml").read_text())
+    shipped = (BUNDLES / "smollm2-135m.toml").read_text()
+    (tmp_path / "mine.toml").write_text(shipped.replace('"sae/smollm2-135m"', f'"{load_bundle().sae_folder}"'))
     monkeypatch.setenv("FEATURE_TRACKER_BUNDLES", str(tmp_path))
     check_bundle(pd.DataFrame({"bundle": ["mine"]}), "t.csv", load_bundle())
     copied = replace(load_bundle(), name="a-longer-text", max_tokens=40_000)
@@ -159,7 +162,7 @@ def test_a_table_is_checked_against_the_sae_of_its_own_layer(path: Path) -> None
 
 def test_a_table_takes_anothers_place_only_when_it_is_sound(path: Path) -> None:
     before = path.read_bytes()
-    with pytest.raises(TrackerError, match="feature must be 0 to 2"):
+    with pytest.raises(TrackerError, match=r"The new table for .*labels\.csv, line 5: feature must be 0 to 2"):
         replace_table(LabelTable(frame_of().assign(label="new")), path, dict.fromkeys(LAYERS, N_LATENTS - 1))
     assert path.read_bytes() == before
     replace_table(LabelTable(frame_of().assign(label="new")), path, dict.fromkeys(LAYERS, N_LATENTS))

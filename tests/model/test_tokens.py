@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from feature_tracker.errors import TrackerError
+from feature_tracker.model.load import LanguageModel
 from feature_tracker.model.tokens import TokenizedText, tokenize
 
 
@@ -46,13 +49,23 @@ def test_text_that_spells_a_special_token_is_not_one(tiny_tokenizer: PreTrainedT
     assert tiny_tokenizer.bos_token_id not in tokens.ids
 
 
+def test_a_tokenizer_that_trims_spaces_off_its_offsets_loses_no_character() -> None:
+    def trimming(text: str, **_: object) -> dict[str, object]:
+        spans = [match.span() for match in re.finditer(r"\S+", text)]
+        return {"input_ids": list(range(len(spans))), "offset_mapping": spans}
+
+    tokens = tokenize(" Net  sales\nrose\n", trimming, window=16, max_tokens=100)
+    assert tokens.token_texts == [" Net", "  sales", "\nrose\n"]
+    assert [tokens.word_at(position) for position in range(3)] == ["Net", "sales", "rose"]
+
+
 def test_a_further_token_of_a_character_shows_the_character() -> None:
     assert TokenizedText("up 📈", np.arange(3), np.array([[0, 2], [2, 4], [4, 4]]), 16).word_at(2) == "📈"
 
 
 @pytest.mark.parametrize(
     ("position", "word"),
-    [(0, "Impairment"), (1, "Impairment"), (2, "tests"), (3, ","), (4, "\n"), (5, "x" * 40 + "y" * 41)],
+    [(0, "Impairment"), (1, "Impairment"), (2, "tests"), (3, ","), (4, "\n"), (5, "x" * 90 + "y" * 90)],
 )
 def test_the_word_of_a_token_is_whole(position: int, word: str) -> None:
     text = "Impairment tests,\n" + "x" * 90 + "y" * 90
@@ -60,3 +73,16 @@ def test_the_word_of_a_token_is_whole(position: int, word: str) -> None:
     offsets = np.stack([[0, *ends[:-1]], ends], axis=1)
     offsets[5, 0] = 108  # a token amid a word of 180 letters
     assert TokenizedText(text, np.arange(7), offsets, 16).word_at(position) == word
+
+
+@pytest.mark.model
+def test_words_of_the_built_in_tokenizer_are_an_analysts(builtin_model: LanguageModel) -> None:
+    text = "Net sales rose 5.4% to $1,234 million (unaudited).\nChange in AT&T's year-end loss: (1,234)."
+    tokens = tokenize(text, builtin_model.tokenizer, window=64, max_tokens=100)
+    words = [text[start:end] for start, end in tokens.words.spans]
+    assert [word for word in words if word != " "] == [  # this tokenizer makes the space before a digit a token
+        "Net", "sales", "rose", "5.4%", "to", "$1,234", "million", "(", "unaudited", ").", "\n",
+        "Change", "in", "AT&T's", "year-end", "loss", ":", "(1,234)",
+    ]  # fmt: skip
+    assert tokens.token_texts[-1] == ")."
+    assert tokens.word_at(tokens.n_tokens - 1) == "(1,234)"

@@ -4,101 +4,23 @@ from __future__ import annotations
 
 import logging
 import re
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
 import feature_tracker.page.app
 import feature_tracker.page.engine
-from feature_tracker.bundles.bundle import Bundle, load_bundle
+from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
-from feature_tracker.labels.table import LabelTable
-from feature_tracker.model.load import LanguageModel
 from feature_tracker.page.results import _TABS
-from feature_tracker.sae.topk import Sae
 from feature_tracker.tracker import Tracker
-from tests.conftest import SENTENCES
+from tests.page.driving import TEXT, analyze, errors, open_tab, slider
+from tests.support import SENTENCES
 
-ROOT = Path(__file__).resolve().parents[2]
-TEXT = "The central bank raised its policy rate. Net sales rose 5.4% to $1,234 million."
 SECRET = "Zebrafish quarterly"
-
-
-def tiny_labels(bundle: Bundle, n_latents: int) -> LabelTable:
-    index = pd.MultiIndex.from_product([bundle.layers, range(n_latents)], names=["layer", "feature"])
-    generator = np.random.default_rng(0)
-    f1 = generator.uniform(0.4, 1.0, len(index))
-    f1[::7] = np.nan
-    frame = pd.DataFrame(
-        {
-            "label": [f"<b>label</b> $x$ **{layer}** {feature}" for layer, feature in index],
-            "f1": f1,
-            "precision": f1,
-            "recall": f1,
-            "balanced_accuracy": f1,
-            "n_positive": 100,
-            "n_negative": 100,
-            "f1_method": "lexical",
-            "specialization": 0.01,
-            "specialization_index": generator.uniform(-1, 1, len(index)),
-            "finance_mean": 0.1,
-            "general_mean": 0.1,
-            "finance_tokens": 1000,
-            "general_tokens": 1000,
-            "density": 0.15,
-            "mean_activation": 1.0,
-            "max_activation": 4.0,
-            "q50": 1.0,
-            "q90": 2.0,
-            "q99": 3.0,
-            "rule": "{}",
-        },
-        index=index,
-    )
-    return LabelTable(frame)
-
-
-@pytest.fixture
-def page(
-    monkeypatch: pytest.MonkeyPatch, tiny_bundle: Bundle, tiny_model: LanguageModel, tiny_saes: dict[int, Sae]
-) -> Iterator[AppTest]:
-    """The page on a tiny random Llama; `Tracker.open` gives it."""
-    labels = tiny_labels(tiny_bundle, 40)
-    monkeypatch.setattr(Tracker, "open", lambda *_, **__: Tracker(tiny_bundle, tiny_model, tiny_saes, labels))
-    monkeypatch.setattr(feature_tracker.page.app, "choose_bundle", lambda: tiny_bundle)
-    monkeypatch.setattr(feature_tracker.page.app, "missing_parts", lambda bundle: [])
-    feature_tracker.page.engine.engine_pool.clear()
-    yield AppTest.from_file(str(ROOT / "feature_activation_tracker.py"), default_timeout=30).run()
-    feature_tracker.page.engine.engine_pool.clear()
-
-
-def analyze(page: AppTest, text: str) -> AppTest:
-    page.text_area(key="text").set_value(text).run()
-    return next(button for button in page.button if button.label == "Analyze").click().run()
-
-
-def open_tab(page: AppTest, title: str) -> AppTest:
-    page.session_state["view"] = title
-    return page.run()
-
-
-def errors(page: AppTest) -> list[str]:
-    return [error.value for error in page.error]
-
-
-def slider(page: AppTest, label: str) -> Any:
-    return next(slider for slider in page.slider if slider.label == label)
 
 
 def test_first_screen_says_what_to_do(page: AppTest) -> None:
@@ -119,15 +41,19 @@ def test_text_gives_figures_and_tabs(page: AppTest) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        TEXT,
-        SENTENCES,
-        "rates",
-        "<script>alert(1)</script> **bold** $x^2$ :smile:",
-        "nul \x00 byte",
-        "😀 👩‍👩‍👧 שיעורי ריבית \u202e",
-        "line\n" * 100,
+        pytest.param(TEXT, id="finance"),
+        pytest.param("<script>alert(1)</script> **bold** $x^2$ :smile:", id="markup"),
+        *(
+            pytest.param(text, id=name, marks=pytest.mark.slow)
+            for name, text in {
+                "long": SENTENCES,
+                "one word": "rates",
+                "nul": "nul \x00 byte",
+                "scripts": "😀 👩‍👩‍👧 שיעורי ריבית \u202e",
+                "newlines": "line\n" * 100,
+            }.items()
+        ),
     ],
-    ids=["finance", "long", "one word", "markup", "nul", "scripts", "newlines"],
 )
 def test_every_view_draws_every_kind_of_text(page: AppTest, title: str, text: str) -> None:
     analyze(page, text)
@@ -253,7 +179,7 @@ def test_a_feature_that_is_offered_no_longer_changes_nothing(page: AppTest) -> N
 def test_chosen_words_rank_anew_and_can_be_cleared(page: AppTest) -> None:
     analyze(page, SENTENCES)
     whole = page.dataframe[0].value
-    page.session_state["words"] = (3, 4)
+    page.session_state["chosen_positions"] = (3, 4)
     page.run()
     some = page.dataframe[0].value
     assert any("Ranked by 2 chosen tokens" in text.value for text in page.markdown)
@@ -265,7 +191,7 @@ def test_chosen_words_rank_anew_and_can_be_cleared(page: AppTest) -> None:
 def test_single_tokens_begin_where_the_feature_fires_and_reach_the_last(page: AppTest) -> None:
     analyze(page, SENTENCES * 2)
     trace = page.session_state["analysis"].trace
-    page.session_state["words"] = (100, 101)
+    page.session_state["chosen_positions"] = (100, 101)
     page.session_state["heatmap_mode"] = "Single tokens"
     open_tab(page, "Heatmap")
     first = slider(page, "First token")
@@ -279,7 +205,7 @@ def test_single_tokens_begin_where_the_feature_fires_and_reach_the_last(page: Ap
 
 def test_a_new_text_forgets_the_words_chosen_in_the_old(page: AppTest) -> None:
     analyze(page, SENTENCES)
-    page.session_state["words"] = (100,)
+    page.session_state["chosen_positions"] = (100,)
     analyze(page, "rates")
     assert not errors(page)
     assert not any("Ranked by" in text.value for text in page.markdown)
@@ -344,30 +270,6 @@ def test_labels_reach_markdown_escaped(page: AppTest) -> None:
     shown = next(text.value for text in page.markdown if "fires on" in text.value)
     assert r"\<b\>label\<\/b\>" in shown or r"\<b\>label\</b\>" in shown
     assert "$x$" not in shown
-
-
-@pytest.fixture
-def served(builtin_model: LanguageModel) -> Iterator[str]:
-    """Address of the real page, served by Streamlit on a free port."""
-    bundle = load_bundle()
-    if not bundle.labels.is_file() or not bundle.sae_folder.is_dir():
-        pytest.skip("the built-in bundle has no SAEs or labels yet")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "feature_activation_tracker.py", "--server.port", str(port)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(100):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1)
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 @pytest.mark.browser

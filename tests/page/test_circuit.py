@@ -29,13 +29,13 @@ from feature_tracker.page.circuit_run import SessionCircuit
 from feature_tracker.page.samples import SAMPLES
 from feature_tracker.sae.topk import Sae
 from feature_tracker.tracker import Tracker
-from tests.conftest import SENTENCES
-from tests.page.test_app import TEXT, analyze, errors, open_tab, page, served, slider, tiny_labels  # noqa: F401, fixtures
+from tests.page.driving import TEXT, analyze, errors, open_tab, slider
+from tests.support import SENTENCES, tiny_labels
 
 SHORT = " ".join(SENTENCES.split()[:40])
 
 
-def traced(page: AppTest, text: str = SHORT) -> SessionCircuit:  # noqa: F811
+def traced(page: AppTest, text: str = SHORT) -> SessionCircuit:
     """Analyze a text, open the tab, trace."""
     analyze(page, text)
     open_tab(page, "Circuit")
@@ -45,17 +45,17 @@ def traced(page: AppTest, text: str = SHORT) -> SessionCircuit:  # noqa: F811
     return page.session_state["circuit_kept"]
 
 
-def says(page: AppTest, words: str) -> bool:  # noqa: F811
+def says(page: AppTest, words: str) -> bool:
     return any(words in element.value for element in [*page.markdown, *page.caption, *page.info])
 
 
-def verify_all(page: AppTest) -> None:  # noqa: F811
+def verify_all(page: AppTest) -> None:
     page.selectbox(key="circuit_amount").set_value("all").run()
     page.button(key="circuit_verify").click().run()
     assert not errors(page)
 
 
-def test_nothing_is_traced_before_it_is_asked_for(page: AppTest) -> None:  # noqa: F811
+def test_nothing_is_traced_before_it_is_asked_for(page: AppTest) -> None:
     analyze(page, SHORT)
     open_tab(page, "Circuit")
     assert says(page, "Only an effect is a cause")
@@ -63,7 +63,7 @@ def test_nothing_is_traced_before_it_is_asked_for(page: AppTest) -> None:  # noq
     assert "circuit_verify" not in [button.key for button in page.button]
 
 
-def test_tracing_shows_the_circuit_and_what_it_holds(page: AppTest) -> None:  # noqa: F811
+def test_tracing_shows_the_circuit_and_what_it_holds(page: AppTest) -> None:
     kept = traced(page)
     n_links = len(kept.circuit.edges)
     assert n_links > 20
@@ -73,7 +73,7 @@ def test_tracing_shows_the_circuit_and_what_it_holds(page: AppTest) -> None:  # 
     assert any("0 of 2 links verified" in text.value for text in page.markdown)
 
 
-def test_verifying_all_gives_every_link_an_effect(page: AppTest) -> None:  # noqa: F811
+def test_verifying_all_gives_every_link_an_effect(page: AppTest) -> None:
     traced(page)
     verify_all(page)
     found = page.session_state["circuit_kept"].circuit
@@ -84,7 +84,7 @@ def test_verifying_all_gives_every_link_an_effect(page: AppTest) -> None:  # noq
 
 
 def test_stopping_keeps_what_was_verified_and_the_rest_can_follow(
-    page: AppTest,  # noqa: F811
+    page: AppTest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kept = traced(page)
@@ -106,7 +106,7 @@ def test_stopping_keeps_what_was_verified_and_the_rest_can_follow(
     assert kept.circuit.edges["effect"].notna().all()
 
 
-def test_a_verification_that_was_interrupted_goes_on(page: AppTest) -> None:  # noqa: F811
+def test_a_verification_that_was_interrupted_goes_on(page: AppTest) -> None:
     kept = traced(page)
     kept.ask(None)
     page.run()
@@ -114,7 +114,7 @@ def test_a_verification_that_was_interrupted_goes_on(page: AppTest) -> None:  # 
     assert kept.circuit.edges["effect"].notna().all()
 
 
-def test_a_circuit_that_a_click_interrupted_is_traced(page: AppTest) -> None:  # noqa: F811
+def test_a_circuit_that_a_click_interrupted_is_traced(page: AppTest) -> None:
     analyze(page, SHORT)
     open_tab(page, "Circuit")
     page.session_state["circuit_asked"] = True  # what the button leaves until it is done
@@ -123,7 +123,7 @@ def test_a_circuit_that_a_click_interrupted_is_traced(page: AppTest) -> None:  #
     assert "circuit_asked" not in page.session_state
 
 
-def test_other_settings_are_said_and_traced_on_request(page: AppTest) -> None:  # noqa: F811
+def test_other_settings_are_said_and_traced_on_request(page: AppTest) -> None:
     traced(page)
     slider(page, "Number of top features").set_value(5).run()
     assert says(page, "traced under other settings")
@@ -132,7 +132,7 @@ def test_other_settings_are_said_and_traced_on_request(page: AppTest) -> None:  
     assert page.session_state["circuit_kept"].ranked.groupby("layer").size().max() == 5
 
 
-def test_a_new_text_has_no_circuit_yet(page: AppTest) -> None:  # noqa: F811
+def test_a_new_text_has_no_circuit_yet(page: AppTest) -> None:
     traced(page)
     analyze(page, TEXT)
     assert page.button(key="circuit_trace").label == "Trace the circuit"
@@ -140,14 +140,14 @@ def test_a_new_text_has_no_circuit_yet(page: AppTest) -> None:  # noqa: F811
 
 
 @pytest.mark.parametrize("text", ["rates", "a b c", "<b>**rates**</b> $x$ \x00 שיעורי ריבית"])
-def test_short_and_strange_texts_are_traced(page: AppTest, text: str) -> None:  # noqa: F811
+def test_short_and_strange_texts_are_traced(page: AppTest, text: str) -> None:
     kept = traced(page, text)
     verify_all(page)
     assert kept.page_trace.tokens.text == text
 
 
 def test_a_long_text_is_traced_a_part_at_a_time(
-    page: AppTest,  # noqa: F811
+    page: AppTest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(feature_tracker.page.circuit_run, "PART_TOKENS", 60)
@@ -163,7 +163,7 @@ def test_a_long_text_is_traced_a_part_at_a_time(
     assert tokens.text in SENTENCES
 
 
-def test_a_chosen_node_shows_what_feeds_it(page: AppTest) -> None:  # noqa: F811
+def test_a_chosen_node_shows_what_feeds_it(page: AppTest) -> None:
     kept = traced(page)
     edge = kept.circuit.edges.sort_values("share", ascending=False).iloc[0]
     page.session_state["feature"] = (int(edge.target_layer), int(edge.target_feature))
@@ -176,7 +176,7 @@ def test_a_chosen_node_shows_what_feeds_it(page: AppTest) -> None:  # noqa: F811
 
 
 def test_the_files_hold_the_circuit_and_nothing_reaches_the_disk(
-    page: AppTest,  # noqa: F811
+    page: AppTest,
     tiny_bundle: Bundle,
     tiny_model: LanguageModel,
     tiny_saes: dict[int, Sae],
@@ -202,7 +202,7 @@ def test_the_files_hold_the_circuit_and_nothing_reaches_the_disk(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_belonged_to_the_last_text_is_let_go(page: AppTest) -> None:  # noqa: F811
+def test_what_belonged_to_the_last_text_is_let_go(page: AppTest) -> None:
     kept = traced(page)
     open_tab(page, "Correlations")
     of_the_text = ("circuit_kept", "correlations_kept")
@@ -213,7 +213,7 @@ def test_what_belonged_to_the_last_text_is_let_go(page: AppTest) -> None:  # noq
     assert kept.page_trace.tokens.text == SHORT
 
 
-def test_a_kept_circuit_holds_no_model(page: AppTest, tiny_bundle: Bundle) -> None:  # noqa: F811
+def test_a_kept_circuit_holds_no_model(page: AppTest, tiny_bundle: Bundle) -> None:
     kept = traced(page)
     assert kept.recording.trace.n_tokens > 0
     feature_tracker.page.engine.engine_pool.clear()
@@ -224,7 +224,7 @@ def test_a_kept_circuit_holds_no_model(page: AppTest, tiny_bundle: Bundle) -> No
 
 @pytest.mark.browser
 @pytest.mark.model
-def test_stop_ends_a_verification_under_way_in_a_browser(served: str, tab: Any) -> None:  # noqa: F811
+def test_stop_ends_a_verification_under_way_in_a_browser(served: str, tab: Any) -> None:
     tab.goto(served)
     tab.get_by_label("Text to analyze").fill("\n\n".join(list(SAMPLES.values())[:3]))
     tab.get_by_role("button", name="Analyze").click()

@@ -7,8 +7,8 @@ import re
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tests.conftest import SENTENCES
-from tests.page.test_app import analyze, errors, open_tab, page, slider  # noqa: F401, a fixture
+from tests.page.driving import analyze, errors, open_tab, slider
+from tests.support import SENTENCES
 
 COUNTED = re.compile(
     r"\*\*([\d,]+) links?\*\* at \|r\| ≥ ([\d.]+); chance alone would give (?:about|under) ([\d.,]+)\."
@@ -16,7 +16,7 @@ COUNTED = re.compile(
 
 
 @pytest.mark.parametrize("title", ["Correlations", "Network"])
-def test_links_are_counted_under_the_slider_beside_what_chance_gives(page: AppTest, title: str) -> None:  # noqa: F811
+def test_links_are_counted_under_the_slider_beside_what_chance_gives(page: AppTest, title: str) -> None:
     analyze(page, SENTENCES)
     open_tab(page, title)
     counts = []
@@ -33,14 +33,14 @@ def test_links_are_counted_under_the_slider_beside_what_chance_gives(page: AppTe
 
 
 @pytest.mark.parametrize("title", ["Correlations", "Network"])
-def test_a_text_of_three_tokens_is_said_to_be_too_short(page: AppTest, title: str) -> None:  # noqa: F811
+def test_a_text_of_three_tokens_is_said_to_be_too_short(page: AppTest, title: str) -> None:
     analyze(page, "a b c")
     open_tab(page, title)
     assert not errors(page)
     assert any(re.search(r"A text of [3-6] tokens is too short for correlations", info.value) for info in page.info)
 
 
-def test_a_threshold_that_leaves_no_link_is_said(page: AppTest) -> None:  # noqa: F811
+def test_a_threshold_that_leaves_no_link_is_said(page: AppTest) -> None:
     analyze(page, SENTENCES)
     open_tab(page, "Correlations")
     slider(page, "Correlation threshold").set_value(0.9).run()

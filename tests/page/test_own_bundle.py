@@ -26,8 +26,8 @@ from feature_tracker.page.sidebar import bundle_titles
 from feature_tracker.sae.load import save_sae
 from feature_tracker.sae.topk import Sae
 from feature_tracker.tracker import Tracker
-from tests.conftest import SENTENCES, random_sae
-from tests.page.test_app import ROOT, analyze, errors, open_tab
+from tests.page.driving import analyze, errors, open_tab
+from tests.support import ROOT, SENTENCES, random_sae
 
 LAYERS = (1, 3, 4)
 FOLDER = "llama2_7b_finance_layers1 3 4_k6_latents40_wikitext103_torchrun"
@@ -160,6 +160,7 @@ def test_bundles_of_the_same_title_can_be_told_apart(parts: Path, monkeypatch: p
     assert titles[str(folder / "ours.toml")] == f"Llama-2-7B finance ({folder / 'ours.toml'})"
 
 
+@pytest.mark.slow
 def test_one_large_engine_is_kept_and_a_given_up_load_ends(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pool = feature_tracker.page.engine.EnginePool()
     first = load_bundle("llama2-7b-finance")

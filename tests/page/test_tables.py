@@ -3,12 +3,12 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from feature_tracker.labels.spreadsheet import to_csv
+from feature_tracker.labels.csv_files import to_csv
 from feature_tracker.page.inputs import decode
 from feature_tracker.page.views.comparison import side_by_side
 from feature_tracker.page.views.correlations import describe
-from feature_tracker.page.views.top_features import table_of
-from tests.charts.conftest import make_ranked
+from feature_tracker.page.views.top_features import page_columns, table_of
+from tests.support import make_ranked
 
 
 def test_labels_stand_side_by_side_by_rank() -> None:
@@ -42,7 +42,7 @@ def test_pairs_carry_both_labels_joined_by_layer_and_index() -> None:
 
 def test_the_table_says_how_rare_an_activation_is_to_two_digits() -> None:
     ranked = make_ranked((4,), 3).assign(percentile=[100 * (1 - 1 / 12_345), 50.0, float("nan")])
-    table = table_of(ranked, "Mean activation")
+    table = table_of(ranked, page_columns("mean"))
     assert table["One in"].tolist() == pytest.approx([12_000, 2, float("nan")], nan_ok=True)
     assert table["Mean activation"].tolist() == ranked["activation"].tolist()
     assert table["Firing examples"].tolist() == [1000] * 3

@@ -8,8 +8,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from feature_tracker.bundles.bundle import Bundle
+from feature_tracker.labels.columns import IMPORTED, REQUIRED, UNVERIFIED
 from feature_tracker.labels.scores import GOOD, NO_BETTER
-from feature_tracker.labels.table import COLUMNS, IMPORTED, UNVERIFIED, LabelTable
+from feature_tracker.labels.table import LabelTable
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.sae.topk import Sae
 from feature_tracker.tracing.rank import rank_features
@@ -19,7 +20,7 @@ from feature_tracker.tracing.trace import Trace
 def imported(layers: tuple[int, ...]) -> LabelTable:
     """Labels of half the features, every second of them reliable, with reported specialization and no measures."""
     index = pd.MultiIndex.from_product([layers, range(0, 40, 2)], names=["layer", "feature"])
-    frame = pd.DataFrame(np.nan, index=index, columns=[*COLUMNS, *IMPORTED])
+    frame = pd.DataFrame(np.nan, index=index, columns=[*REQUIRED, *IMPORTED])
     texts = {"label": "Loans", "f1_method": "reported", "rule": "", "label_source": "a.csv", "original_label": "Loans"}
     frame = frame.assign(**texts, f1=0.8, f1_always_yes=0.75, specialization=-5.0, specialization_source=UNVERIFIED)
     return LabelTable(frame.assign(mark=[GOOD, NO_BETTER] * (len(frame) // 2)))

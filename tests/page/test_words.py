@@ -1,64 +1,122 @@
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
+from transformers import PreTrainedTokenizerFast
 
+from feature_tracker.charts.bars import plot_layer
+from feature_tracker.charts.heatmap import plot_heatmap
+from feature_tracker.charts.theme import feature_hover
+from feature_tracker.feature import Feature
+from feature_tracker.labels.csv_files import to_csv
+from feature_tracker.labels.table import LabelTable
+from feature_tracker.model.tokens import TokenizedText, tokenize
 from feature_tracker.page.views.heatmap import stretches
-from feature_tracker.page.views.words import excerpt, split_text, strongest_words, word_numbers
-from tests.page.test_app import served  # noqa: F401, a fixture
+from feature_tracker.page.views.top_features import page_columns, table_of
+from feature_tracker.page.views.words import excerpt, strongest_words
+from feature_tracker.tracing.rank import rank_features
+from feature_tracker.tracing.rows import rows_of
+from feature_tracker.tracing.trace import LayerTrace, Trace
 
 
-def test_pieces_are_the_whole_text_also_where_tokens_leave_characters_out() -> None:
-    offsets = np.array([[1, 4], [4, 4], [6, 8]])
-    assert split_text(" abc  de!", offsets) == [" abc", "", "  de!"]
-
-
-def test_a_word_begins_after_white_space() -> None:
-    assert word_numbers(["Net", " s", "ales", "\n", "rose", " 5", ".", "4"]).tolist() == [0, 1, 1, 2, 3, 4, 4, 4]
-    assert word_numbers([]).tolist() == []
+def tokens_of(*texts: str) -> TokenizedText:
+    ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
+    offsets = np.stack([ends - [len(text) for text in texts], ends], axis=1)
+    return TokenizedText("".join(texts), np.arange(len(texts)), offsets, 512)
 
 
 def test_the_strongest_words_are_whole_and_different_and_fire() -> None:
-    pieces = ["Net", " s", "ales", ",", " net", " rose", " Sales", " 5", "."]
+    tokens = tokens_of("Net", " s", "ales", ",", " net", " rose", " Sales", " 5", ".")
     activations = np.array([1.0, 0.0, 5.0, 4.0, 3.0, 0.0, 4.5, 0.0, 2.0])
-    assert strongest_words(pieces, word_numbers(pieces), activations) == ["sales", "net", "5"]
-    assert strongest_words(pieces, word_numbers(pieces), activations, most=1) == ["sales"]
-    assert strongest_words([], word_numbers([]), np.zeros(0)) == []
+    assert strongest_words(tokens, activations) == ["sales", ",", "net", "."]
+    assert strongest_words(tokens, activations, most=1) == ["sales"]
+    assert strongest_words(tokens_of(), np.zeros(0)) == []
 
 
 def test_a_line_break_is_a_word_that_can_be_seen() -> None:
-    pieces = ["Sales", " rose", "\n", "Costs"]
-    assert strongest_words(pieces, word_numbers(pieces), np.array([0.0, 0, 1, 0])) == ["\n"]
+    tokens = tokens_of("Sales", " rose", "\n", "Costs")
+    assert strongest_words(tokens, np.array([0.0, 0, 1, 0])) == ["\n"]
 
 
 def test_a_word_of_signs_alone_keeps_them() -> None:
-    assert strongest_words(["a", " --"], np.array([0, 1]), np.array([0.0, 1.0])) == ["--"]
+    assert strongest_words(tokens_of("a", " --"), np.array([0.0, 1.0])) == ["--"]
 
 
-def test_excerpt_shows_gaps_and_keeps_to_its_width() -> None:
-    words = ["a", " b", " c", " d"]
-    assert excerpt(words, np.array([0, 1, 3]), width=40) == "“a b …  d”"
-    assert len(excerpt(["x" * 100], np.array([0]), width=20)) == 22
+def test_excerpt_shows_whole_words_and_gaps_and_keeps_to_its_width() -> None:
+    tokens = tokens_of("a", " b", " $", "1", ",", "2", " d", "\n", "e")
+    assert excerpt(tokens, np.array([0, 1, 6]), width=40) == "“a b … d”"
+    assert excerpt(tokens, np.array([3]), width=40) == "“$1,2”"
+    assert excerpt(tokens, np.array([4, 6, 7, 8]), width=40) == "“$1,2 d↵e”"
+    assert len(excerpt(tokens_of("x" * 100), np.array([0]), width=20)) == 22
 
 
-@given(lengths=st.lists(st.integers(1, 5), min_size=1, max_size=60), most=st.integers(1, 20))
-def test_stretches_hold_every_token_once_and_begin_with_a_word(lengths: list[int], most: int) -> None:
-    word_of = np.repeat(np.arange(len(lengths)), lengths)
-    edges = stretches(word_of, most)
+@given(
+    texts=st.lists(
+        st.sampled_from([" Net", "Net", " as", "sets", " $", "1", ",", "234", ".", '."', "\n", " ", "売"]),
+        min_size=1,
+        max_size=60,
+    ),
+    most=st.integers(1, 20),
+)
+def test_stretches_hold_every_token_once_and_begin_with_a_word(texts: list[str], most: int) -> None:
+    tokens = tokens_of(*texts)
+    edges = stretches(tokens, most)
     assert edges[0] == 0
-    assert edges[-1] == len(word_of)
+    assert edges[-1] == tokens.n_tokens
     assert (np.diff(edges) > 0).all()
     assert len(edges) - 1 <= most
-    begins = set(np.flatnonzero(np.diff(word_of, prepend=-1)).tolist())
-    assert set(edges[:-1].tolist()) <= begins
+    for edge in edges[1:-1]:
+        assert tokens.words.word_of[edge - 1] != tokens.words.word_of[edge]
+        before, word = tokens.text[: tokens.words.spans[tokens.words.word_of[edge], 0]], tokens.word_at(edge)
+        assert any(map(str.isalnum, word)) or before[-1:].isspace()
+
+
+def test_stretches_of_a_text_without_spaces_are_about_equally_long() -> None:
+    tokens = tokens_of(*["売上", "は", "増", "加"] * 100)
+    lengths = np.diff(stretches(tokens, 20))
+    assert len(lengths) == 20
+    assert np.abs(lengths - 20).max() <= 3
+
+
+def test_all_views_name_the_same_word(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    text = "Net sales to $1,234 million act\nChange in Net assets"
+    tokens = tokenize(text, tiny_tokenizer, window=64, max_tokens=100)
+    word_at = {text.index("234"): "$1,234", text.index("Change") + 4: "Change"}
+    positions = [int(np.flatnonzero(tokens.offsets[:, 1] > start)[0]) for start in word_at]
+    assert all(tokens.token_texts[p].strip() != word for p, word in zip(positions, word_at.values(), strict=True))
+
+    values = np.zeros((tokens.n_tokens, 2), np.float32)
+    values[positions, [0, 1]] = 1
+    trace = Trace(tokens, {4: LayerTrace(4, values, np.tile(np.arange(2, dtype=np.int32), (tokens.n_tokens, 1)), 2)})
+    labels = pd.DataFrame(
+        {"label": ["numbers", "changes"], "f1": 0.9, "density": 0.1, "q50": 1.0, "q90": 2.0, "q99": 3.0}
+        | {"max_activation": 4.0, "n_positive": 50, "n_negative": 50, "finance_tokens": 6000, "general_tokens": 4000},
+        index=pd.MultiIndex.from_tuples([(4, 0), (4, 1)], names=["layer", "feature"]),
+    )
+    ranked = rank_features(trace, LabelTable(labels), layers=[4], top=2)
+    bars = plot_layer(ranked, layer=4, colour="#1F6FC4").data[0].text
+    words = [tokens.word_at(position) for position in range(tokens.n_tokens)]
+    cells = plot_heatmap(ranked, values.T, tokens.token_texts, colours={4: "#1F6FC4"}, words=words).data[-1].hovertext
+    table = pd.read_csv(BytesIO(to_csv(ranked)))
+    for row, (position, word) in enumerate(zip(positions, word_at.values(), strict=True)):
+        shown = word.replace("$", "&#36;")  # Plotly would take a dollar sign for TeX
+        assert table["peak_word"][row] == word
+        assert table_of(ranked, page_columns("max"))["Peak word"][row] == word
+        assert bars[row] == f"“{shown}”"
+        assert f"“{shown}”" in feature_hover(rows_of(ranked)[row])
+        assert f"in “{shown}”<br>" in cells[row * tokens.n_tokens + position]
+        assert strongest_words(tokens, trace.column(Feature(4, row))) == [word]
+        assert excerpt(tokens, np.array([position]), width=40) == f"“{word}”"
 
 
 @pytest.mark.browser
 @pytest.mark.model
-def test_words_are_chosen_by_a_drag_that_ends_between_them_and_by_keys_in_a_browser(served: str, tab: Any) -> None:  # noqa: F811
+def test_words_are_chosen_by_a_drag_that_ends_between_them_and_by_keys_in_a_browser(served: str, tab: Any) -> None:
     sync_api = pytest.importorskip("playwright.sync_api")
     tab.goto(served)
     tab.get_by_label("Text to analyze").fill("Faced with stress\nmany banks act.\n" + "Nothing here.\n" * 80)

@@ -9,7 +9,7 @@ import torch
 from feature_tracker.corpus.origin import Origin
 from feature_tracker.rule_labels.firings import encode_harvest
 from feature_tracker.training.harvest import Harvest
-from tests.conftest import random_sae
+from tests.support import random_sae
 
 
 @pytest.mark.parametrize("n_latents", [40, 32_768, 70_000])

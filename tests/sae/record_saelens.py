@@ -1,4 +1,4 @@
-"""Record what SAELens gives for the SAEs of `test_saelens.py`: `python -m tests.sae.record_saelens`.
+"""Record what SAELens gives for the SAEs of `saelens_cases.py`: `python -m tests.sae.record_saelens`.
 
 Needs sae-lens (requirements-peers.txt); `make test` compares with the record and does without.
 """
@@ -12,7 +12,7 @@ import sae_lens  # pyright: ignore[reportMissingImports]  # in requirements-peer
 import torch
 from safetensors.torch import save_file
 
-from tests.sae.test_saelens import CASES, RECORDED, RESID, write_case
+from tests.sae.saelens_cases import CASES, RECORDED, RESID, write_case
 
 
 def main() -> None:

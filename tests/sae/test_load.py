@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from feature_tracker.errors import TrackerError
 from feature_tracker.sae.load import load_saes, save_sae
 from feature_tracker.sae.topk import Sae
-from tests.conftest import random_sae
+from tests.support import random_sae
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from feature_tracker.model.hooks import read_residuals
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.sae.load import load_saes
 from feature_tracker.sae.topk import Sae
-from tests.conftest import random_sae
+from tests.support import random_sae
 
 
 def import_sparse_coder() -> ModuleType:

@@ -6,17 +6,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, strategies as st
 
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.model.tokens import tokenize
-from feature_tracker.sae.topk import Sae
-from feature_tracker.tracing.run import trace_tokens
+from feature_tracker.sae.topk import Sae, TopK
+from feature_tracker.tracing.run import Batch, batched, run, trace_tokens
 from feature_tracker.tracing.trace import Trace
 from feature_tracker.tracker import Tracker
-from tests.conftest import SENTENCES
+from tests.support import SENTENCES
 
 
 def naive_activations(text: str, model: LanguageModel, saes: dict[int, Sae], window: int) -> dict[int, np.ndarray]:
@@ -67,11 +68,11 @@ def test_sessions_in_threads_get_their_own_traces(tiny_tracker: Tracker) -> None
     expected = [tiny_tracker.trace(text) for text in texts]
     got: dict[int, Trace] = {}
 
-    def run(i: int) -> None:
+    def trace_again(i: int) -> None:
         for _ in range(5):
             got[i] = tiny_tracker.trace(texts[i])
 
-    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(texts))]
+    threads = [threading.Thread(target=trace_again, args=(i,)) for i in range(len(texts))]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -111,3 +112,57 @@ def test_numbers_that_are_not_finite_are_refused(tiny_tracker: Tracker, tiny_sae
     broken = {layer: replace(sae, encoder_bias=sae.encoder_bias * float("inf")) for layer, sae in tiny_saes.items()}
     with pytest.raises(TrackerError, match="Layer 1 gives numbers that are not finite"):
         replace(tiny_tracker, saes=broken).trace("Rates rose.")
+
+
+@given(lengths=st.lists(st.integers(1, 7), min_size=1, max_size=30), tokens=st.integers(1, 40))
+def test_batches_hold_every_window_once_whole_ones_unpadded(lengths: list[int], tokens: int) -> None:
+    starts = np.cumsum([0, *lengths[:-1]]) + 1  # 0 is BOS
+    windows = [np.arange(start, start + n) for start, n in zip(starts, lengths, strict=True)]
+    batches = list(batched(windows, window=8, bos_id=0, tokens=tokens))
+    rows = []
+    for batch in batches:
+        assert (batch.token_ids[:, 0] == 0).all()
+        assert batch.n_windows == 1 or batch.token_ids.numel() <= tokens
+        is_token = batch.token_ids[:, 1:] != 0
+        assert batch.n_tokens == int(is_token.sum())
+        assert (batch.is_token is None) == bool(is_token.all())
+        rows += [row[keep].tolist() for row, keep in zip(batch.token_ids[:, 1:], is_token, strict=True)]
+    assert sorted(rows) == sorted(window.tolist() for window in windows)
+    whole = [row for row in rows if len(row) == 7]
+    assert whole == [window.tolist() for window in windows if len(window) == 7]
+
+
+def test_streams_and_activations_of_a_padded_batch_belong_to_the_same_tokens(
+    tiny_model: LanguageModel, tiny_saes: dict[int, Sae]
+) -> None:
+    windows = [np.array([5, 6, 7]), np.array([8]), np.array([9, 10])]
+    streams: dict[int, torch.Tensor] = {}
+    tops: dict[int, TopK] = {}
+    batches = batched(windows, window=16, bos_id=tiny_model.bos_id)
+
+    def keep_stream(layer: int, resid: torch.Tensor, batch: Batch) -> None:
+        streams[layer] = batch.tokens_of(resid).clone()
+
+    def keep_top(layer: int, top: TopK, _batch: Batch) -> None:
+        tops[layer] = top
+
+    (batch,) = run(
+        batches, tiny_model, sorted(tiny_saes), stream_sinks=[keep_stream], saes=tiny_saes, activation_sinks=[keep_top]
+    )
+    assert batch.n_tokens == 6
+    for layer, sae in tiny_saes.items():
+        assert streams[layer].shape == (6, tiny_model.d_model)
+        again = sae.encode(streams[layer])
+        assert torch.equal(again.values, tops[layer].values)
+        assert torch.equal(again.indices.int(), tops[layer].indices)
+
+
+def test_a_sink_that_fails_leaves_no_hook(tiny_model: LanguageModel, tiny_saes: dict[int, Sae]) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("the disk is full")
+
+    hooks = [len(block._forward_hooks) for block in tiny_model.decoder.layers]  # transformers leaves some of its own
+    batches = batched([np.array([5, 6])], window=16, bos_id=tiny_model.bos_id)
+    with pytest.raises(RuntimeError, match="disk"):
+        list(run(batches, tiny_model, sorted(tiny_saes), stream_sinks=[fails]))
+    assert [len(block._forward_hooks) for block in tiny_model.decoder.layers] == hooks

@@ -14,7 +14,7 @@ from feature_tracker.model.load import LanguageModel
 from feature_tracker.training.finetune import FinetuneConfig, finetune_sae
 from feature_tracker.training.harvest import Harvest, continue_harvest, start_harvest
 from feature_tracker.training.quality import measure_saes
-from tests.conftest import random_sae
+from tests.support import random_sae
 
 
 class Reached(Exception):

@@ -14,7 +14,7 @@ from feature_tracker.corpus.origin import Origin
 from feature_tracker.errors import TrackerError
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.training.harvest import collect_split, continue_harvest, load_harvest, start_harvest
-from tests.conftest import SENTENCES
+from tests.support import SENTENCES
 
 N_WINDOWS, WINDOW = 10, 12
 BATCH_TOKENS = 4 * WINDOW

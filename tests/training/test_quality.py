@@ -12,7 +12,7 @@ from feature_tracker.model.load import LanguageModel
 from feature_tracker.sae.topk import Sae
 from feature_tracker.training.harvest import Harvest, continue_harvest, start_harvest
 from feature_tracker.training.quality import measure_saes, quality_table
-from tests.conftest import random_sae
+from tests.support import random_sae
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
-"""Labels that other tools wrote: find their files, read each format, clean, merge, and report what was done.
+"""Import labels that other tools wrote.
 
-`sources` finds files and tells their formats; `delphi`, `csv_labels`, `csv_specialization` and `neuronpedia` read one
-each and hand on what `imported` defines; `merge` makes one table of it, `report` says what became of every file.
+`sources` finds files and detects their format. `delphi`, `csv_labels`, `csv_specialization` and `neuronpedia` each read
+one format and yield what `imported` defines, for the features of a `target`. `merge` makes one table of everything, and
+`report` says what became of every file.
 """

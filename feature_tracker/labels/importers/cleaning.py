@@ -1,4 +1,4 @@
-"""Clean the labels that other tools wrote: what is cut or unescaped was in them, and nothing is added."""
+"""Clean the labels that other tools wrote. Cleaning cuts and unescapes; it never adds a word."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _ABBREVIATION = re.compile(
 
 
 class CleanLabel(NamedTuple):
-    """A label as it is shown, and what was done to it.
+    """A clean label.
 
     Attributes:
-        text: one line, one sentence; empty where nothing is left.
-        changes: what was done, in words; empty where the label was clean.
+        text: one sentence on one line; empty where nothing is left.
+        changes: what was removed; empty where the label was clean.
     """
 
     text: str
@@ -31,11 +31,11 @@ class CleanLabel(NamedTuple):
 
 
 def clean_label(original: str) -> CleanLabel:
-    r"""Take escapes, doubled quotes and everything after the first sentence off a label.
+    r"""Remove escapes, doubled quotes, text of the prompt and everything after the first sentence from a label.
 
     Labels run on into the prompt that made them ("… concepts.\n\nExample 2: [EXPLANATION]: …"), carry the quotes of
-    the file they came from, or say more than one sentence. Capitals and words that were cut short stay: what they
-    should read isn't known.
+    the file they came from, or have more than one sentence. Capitals stay, and so do words that were cut short: how
+    they went on isn't known.
     """
     text, changes = original.strip(), []
     for change, step in _STEPS.items():
@@ -49,7 +49,7 @@ def clean_label(original: str) -> CleanLabel:
 def _unescape(text: str) -> str:
     text = text.replace("\\n", "\n").replace('\\"', '"')
     if text.endswith("\\"):
-        # The tools strip a label's outer quotes and with them the second half of an escaped one at its end.
+        # Tools strip a label's outer quotes, and with them the second half of an escaped quote at its end.
         text = text[:-1] + ('"' if text.count('"') % 2 else "")
     return text.strip()
 
@@ -72,7 +72,7 @@ def _first_sentence(text: str) -> str:
         sentence = text[: end.end()].rstrip()
         word = re.split(r"[\s(\"']", text[: end.start()])[-1]
         abbreviated = text[end.start()] == "." and _ABBREVIATION.fullmatch(word)
-        # A number in front ("1. Prices") is no sentence.
+        # The number of a list item ("1. Prices") is no sentence.
         if not abbreviated and re.search(r"[^\W\d_]{2}", sentence):
             return sentence
     return text

@@ -2,59 +2,57 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
-from feature_tracker.feature import Feature
-from feature_tracker.labels.importers.csv_rows import read_feature_rows
-from feature_tracker.labels.importers.imported import FROM_F1, FROM_RATES, Imported, Tally, Target
-from feature_tracker.labels.scores import NAN, UNSCORED, reported_scores
+from feature_tracker.labels.importers.csv_rows import BadCell, read_feature_rows
+from feature_tracker.labels.importers.imported import Evidence, Imported, Tally
+from feature_tracker.labels.importers.target import Target
+from feature_tracker.labels.scores import NAN, UNSCORED, Scores, reported_scores
 
 KIND = "CSV of labels and F1"
 COLUMNS = ("layer", "feature", "label", "f1_score")
 _RATES = ("f1_score", "accuracy", "precision", "recall")
+_NO_NUMBER = ("", "nan", "na", "none", "null")
 
 
 def is_csv_labels(header: list[str]) -> bool:
-    """Whether a file with these columns is one."""
+    """Whether a file with these columns is in this format."""
     return all(name in header for name in COLUMNS)
 
 
 def read_csv_labels(path: Path, target: Target, tally: Tally) -> Imported:
-    """Labels of a file, row by row; of several rows for one feature the first counts.
+    """Yield the labels of a file, row by row; of several rows about one feature the first counts.
 
     Raises:
-        TrackerError: a row is for a feature that the bundle doesn't have, or the file is no CSV.
+        TrackerError: a row is about a feature that the bundle doesn't have, or the file is no CSV.
     """
-    first: dict[Feature, str] = {}
-    for feature, where, cells in read_feature_rows(path, target, tally):
-        if feature in first:
-            tally.reject(f"{where}, first in {first[feature]}", "the feature has a row already")
-            continue
-        rates = [_rate(cells.get(name, "")) for name in _RATES]
-        bad = [name for name, rate in zip(_RATES, rates, strict=True) if rate is None]
-        if bad:
-            tally.reject(where, f"{bad[0]} must be a number between 0 and 1", cells[bad[0]])
-            continue
-        first[feature] = where
-        f1, accuracy, precision, recall = (NAN if rate is None else rate for rate in rates)
-        scores = reported_scores(f1, accuracy, precision, recall) if f1 == f1 else UNSCORED
-        complete = accuracy == accuracy and precision == precision and recall == recall
+    for row in read_feature_rows(path, target, tally, _scores):
+        scores = row.numbers
+        rates = (scores.accuracy, scores.precision, scores.recall)
         yield from tally.label(
-            feature,
-            cells["label"],
-            where,
+            row.feature,
+            row.cells["label"],
+            row.where,
             scores=scores,
-            method="reported" if f1 == f1 else "",
-            rank=FROM_RATES if complete else FROM_F1,
+            method="" if math.isnan(scores.f1) else "reported",
+            evidence=Evidence.F1_ALONE if any(map(math.isnan, rates)) else Evidence.RATES,
         )
 
 
-def _rate(cell: str) -> float | None:
-    """A number between 0 and 1, NaN where the cell is empty, None where it is neither."""
-    if not cell.strip() or cell.strip().lower() in ("nan", "na", "none", "null"):
+def _scores(cells: dict[str, str]) -> Scores:
+    f1, accuracy, precision, recall = (_rate(name, cells.get(name, "")) for name in _RATES)
+    return UNSCORED if math.isnan(f1) else reported_scores(f1, accuracy, precision, recall)
+
+
+def _rate(name: str, cell: str) -> float:
+    """A number between 0 and 1; NaN where the cell holds none."""
+    if cell.strip().lower() in _NO_NUMBER:
         return NAN
     try:
         rate = float(cell)
     except ValueError:
-        return None
-    return rate if 0 <= rate <= 1 else None
+        rate = NAN
+    if not 0 <= rate <= 1:
+        raise BadCell(f"{name} must be a number between 0 and 1", cell)
+    return rate

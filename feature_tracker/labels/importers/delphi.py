@@ -1,8 +1,8 @@
 """Import a run of Delphi, EleutherAI's tool for automatic interpretation.
 
-A run is a folder with `explanations/<hookpoint>_latent<N>.txt` (a JSON string, the label) and, a scorer a folder,
-`scores/<scorer>/<hookpoint>_latent<N>.txt` (a JSON list, one record an example). F1 and the rest are counted from the
-records, never read from a summary; a record whose `prediction` is null is one the judge gave no answer to.
+A run is a folder with the labels in `explanations/<hookpoint>_latent<N>.txt` (a JSON string each) and the scores in
+`scores/<scorer>/<hookpoint>_latent<N>.txt` (a JSON list each, one record an example). Scores are counted from the
+records and never read from a summary. The judge gave no answer where a record's `prediction` is null.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from feature_tracker.labels.importers.imported import FROM_RECORDS, Imported, Tally, Target
+from feature_tracker.feature import Feature
+from feature_tracker.labels.importers.imported import Evidence, Imported, Tally
+from feature_tracker.labels.importers.target import Target
 from feature_tracker.labels.scores import Scores, counted_scores
 
 KIND = "Delphi run"
@@ -21,19 +23,19 @@ _NAME = re.compile(r"(?P<hookpoint>(?:.*\.)?(?:layers|h)\.(?P<layer>\d+)(?P<part
 
 
 class _Unreadable(Exception):
-    """A file is no explanation, or no list of records; the message says what it should be."""
+    """A file isn't what it should be; the message says what that is."""
 
 
 def is_delphi_run(folder: Path) -> bool:
-    """Whether a folder is one."""
+    """Whether a folder is a Delphi run."""
     return (folder / "explanations").is_dir()
 
 
 def read_delphi(folder: Path, target: Target, tally: Tally) -> Imported:
-    """Labels of a run, in order of layers and latents, each with the scores that its own records give.
+    """Yield a run's labels by layer and latent, each with the scores that its own records give.
 
     Raises:
-        TrackerError: the run is about another model, or a feature that the bundle doesn't have.
+        TrackerError: the run is about another model, or about a feature that the bundle doesn't have.
     """
     scorer = _scorer(folder, tally)
     explained = {path.name: path for path in (folder / "explanations").glob("*.txt")}
@@ -44,24 +46,15 @@ def read_delphi(folder: Path, target: Target, tally: Tally) -> Imported:
         tally.notes.append(f"the run explains {config.get('sparse_model', 'SAEs')} of {config['model']}")
     for name in sorted(explained.keys() | scored.keys(), key=_order):
         tally.read += 1
-        path = explained.get(name)
-        if path is None:
+        if name not in explained:
             tally.reject(f"{folder.name}/scores/{scorer}/{name}", "scores without an explanation")
             continue
         where = f"{folder.name}/explanations/{name}"
-        match = _NAME.fullmatch(name)
-        if match is None:
-            tally.reject(where, "the name must read layers.<layer>_latent<index>.txt")
-            continue
-        if match["part"]:
-            tally.reject(where, "the hookpoint is not the residual stream after a layer", match["hookpoint"])
-            continue
-        feature = target.feature(match["layer"], match["index"], where)
+        feature = _feature(name, where, target, tally)
         if feature is None:
-            tally.left_out += 1
             continue
         try:
-            original = _explanation(path)
+            original = _explanation(explained[name])
         except _Unreadable as error:
             tally.reject(where, str(error))
             continue
@@ -73,16 +66,30 @@ def read_delphi(folder: Path, target: Target, tally: Tally) -> Imported:
         except _Unreadable as error:
             tally.reject(f"{folder.name}/scores/{scorer}/{name}", str(error))
             continue
-        yield from tally.label(feature, original, where, scores=scores, method=scorer or "", rank=FROM_RECORDS)
+        yield from tally.label(feature, original, where, scores=scores, method=scorer or "", evidence=Evidence.RECORDS)
+
+
+def _feature(name: str, where: str, target: Target, tally: Tally) -> Feature | None:
+    """The feature that a file's name tells; `None`, and counted, where it is none of the target's."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        tally.reject(where, "the name must read layers.<layer>_latent<index>.txt")
+        return None
+    if match["part"]:
+        tally.reject(where, "the hookpoint is not the residual stream after a layer", match["hookpoint"])
+        return None
+    feature = target.feature(match["layer"], match["index"], where)
+    tally.left_out += feature is None
+    return feature
 
 
 def record_scores(records: Any) -> Scores:
-    """Scores counted from a scorer's records, a list of objects with `activating` and `prediction`.
+    """Scores counted from a scorer's records: a list of objects with `activating` and `prediction`.
 
-    Older runs say `ground_truth` for `activating`.
+    Older runs say `ground_truth` instead of `activating`.
 
     Raises:
-        _Unreadable: a record lacks one of them, or has something else than true, false or (`prediction`) null.
+        _Unreadable: `activating` isn't true or false in a record, or `prediction` isn't true, false or null.
     """
     if not isinstance(records, list):
         raise _Unreadable("scores must be a JSON list of records")
@@ -92,8 +99,8 @@ def record_scores(records: Any) -> Scores:
             record = {}
         activating, prediction = record.get("activating", record.get("ground_truth")), record.get("prediction")
         # 0 and 1 count as false and true, as they do in Python.
-        known = activating in (True, False) and prediction in (True, False, None)
-        if not known or "prediction" not in record:
+        answered = activating in (True, False) and prediction in (True, False, None)
+        if not answered or "prediction" not in record:
             raise _Unreadable(f"record {number} must say `activating` true or false, `prediction` true, false or null")
         counts[bool(activating), None if prediction is None else bool(prediction)] += 1
     return counted_scores(
@@ -106,7 +113,7 @@ def record_scores(records: Any) -> Scores:
 
 
 def _scorer(folder: Path, tally: Tally) -> str | None:
-    """The scorer whose F1 is taken: detection where it ran."""
+    """The scorer whose F1 counts: `detection` if it ran, else the first by name."""
     scores = folder / "scores"
     names = sorted(path.name for path in scores.iterdir() if path.is_dir()) if scores.is_dir() else []
     if not names:
@@ -119,7 +126,7 @@ def _scorer(folder: Path, tally: Tally) -> str | None:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    """What the run says of itself, such as the model and SAEs it explains; empty where it says nothing."""
+    """The run's own configuration, which names its model and SAEs; empty where there is none."""
     try:
         config = json.loads((folder / "run_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

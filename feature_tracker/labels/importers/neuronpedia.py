@@ -1,7 +1,7 @@
 """Import Neuronpedia's explanation export: `.jsonl` or `.jsonl.gz`, one explanation a line.
 
-Each line has `modelId`, `layer` (a source such as `20-gemmascope-res-16k`, which begins with the layer), `index`,
-`description` and, left unread here, who wrote it and an embedding. See https://docs.neuronpedia.org/api-and-data/exports.
+Each line has `modelId`, `layer` (an SAE's name that begins with the layer, as `20-gemmascope-res-16k`), `index` and
+`description`. Author and embedding are not read. See https://docs.neuronpedia.org/api-and-data/exports.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from feature_tracker.errors import TrackerError
+from feature_tracker.feature import Feature
 from feature_tracker.files import numbered_lines
-from feature_tracker.labels.importers.imported import Imported, Tally, Target
+from feature_tracker.labels.importers.imported import Imported, Tally
+from feature_tracker.labels.importers.target import Target
 
 KIND = "Neuronpedia export"
 _KEYS = ("modelId", "layer", "index", "description")
 _SOURCE = re.compile(r"(?P<layer>\d+)(?:-(?P<set>.+))?")
-_ELSEWHERE = re.compile(r"(?:^|[-_])(?:att|attn|mlp|transcoder|clt|hook_z)(?:$|[-_])")
+_NOT_RESIDUAL = re.compile(r"(?:^|[-_])(?:att|attn|mlp|transcoder|clt|hook_z)(?:$|[-_])")
 
 
 def is_neuronpedia(path: Path) -> bool:
@@ -33,13 +35,13 @@ def is_neuronpedia(path: Path) -> bool:
 
 
 def read_neuronpedia(path: Path, target: Target, tally: Tally) -> Imported:
-    """Labels of an export, line by line; of several explanations of one feature the first counts.
+    """Yield an export's labels, line by line; of several explanations of one feature the first counts.
 
     Raises:
-        TrackerError: a line is about another model or a feature that the bundle doesn't have, or the file mixes SAEs
-            of one layer.
+        TrackerError: a line is about another model or about a feature that the bundle doesn't have, or the file mixes
+            several SAEs of one layer.
     """
-    first: dict[tuple[int, int], int] = {}
+    first_lines: dict[Feature, int] = {}
     sources: dict[int, str] = {}
     for line, text in numbered_lines(path):
         tally.read += 1
@@ -53,7 +55,7 @@ def read_neuronpedia(path: Path, target: Target, tally: Tally) -> Imported:
         if match is None or not index.isdecimal():
             tally.reject(where, "layer must begin with a number and index be one", f"{source}, {index}")
             continue
-        if _ELSEWHERE.search(match["set"] or ""):
+        if _NOT_RESIDUAL.search(match["set"] or ""):
             tally.reject(where, "the SAE does not read the residual stream after a layer", source)
             continue
         target.check_model(str(record["modelId"]), where)
@@ -66,10 +68,10 @@ def read_neuronpedia(path: Path, target: Target, tally: Tally) -> Imported:
                 f"{where}: {source} and {sources[feature.layer]} are different SAEs of layer {feature.layer}. Import "
                 "the export of one of them. Nothing was written."
             )
-        if feature in first:
-            tally.reject(f"{where}, first on line {first[feature]}", "the feature has an explanation already")
+        if feature in first_lines:
+            tally.reject(f"{where}, first on line {first_lines[feature]}", "the feature has an explanation already")
             continue
-        first[feature] = line
+        first_lines[feature] = line
         yield from tally.label(feature, description if isinstance(description, str) else "", where)
 
 

@@ -1,17 +1,22 @@
-"""Say what an import did: what was read, cleaned and rejected, which labels were taken, and how many to trust."""
+"""Report an import: what was read, cleaned and rejected, which labels were taken, and how many can be trusted."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from feature_tracker.labels.importers.imported import RANKS, Target
+from feature_tracker.labels.importers.imported import Evidence
 from feature_tracker.labels.importers.merge import Merged
+from feature_tracker.labels.importers.target import Target
 from feature_tracker.labels.scores import GOOD, MARKS
 
 
 def import_report(merged: Merged, target: Target, left_out: Sequence[Path]) -> str:
-    """The report, for a terminal."""
+    """The report as text for a terminal.
+
+    Args:
+        left_out: files that are in no format of labels.
+    """
     parts = [_files(merged), _rejections(merged), _notes(merged, left_out), _preference(merged), _marks(merged, target)]
     return "\n\n".join(part for part in parts if part)
 
@@ -58,10 +63,10 @@ def _notes(merged: Merged, left_out: Sequence[Path]) -> str:
 
 def _preference(merged: Merged) -> str:
     lines = [
-        f"{merged.twice:,} features have a label in more than one file. Of a feature's labels the first of these is "
-        "taken, of equals the one whose file stands first above:"
+        f"{merged.n_in_several_files:,} features have a label in more than one file. Of a feature's labels the first "
+        "of these is taken, of equals the one whose file stands first above:"
     ]
-    lines += [f"  {rank}: {n:,}" for rank, n in zip(RANKS, merged.by_rank, strict=True)]
+    lines += [f"  {evidence.value}: {merged.by_evidence[evidence]:,}" for evidence in Evidence]
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Find the label files in what the user names, and tell their formats by what is in them."""
+"""Find label files in the paths that the user names, and detect their formats by their contents."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import NamedTuple
 from feature_tracker.errors import TrackerError
 from feature_tracker.labels.importers import csv_labels, csv_specialization, delphi, neuronpedia
 from feature_tracker.labels.importers.csv_rows import read_header
-from feature_tracker.labels.importers.imported import Imported, Tally, Target
+from feature_tracker.labels.importers.imported import Imported, Tally
+from feature_tracker.labels.importers.target import Target
 
 FORMATS = (
     "a Delphi run (a folder with explanations/ and scores/), a CSV with layer,feature,label,f1_score"
@@ -19,12 +20,12 @@ FORMATS = (
 
 
 class Source(NamedTuple):
-    """A file or run whose format is known.
+    """A file or run in a known format.
 
     Attributes:
         path: where it is.
-        kind: its format.
-        read: reads it for a target, filling a tally.
+        kind: its format, in words.
+        read: yields its labels for a target and fills a tally.
     """
 
     path: Path
@@ -32,45 +33,45 @@ class Source(NamedTuple):
     read: Callable[[Path, Target, Tally], Imported]
 
 
-class Found(NamedTuple):
-    """What lies at the paths the user named.
+class LabelFiles(NamedTuple):
+    """What lies at the paths that the user named.
 
     Attributes:
-        sources: in the order named; within a folder in order of name.
-        left_out: files in folders that no importer knows.
+        sources: in the order named, within a folder by name.
+        left_out: other files in the folders.
     """
 
     sources: list[Source]
     left_out: list[Path]
 
 
-def find_sources(paths: Iterable[Path]) -> Found:
+def find_sources(paths: Iterable[Path]) -> LabelFiles:
     """Look through files and folders.
 
     Raises:
-        TrackerError: a path doesn't exist, a file named outright is in no known format, or nothing is found.
+        TrackerError: a path doesn't exist, a file named outright is in no known format, or there are no labels at all.
     """
-    found = Found([], [])
+    files = LabelFiles([], [])
     named = list(paths)
     for path in named:
         if not path.exists():
             raise TrackerError(f"{path} does not exist. Name a file or folder of labels: {FORMATS}.")
         for candidate in _candidates(path):
-            source = recognize(candidate)
+            source = detect_format(candidate)
             if source is not None:
-                if source not in found.sources:
-                    found.sources.append(source)
+                if source not in files.sources:
+                    files.sources.append(source)
             elif candidate == path:
                 raise TrackerError(f"{path} is in no format known here. Expected {FORMATS}.")
             else:
-                found.left_out.append(candidate)
-    if not found.sources:
+                files.left_out.append(candidate)
+    if not files.sources:
         raise TrackerError(f"No labels in {', '.join(map(str, named))}. Expected {FORMATS}.")
-    return found
+    return files
 
 
-def recognize(path: Path) -> Source | None:
-    """What a run's folder or a file is, None where no importer knows it."""
+def detect_format(path: Path) -> Source | None:
+    """The source that a file or a Delphi run's folder is; `None` where no importer reads it."""
     if path.is_dir():
         return Source(path, delphi.KIND, delphi.read_delphi)
     if path.suffix == ".csv":
@@ -86,7 +87,7 @@ def recognize(path: Path) -> Source | None:
 
 
 def _candidates(path: Path) -> Iterator[Path]:
-    """Files, and folders that are Delphi runs, at or below a path, in order of name."""
+    """Yield the files and Delphi runs at or below a path, by name."""
     if not path.is_dir() or delphi.is_delphi_run(path):
         yield path
         return

@@ -12,7 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from feature_tracker.charts.measure import activation_text
 from feature_tracker.charts.network import plot_circuit
-from feature_tracker.charts.theme import number, shorten
+from feature_tracker.charts.theme import shorten, stated
 from feature_tracker.circuits.graph import circuit_paths, path_in_words
 from feature_tracker.circuits.paths import Path
 from feature_tracker.feature import Feature
@@ -206,8 +206,8 @@ def _show_details(graph: nx.DiGraph, feature: Feature, aggregation: Aggregation)
     st.markdown(f"**{plain(str(row['label']))}** :gray[{feature}]")
     peak = plain(shorten(str(row["peak_word"]), 40))
     st.caption(
-        f"{activation_text(row['activation'], aggregation)}, most on “{peak}”. Label F1 {number(row['f1'])}. "
-        f"Specialization {number(row['specialization_index'], '+.2f')}. Density {number(row['density'], '.1%')}. "
+        f"{activation_text(row['activation'], aggregation)}, most on “{peak}”. Label {stated(row, 'f1')}. "
+        f"{stated(row, 'specialization_index')}. {stated(row, 'density')}. "
         f"{row['influence']:.1%} of what the last layer's features get runs through it."
     )
     _show_edges("What feeds it", graph, [(source, data) for source, _, data in graph.in_edges(feature, data=True)])

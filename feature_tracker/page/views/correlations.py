@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from feature_tracker.circuits.correlation import MIN_TOKENS, Correlations, correlate
-from feature_tracker.labels.spreadsheet import to_csv
+from feature_tracker.labels.csv_files import to_csv
 from feature_tracker.page import state
 from feature_tracker.page.state import Scene
 from feature_tracker.tracing.rows import features_of, marked_labels

@@ -8,13 +8,14 @@ import numpy as np
 import streamlit as st
 
 from feature_tracker.charts.heatmap import plot_heatmap
+from feature_tracker.model.tokens import TokenizedText
 from feature_tracker.page import state
 from feature_tracker.page.clicks import show_word_chart
 from feature_tracker.page.state import Scene
-from feature_tracker.page.views.words import word_numbers
+from feature_tracker.text import is_word
 from feature_tracker.tracing.rows import features_of
 
-MAX_COLUMNS = 60  # more would be narrower than a word can be read
+MAX_COLUMNS = 60  # more would be too narrow to read a word
 MODE = "heatmap_mode"
 _STRETCHES, _TOKENS = "Whole text in stretches", "Single tokens"
 
@@ -22,7 +23,7 @@ _STRETCHES, _TOKENS = "Whole text in stretches", "Single tokens"
 def show(scene: Scene) -> None:
     """Draw the tab."""
     trace = scene.analysis.trace
-    words = trace.token_texts
+    tokens = trace.tokens
     first, last = 0, trace.n_tokens
     by_token = trace.n_tokens <= MAX_COLUMNS
     if not by_token:
@@ -42,31 +43,32 @@ def show(scene: Scene) -> None:
                     0,
                     trace.n_tokens - MAX_COLUMNS,
                     _worth_seeing(scene),
-                    key=f"heatmap_first_{state.words_round()}_{scene.feature}",
+                    key=f"heatmap_first_{state.positions_round()}_{scene.feature}",
                 )
                 last = first + MAX_COLUMNS
-    edges = np.arange(first, last + 1) if by_token else stretches(word_numbers(words), MAX_COLUMNS)
+    edges = np.arange(first, last + 1) if by_token else stretches(tokens, MAX_COLUMNS)
     spans = list(pairwise(edges.tolist()))
     uncounted = np.setdiff1d(np.arange(trace.n_tokens), trace.counted)
     rows = [trace.column(feature) for feature in features_of(scene.ranked)]
     for row in rows:
-        row[uncounted] = np.nan  # one token at a cut would take the shade from all others
+        row[uncounted] = np.nan  # one token at a cut would outshine all others
     values = np.stack([np.fmax.reduceat(row[:last], edges[:-1]) for row in rows])
-    chosen = set() if scene.words is None else set(scene.words.tolist())
+    chosen = set() if scene.chosen_positions is None else set(scene.chosen_positions.tolist())
 
     def choose(columns: list[int]) -> None:
-        state.choose_words(tuple(p for c in columns for p in range(*spans[c])), by_chart=True)
+        state.choose_positions(tuple(p for c in columns for p in range(*spans[c])), by_chart=True)
 
     show_word_chart(
         plot_heatmap(
             scene.ranked,
             values,
-            ["".join(words[a:b]) for a, b in spans],
+            [tokens.text[tokens.offsets[a, 0] : tokens.offsets[b - 1, 1]] for a, b in spans],
+            words=[tokens.word_at(position) for position in range(first, last)] if by_token else None,
             colours=scene.colours,
             chosen=[c for c, (a, b) in enumerate(spans) if not chosen.isdisjoint(range(a, b))],
             selected=scene.feature,
         ),
-        key=f"heatmap_{state.words_round()}_{first}_{by_token}",
+        key=f"heatmap_{state.positions_round()}_{first}_{by_token}",
         name="heatmap",
         alt="Heatmap of features against words",
         choose=choose,
@@ -80,20 +82,23 @@ def show(scene: Scene) -> None:
 
 
 def _worth_seeing(scene: Scene) -> int:
-    """First column of the stretch to begin with: the chosen words, else the chosen feature's peak, with some before."""
+    """First token of the frame to open with: some tokens before the chosen ones, or before the feature's peak."""
     trace = scene.analysis.trace
-    place = trace.peak(scene.feature) if scene.words is None else int(scene.words[0])
+    chosen = scene.chosen_positions
+    place = trace.peak(scene.feature) if chosen is None else int(chosen[0])
     return int(np.clip(place - MAX_COLUMNS // 4, 0, trace.n_tokens - MAX_COLUMNS))
 
 
-def stretches(word_of: np.ndarray, most: int) -> np.ndarray:
-    """Edges of at most `most` stretches of about equal length that hold every token once and begin with a word.
+def stretches(tokens: TokenizedText, most: int) -> np.ndarray:
+    """Edges of at most `most` stretches of about equal length that hold every token once.
 
-    Args:
-        word_of: (n_tokens,) which word each token belongs to.
+    A stretch begins with a whole word, or with a sign after white space: the full stop of a sentence stays with it.
     """
-    n_tokens = len(word_of)
-    begins = np.flatnonzero(np.diff(word_of, prepend=-1))
+    spans, word_of = tokens.words
+    after_space = spans[:, 0] > np.concatenate([[-1], spans[:-1, 1]])  # the text's start counts as one
+    may_begin = after_space | [is_word(tokens.text[start:end]) for start, end in spans]
+    begins = np.flatnonzero(np.diff(word_of, prepend=-1))[may_begin]
+    n_tokens = tokens.n_tokens
     wanted = np.linspace(0, n_tokens, min(most, n_tokens) + 1)[1:-1]
     snapped = begins[np.searchsorted(begins, wanted, side="right") - 1]
     return np.unique(np.concatenate([[0], snapped, [n_tokens]])).astype(np.int64)

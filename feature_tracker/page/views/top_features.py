@@ -1,7 +1,9 @@
-"""Tab: the strongest features of each layer, as bars and as a table."""
+"""View: the strongest features of each layer, as bars and as a table."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
@@ -10,68 +12,31 @@ import streamlit as st
 from feature_tracker.charts.bars import plot_layer
 from feature_tracker.charts.measure import TITLES, rarity, rounded
 from feature_tracker.charts.theme import shorten
-from feature_tracker.labels.spreadsheet import to_csv
+from feature_tracker.labels.columns import SHOWN, Column, names
+from feature_tracker.labels.csv_files import to_csv
 from feature_tracker.page.clicks import show_feature_chart
 from feature_tracker.page.state import RankBy, Scene
+from feature_tracker.page.tables import column_settings
+from feature_tracker.tracing.rank import Aggregation
 
-_COLUMNS = {
-    "layer": "Layer",
-    "feature": "Feature",
-    "label": "Label",
-    "activation": "Activation",
-    "percentile": "Percentile",
-    "one_in": "One in",
-    "peak_word": "Peak word",
-    "f1": "F1",
-    "f1_always_yes": "F1 of guessing",
-    "precision": "Precision",
-    "recall": "Recall",
-    "balanced_accuracy": "Balanced accuracy",
-    "n_positive": "Firing examples",
-    "n_negative": "Silent examples",
-    "n_unanswered": "Unanswered",
-    "reliable": "Reliable",
-    "mark": "Why not",
-    "specialization_index": "Specialization",
-    "specialization": "Specialization, raw",
-    "density": "Density",
-}
-
-HELP = {
-    "Percentile": "Where the feature's largest activation here lies among its own activations in a large body of text.",
-    "One in": "The feature is as strong as its strongest activation here on one word in so many.",
-    "F1": "How well the label predicts, on text it was not made from, where the feature fires.",
-    "F1 of guessing": "F1 of always guessing that it fires, on the sample that the label was scored on.",
-    "Precision": "Of the words the label points at, the share on which the feature fires.",
-    "Recall": "Of the words on which the feature fires, the share the label points at.",
-    "Balanced accuracy": "Mean of the shares of firing and silent words judged right. Guessing scores 0.5.",
-    "Firing examples": "Words on which the feature fires, in the sample that the label was scored on.",
-    "Silent examples": "Words on which it doesn't, in the same sample.",
-    "Unanswered": "Questions that the judge gave no answer to; they enter no score.",
-    "Reliable": "The label's F1 beats guessing on the same sample.",
-    "Why not": "What speaks against a label that is not reliable.",
-    "Specialization": "From −1, fires on general text only, to +1, fires on finance text only.",
-    "Specialization, raw": "Mean activation a token on finance text minus the same on general text.",
-    "Density": "Share of the tokens of a large body of text on which the feature fires.",
-    "Peak word": "Where in your text it fires most strongly.",
-}
+_ACTIVATION = Column("activation", "number", "activation", "How strongly it fires in your text.", format=".3f")
+_ON_THIS_TEXT = (
+    _ACTIVATION,
+    Column(
+        "percentile", "number", "activation",
+        "Where the feature's largest activation here lies among its own activations in a large body of text.",
+        "Percentile", ".2f",
+    ),
+    Column(
+        "one_in", "number", "activation",
+        "The feature is as strong as its strongest activation here on one word in so many.", "One in", ",.0f",
+    ),
+    Column("peak_word", "text", "activation", "Where in your text it fires most strongly.", "Peak word"),
+)  # fmt: skip
+_RELIABLE = Column("reliable", "choice", "score", "The label's F1 beats guessing on the same sample.", "Reliable")
+_PUT_BEFORE = {"f1": _ON_THIS_TEXT, "mark": (_RELIABLE,)}
+_COLUMNS = [shown for column in SHOWN for shown in (*_PUT_BEFORE.get(column.name, ()), column)]
 _CHART_WIDTH = 512  # two beside each other on a laptop's screen
-_FORMATS = {
-    "Percentile": "%.2f",
-    "One in": "localized",
-    "F1": "%.2f",
-    "F1 of guessing": "%.2f",
-    "Precision": "%.2f",
-    "Recall": "%.2f",
-    "Balanced accuracy": "%.2f",
-    "Firing examples": "localized",
-    "Silent examples": "localized",
-    "Unanswered": "localized",
-    "Specialization": "%+.2f",
-    "Specialization, raw": "%+.4f",
-    "Density": "percent",
-}
-
 
 _ORDER: dict[RankBy, str] = {
     "activation": "Longer bars fire more strongly; the word at a bar's end is where the feature fires most.",
@@ -81,7 +46,7 @@ _ORDER: dict[RankBy, str] = {
 
 
 def show(scene: Scene) -> None:
-    """Draw the tab."""
+    """Draw the view."""
     settings, selected = scene.settings, scene.feature
     st.caption(
         f"{_ORDER[settings.by]} Faded bars with a question mark have an unreliable label: its F1 does not beat "
@@ -104,22 +69,14 @@ def show(scene: Scene) -> None:
                     name=f"top-features-layer-{layer}",
                     alt=f"Bars of the strongest features of layer {layer}",
                 )
-    activation = TITLES[settings.aggregation]
-    formats = {activation: "percent" if settings.aggregation == "share" else "%.3f"} | _FORMATS
+    columns = page_columns(settings.aggregation)
     st.dataframe(
-        table_of(scene.ranked, activation),
+        table_of(scene.ranked, columns),
         hide_index=True,
         key="top_table",
         placeholder="",
-        column_config={
-            name: st.column_config.NumberColumn(help=HELP.get(name), format=form) for name, form in formats.items()
-        }
-        | {
-            "Label": st.column_config.TextColumn(width="large"),
-            "Peak word": st.column_config.TextColumn(help=HELP["Peak word"]),
-            "Reliable": st.column_config.CheckboxColumn(help=HELP["Reliable"]),
-            "Why not": st.column_config.TextColumn(help=HELP["Why not"]),
-        },
+        column_config=column_settings(columns)
+        | {_RELIABLE.title: st.column_config.CheckboxColumn(help=_RELIABLE.help)},
     )
     st.download_button(
         "Download as CSV",
@@ -131,12 +88,16 @@ def show(scene: Scene) -> None:
     )
 
 
-def table_of(ranked: pd.DataFrame, activation: str) -> pd.DataFrame:
-    """Rows of `rank_features` under the names that are shown.
+def page_columns(aggregation: Aggregation) -> list[Column]:
+    """The table's columns in order, the activation under its own title."""
+    activation = replace(
+        _ACTIVATION, title=TITLES[aggregation], format=".1%" if aggregation == "share" else _ACTIVATION.format
+    )
+    return [activation if column is _ACTIVATION else column for column in _COLUMNS]
 
-    Args:
-        activation: name of the column of activations.
-    """
+
+def table_of(ranked: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
+    """Rows of `rank_features` under the columns' titles."""
     rare = [rounded(value) for value in rarity(ranked["percentile"])]
-    shown = ranked.assign(one_in=rare, peak_word=[shorten(word, 40) for word in ranked["peak_word"]])
-    return shown[list(_COLUMNS)].rename(columns=_COLUMNS | {"activation": activation})
+    table = ranked.assign(one_in=rare, peak_word=[shorten(word, 40) for word in ranked["peak_word"]])
+    return table[names(columns)].set_axis([column.title for column in columns], axis=1)

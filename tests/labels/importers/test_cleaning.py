@@ -3,8 +3,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from feature_tracker.labels.csv_files import guard, unguard
 from feature_tracker.labels.importers.cleaning import clean_label
-from feature_tracker.labels.spreadsheet import guard, unguard
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 
 from feature_tracker.feature import Feature
+from feature_tracker.labels.columns import UNVERIFIED
 from feature_tracker.labels.consistency import contradictions
-from feature_tracker.labels.importers.imported import Target
+from feature_tracker.labels.csv_files import load_labels, save_labels
+from feature_tracker.labels.importers.imported import Evidence
 from feature_tracker.labels.importers.merge import Merged, merge_sources
 from feature_tracker.labels.importers.sources import find_sources
+from feature_tracker.labels.importers.target import Target
 from feature_tracker.labels.scores import GOOD, GUESS_UNKNOWN, NO_BETTER, NO_NEGATIVES
-from feature_tracker.labels.table import UNVERIFIED, load_labels, save_labels
-from tests.conftest import SHARED
+from tests.support import SHARED
 
 pytestmark = pytest.mark.shared
 TARGET = Target("llama2-7b-finance", dict.fromkeys((4, 10, 16, 22, 28), 400))
@@ -74,7 +76,7 @@ def test_every_f1_is_what_the_records_give(folder: Path, merged: Merged) -> None
         assert row["n_negative"] == sum(not r["activating"] for r in answered)
         assert row["n_unanswered"] == len(json.loads(path.read_text())) - len(answered)
         seen += 1
-    assert seen == 50 == merged.by_rank[0]
+    assert seen == 50 == merged.by_evidence[Evidence.RECORDS]
 
 
 def test_reported_f1_stays_and_most_labels_are_no_better_than_guessing(folder: Path, merged: Merged) -> None:

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from feature_tracker.bundles.settings import cache_folder
+from feature_tracker.bundles.settings import Environment
 from feature_tracker.errors import TrackerError
 from feature_tracker.model.fetching.cache import build_once, is_whole, storage_errors
+from tests.support import ROOT
 
 IDENTITY = {"made from": "test"}
-ROOT = Path(__file__).resolve().parents[3]
 
 # Builds into argv[1], notes each build in argv[2], and takes its time over it.
 SLOW_BUILD = """
 import sys, time
 from pathlib import Path
-from feature_tracker.model.fetching.cache import build_once
+from feature_tracker.model.fetching.cache import build_once, is_whole, storage_errors
 
 def build(result, scratch):
     with Path(sys.argv[2]).open("a") as log:
@@ -107,6 +107,7 @@ def test_a_killed_build_never_counts_and_is_swept(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("m.partial-*"))
 
 
+@pytest.mark.slow
 def test_waiting_for_another_process_is_told(tmp_path: Path) -> None:
     folder, log = tmp_path / "m", tmp_path / "log"
     process = start_slow_build(folder, log, 2)
@@ -143,8 +144,8 @@ def test_the_cache_folder_follows_its_variables(tmp_path: Path, monkeypatch: pyt
     monkeypatch.delenv("FEATURE_TRACKER_CACHE", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert cache_folder() == tmp_path / ".cache" / "feature-activation-tracker"
+    assert Environment().cache_folder == tmp_path / ".cache" / "feature-activation-tracker"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_folder() == tmp_path / "xdg" / "feature-activation-tracker"
+    assert Environment().cache_folder == tmp_path / "xdg" / "feature-activation-tracker"
     monkeypatch.setenv("FEATURE_TRACKER_CACHE", "~/models")
-    assert cache_folder() == tmp_path / "models"
+    assert Environment().cache_folder == tmp_path / "models"

