@@ -10,7 +10,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class TrackedFiles(BuildHookInterface):
-    """Force the files under `paths`, a table of pyproject.toml (place in the tree -> place in the wheel), into a build."""
+    """Put the tracked files under `paths` into a build: place in the tree -> place in the wheel."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Fill in what Hatch includes; an editable install needs no files, it points to the tree."""

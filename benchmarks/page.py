@@ -34,10 +34,17 @@ CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-net
 def main(rounds: int, tokens: int) -> None:
     """Time the page in headless Chromium, and its sliders on the server alone. The model should be cached already."""
     text = _text_of(tokens)
-    figures: dict[str, Any] = {"tokens": tokens, "rounds": rounds}
+    figures: dict[str, Any] = {"import_s": _measure_import(), "tokens": tokens, "rounds": rounds}
     figures |= _measure_browser(text)
     figures |= _measure_sliders(text, rounds)
     click.echo(json.dumps(figures))
+
+
+def _measure_import() -> float:
+    """Seconds that `import feature_tracker` takes in a fresh interpreter, the median of nine."""
+    script = "import time; s = time.perf_counter(); import feature_tracker; print(time.perf_counter() - s)"
+    runs = [subprocess.check_output([sys.executable, "-c", script], cwd=ROOT) for _ in range(9)]
+    return round(statistics.median(map(float, runs)), 3)
 
 
 def _text_of(tokens: int) -> str:

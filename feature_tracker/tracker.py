@@ -71,7 +71,6 @@ class Tracker:
             TrackerError: a part is missing, damaged or belongs to another bundle.
         """
         from feature_tracker.labels.csv_files import open_labels
-        from feature_tracker.labels.table import latents_of
         from feature_tracker.model.fetching import ensure_model_folder
         from feature_tracker.model.load import load_model_folder, model_width
         from feature_tracker.sae.load import load_saes
@@ -80,7 +79,7 @@ class Tracker:
         require_parts(bundle)
         folder = ensure_model_folder(bundle, progress)
         saes = load_saes(bundle.sae_folder, bundle.layers, d_model=model_width(folder, bundle.layers))
-        labels = open_labels(bundle, latents_of(saes))
+        labels = open_labels(bundle, {layer: sae.n_latents for layer, sae in saes.items()})
         progress("Loading the model", 0.0)
         source = bundle.model
         language_model = load_model_folder(folder, bundle.dtype, name=source.name, bos=source.bos)

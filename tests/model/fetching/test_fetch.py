@@ -277,6 +277,15 @@ def test_two_processes_at_once_leave_one_whole_model(cache: Path, tiny_toml: Pat
 
 
 @pytest.mark.slow
+def test_a_decoy_in_the_working_folder_is_not_imported_by_the_conversion(
+    cache: Path, tiny_toml: Path, installed: Path, decoys: Path
+) -> None:
+    fetched = subprocess.run([installed, "fetch", "--bundle", tiny_toml], cwd=decoys, capture_output=True, text=True)
+    assert fetched.returncode == 0, fetched.stderr
+    load_model_folder(Path(fetched.stdout.splitlines()[-1]))
+
+
+@pytest.mark.slow
 def test_a_really_full_disk_ends_in_a_sentence_and_leaves_nothing(
     tmp_path: Path, index: Path, tiny_toml: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
