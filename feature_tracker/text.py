@@ -140,7 +140,8 @@ def words_of_tokens(text: str, offsets: np.ndarray) -> TokenWords:
 
     - A token belongs to the unit that it overlaps. Where it overlaps several, it belongs to the first word among them,
       else to the first unit: the token `),` is signs, `."The` is part of `The`.
-    - A token of spaces right before a unit belongs to it, as the space in ` sales` does: some tokenizers cut ` 5` in two.
+    - A token of spaces right before a unit belongs to it, as the space in ` sales` does: some tokenizers cut ` 5` in
+      two.
     - Any other token of white space is a unit of its own, so that a line break can be seen and chosen.
     - An empty token (a further token of one character) belongs to the unit of the token before it; at the start of the
       text, of the first token that is not empty.
