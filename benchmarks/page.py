@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +90,8 @@ def _measure_browser(text: str) -> dict[str, Any]:
     try:
         from playwright.sync_api import sync_playwright  # noqa: PLC0415 - the sliders can be timed without it
     except ImportError:
-        chromium = None
-    if chromium is None:
+        sync_playwright = None
+    if chromium is None or sync_playwright is None:
         click.echo("No Chromium or no playwright: only the sliders are timed.", err=True)
         return {}
     with sync_playwright() as playwright:
@@ -130,7 +130,7 @@ def _second_analysis(tab: Any, text: str) -> float:
 
 
 @contextlib.contextmanager
-def _served() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def _served() -> Generator[tuple[str, subprocess.Popen[bytes]]]:
     """The page on a free port: (its address, its process)."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
@@ -56,7 +56,7 @@ class DrawnEdge(NamedTuple):
 
 
 def plot_network(
-    graph: nx.DiGraph,
+    graph: nx.DiGraph[Any],
     *,
     colours: Mapping[int, str],
     threshold: float,
@@ -88,7 +88,7 @@ def plot_network(
 
 
 def plot_circuit(
-    graph: nx.DiGraph,
+    graph: nx.DiGraph[Any],
     *,
     colours: Mapping[int, str],
     selected: Feature | None = None,
@@ -134,7 +134,7 @@ def plot_circuit(
     return _plot_layers(features, edges, colours, selected, aggregation)
 
 
-def circuit_page(graph: nx.DiGraph, *, colours: Mapping[int, str]) -> bytes:
+def circuit_page(graph: nx.DiGraph[Any], *, colours: Mapping[int, str]) -> bytes:
     """A circuit's figure as an HTML page that needs nothing from the network; see `plot_circuit`."""
     figure = plot_circuit(graph, colours=colours)
     return figure.update_layout(template="plotly_white").to_html().encode()
@@ -156,7 +156,7 @@ def _circuit_hover(edge: Mapping[str, float]) -> str:
 
 
 def _plot_layers(
-    graph: nx.DiGraph,
+    graph: nx.DiGraph[Any],
     edges: Sequence[DrawnEdge],
     colours: Mapping[int, str],
     selected: Feature | None,
@@ -212,7 +212,7 @@ def _plot_layers(
     return figure
 
 
-def _strongest(graph: nx.DiGraph, most: int) -> list[Feature]:
+def _strongest(graph: nx.DiGraph[Any], most: int) -> list[Feature]:
     """At most `most` nodes, equally many of each layer, those that fire most."""
     layers = sorted({node.layer for node in graph})
     each = max(1, most // len(layers))
@@ -237,7 +237,7 @@ def _finish(figure: go.Figure, layers: list[int], tallest: int) -> go.Figure:
     return finish(figure, height=max(320, 66 * tallest + 80), hovermode="closest", dragmode=False)
 
 
-def _places(graph: nx.DiGraph) -> dict[Feature, tuple[float, float]]:
+def _places(graph: nx.DiGraph[Any]) -> dict[Feature, tuple[float, float]]:
     """(x, y) of each node: x the layer's place, y ordered so that linked nodes lie near each other.
 
     Each layer is ordered by the mean height of its neighbours in the layers before (barycentre heuristic; Sugiyama et
@@ -268,7 +268,7 @@ def _node_text(row: Mapping[str, object], chosen: bool) -> str:
 
 
 def _add_edges(
-    figure: go.Figure, graph: nx.DiGraph, edges: Sequence[DrawnEdge], places: Mapping[Feature, tuple[float, float]]
+    figure: go.Figure, graph: nx.DiGraph[Any], edges: Sequence[DrawnEdge], places: Mapping[Feature, tuple[float, float]]
 ) -> None:
     classes: dict[tuple[bool, bool, int], list[DrawnEdge]] = {}
     for edge in edges:
@@ -293,7 +293,7 @@ def _add_edges(
 
 
 def _edge_hovers(
-    graph: nx.DiGraph, edges: Sequence[DrawnEdge], places: Mapping[Feature, tuple[float, float]]
+    graph: nx.DiGraph[Any], edges: Sequence[DrawnEdge], places: Mapping[Feature, tuple[float, float]]
 ) -> go.Scatter:
     """Invisible markers on the edges, because a line has no hover of its own."""
 

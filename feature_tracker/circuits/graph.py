@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import networkx as nx
 import pandas as pd
@@ -24,7 +24,7 @@ class ErrorNode(NamedTuple):
         return f"L{self.layer}/error"
 
 
-def feature_graph(ranked: pd.DataFrame, links: pd.DataFrame) -> nx.DiGraph:
+def feature_graph(ranked: pd.DataFrame, links: pd.DataFrame) -> nx.DiGraph[Any]:
     """A graph of the ranked features and the links between them.
 
     Args:
@@ -42,7 +42,7 @@ def feature_graph(ranked: pd.DataFrame, links: pd.DataFrame) -> nx.DiGraph:
     return graph
 
 
-def circuit_graph(ranked: pd.DataFrame, circuit: Circuit) -> nx.DiGraph:
+def circuit_graph(ranked: pd.DataFrame, circuit: Circuit) -> nx.DiGraph[Any]:
     """A circuit as a graph from its first layer to its last.
 
     Args:
@@ -74,13 +74,13 @@ def circuit_graph(ranked: pd.DataFrame, circuit: Circuit) -> nx.DiGraph:
     return graph
 
 
-def feature_layers(graph: nx.DiGraph) -> list[list[Feature]]:
+def feature_layers(graph: nx.DiGraph[Any]) -> list[list[Feature]]:
     """The graph's features by layer, layers ascending."""
     features = sorted(node for node in graph if isinstance(node, Feature))
     return [[f for f in features if f.layer == layer] for layer in sorted({f.layer for f in features})]
 
 
-def circuit_paths(graph: nx.DiGraph, k: int) -> list[Path]:
+def circuit_paths(graph: nx.DiGraph[Any], k: int) -> list[Path]:
     """The k strongest paths from the first layer's features to the last's, over direct edges.
 
     A path's strength is the share of its last feature that runs through it: the product of the edges' `share`. Its sign
@@ -97,7 +97,7 @@ def circuit_paths(graph: nx.DiGraph, k: int) -> list[Path]:
     return strongest_paths(signed, layers, k, weight="weight")
 
 
-def path_in_words(path: Path, graph: nx.DiGraph, width: int = 40) -> str:
+def path_in_words(path: Path, graph: nx.DiGraph[Any], width: int = 40) -> str:
     """A path as a sentence: 'interest rates' L4 → 'monetary policy' L16 → …"""
     names = []
     for node in path.nodes:
@@ -126,7 +126,7 @@ def firing_groups(links: pd.DataFrame, *, significant: float, seed: int = 0) -> 
     return sorted((sorted(group) for group in groups), key=lambda group: (-len(group), group))
 
 
-def _nodes(ranked: pd.DataFrame) -> nx.DiGraph:
+def _nodes(ranked: pd.DataFrame) -> nx.DiGraph[Any]:
     graph = nx.DiGraph()
     for row in rows_of(ranked):
         graph.add_node(feature_of(row), **row)

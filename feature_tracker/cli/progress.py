@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import click
@@ -14,7 +14,7 @@ _STEPS = 1000
 
 
 @contextmanager
-def terminal_progress(label: str) -> Iterator[Progress]:
+def terminal_progress(label: str) -> Generator[Progress]:
     """Show progress as a bar on standard error; the bar starts with `label` until the first report."""
     with click.progressbar(length=_STEPS, label=label, width=30, file=sys.stderr) as bar:
 

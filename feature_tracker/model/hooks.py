@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import torch
@@ -44,7 +44,7 @@ def blocks_of(decoder: nn.Module) -> nn.ModuleList:
 
 
 @contextlib.contextmanager
-def reading_residuals(decoder: nn.Module, layers: Sequence[int], reader: ResidReader) -> Iterator[None]:
+def reading_residuals(decoder: nn.Module, layers: Sequence[int], reader: ResidReader) -> Generator[None]:
     """Hand the stream of each of `layers` to `reader` during this thread's forward, which ends after the last of them.
 
     Ending the forward also ends the body of the `with` statement. See `read_residuals` for the arguments.
@@ -91,7 +91,7 @@ def read_residuals(decoder: nn.Module, token_ids: torch.Tensor, layers: Sequence
 
 
 @contextlib.contextmanager
-def replaced_residual(decoder: nn.Module, layer: int, replace: ReplaceResid) -> Iterator[None]:
+def replaced_residual(decoder: nn.Module, layer: int, replace: ReplaceResid) -> Generator[None]:
     """Replace the residual stream after block `layer` in this thread's forwards; BOS positions stay as they are."""
     caller = threading.get_ident()
 

@@ -49,7 +49,7 @@ class Batch(NamedTuple):
         return self.token_ids[:, 1:].numel() if self.is_token is None else int(self.is_token.sum())
 
     def tokens_of(self, resid: torch.Tensor) -> torch.Tensor:
-        """The rows of a stream (n_windows, longest, d_model) that are tokens, (..., d_model) in the order of the text."""
+        """The rows of a stream (n_windows, longest, d_model) of tokens, (..., d_model) in the text's order."""
         without_bos = resid[:, 1:]
         return without_bos if self.is_token is None else without_bos[self.is_token.to(resid.device)]
 
