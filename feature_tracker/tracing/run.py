@@ -1,7 +1,8 @@
-"""The one run: windows of text pass through the model in batches, and sinks take what each SAE layer gives.
+"""Run text through the model and encode it: the one place that does so.
 
+Windows pass through the model in batches, and sinks receive the residual stream or the activations of each layer.
 Tracing, recording, measuring and harvesting differ only in their windows and their sinks. A run is a generator, so that
-its caller reports progress, writes checkpoints and stops between batches.
+its caller can report progress, write checkpoints and stop between batches.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from feature_tracker.progress import Progress, silent
 from feature_tracker.sae.topk import Sae, TopK
 from feature_tracker.tracing.trace import LayerTrace, Trace
 
-TOKENS_A_FORWARD = 2048
+TOKENS_PER_FORWARD = 2048
 """Enough to fill a processor, few enough to keep the residual streams small; 8 x 256 is the fastest on two cores."""
 
 
@@ -44,11 +45,11 @@ class Batch(NamedTuple):
 
     @property
     def n_tokens(self) -> int:
-        """Tokens in the batch, BOS and padding not among them."""
+        """Tokens in the batch, BOS and padding excluded."""
         return self.token_ids[:, 1:].numel() if self.is_token is None else int(self.is_token.sum())
 
     def tokens_of(self, resid: torch.Tensor) -> torch.Tensor:
-        """The rows of a stream (n_windows, longest, d_model) that belong to tokens, as (..., d_model) in text order."""
+        """The rows of a stream (n_windows, longest, d_model) of tokens, (..., d_model) in the text's order."""
         without_bos = resid[:, 1:]
         return without_bos if self.is_token is None else without_bos[self.is_token.to(resid.device)]
 
@@ -73,18 +74,18 @@ def run(
     activation_sinks: Sequence[ActivationSink] = (),
     forward: Forward = read_residuals,
 ) -> Iterator[Batch]:
-    """Pass batches through the model, feed the sinks, and yield each batch once it is done.
+    """Pass batches through the model, feed the sinks, and yield each batch when it is done.
 
     Residual streams are encoded inside the hooks, in float32, whatever dtype the model has.
 
     Args:
         layers: 0-based blocks whose streams are read; the forward ends after the last.
-        saes: by layer; needed where there are activation sinks.
+        saes: by layer; required with activation sinks.
         forward: how a batch passes through the decoder.
     """
     for batch in batches:
         encoded = _run_batch(batch, language_model, layers, stream_sinks, saes if activation_sinks else None, forward)
-        for layer, top in encoded.items():  # after the forward: a copy within it would make a GPU wait for each layer
+        for layer, top in encoded.items():  # a copy during the forward would make a GPU wait at each layer
             on_host = TopK(top.values.flatten(0, -2).cpu(), top.indices.flatten(0, -2).to(torch.int32).cpu())
             for sink in activation_sinks:
                 sink(layer, on_host, batch)
@@ -112,22 +113,22 @@ def _run_batch(
 
 
 def batched(
-    windows: Iterable[np.ndarray], *, window: int, bos_id: int, tokens: int = TOKENS_A_FORWARD
+    windows: Iterable[np.ndarray], *, window: int, bos_id: int, tokens: int = TOKENS_PER_FORWARD
 ) -> Iterator[Batch]:
-    """Put windows into batches: whole ones together, shorter ones padded together.
+    """Put windows into batches: whole windows with whole ones, shorter windows padded with shorter ones.
 
-    Windows of one document keep their order, because only its last can be short.
+    Only the last window of a document can be short, so the windows of one document keep their order.
 
     Args:
-        windows: (n_tokens,) ids each, BOS not among them, at most `window - 1`.
+        windows: (n_tokens,) ids each, BOS excluded, at most `window - 1`.
         window: length of a whole window, BOS included.
-        tokens: a batch's size, BOS and padding included; a window that is longer has a batch of its own.
+        tokens: largest size of a batch, BOS and padding included. A longer window makes a batch of its own.
     """
     whole: list[np.ndarray] = []
     short: list[np.ndarray] = []
     for ids in windows:
         waiting = whole if len(ids) == window - 1 else short
-        longest = max(len(ids), *map(len, waiting)) if waiting else len(ids)
+        longest = max(map(len, [*waiting, ids]))
         if waiting and (len(waiting) + 1) * (longest + 1) > tokens:
             yield _stacked(waiting, bos_id)
             waiting.clear()
