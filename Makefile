@@ -49,9 +49,15 @@ requirements: $(VENV)/dev.stamp
 	$(BIN)/uv pip compile -q $(UPGRADE) pyproject.toml --extra dev -c requirements.txt -o requirements-dev.txt
 	$(BIN)/uv pip compile -q $(UPGRADE) pyproject.toml --extra dev --extra peers -c requirements-dev.txt -o requirements-peers.txt
 
-# Installs the wheel and all it needs into an empty environment elsewhere, and traces a text there.
+# Installs the wheel and all it needs into an empty environment elsewhere, and traces a text there. The tests do it faster,
+# with the libraries of this environment.
 wheel-test: $(VENV)/dev.stamp
-	$(BIN)/python -m tests.install_wheel
+	rm -rf dist
+	$(BIN)/hatchling build -t wheel -d dist
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+		$(BIN)/python -m venv "$$folder/venv" && \
+		"$$folder/venv/bin/python" -m pip install -q -c requirements.txt dist/*.whl && \
+		cd "$$folder" && venv/bin/feature-tracker trace "Net sales rose 5.4%."
 
 clean:
 	rm -rf $(VENV) .coverage .hypothesis .import_linter_cache .pytest_cache .ruff_cache dist

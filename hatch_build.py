@@ -6,11 +6,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from hatchling.builders.config import BuilderConfig
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
-class TrackedFiles(BuildHookInterface):
-    """Force the files under `paths`, a table of pyproject.toml (place in the tree -> place in the wheel), into a build."""
+class TrackedFiles(BuildHookInterface[BuilderConfig]):
+    """Force tracked files into a build; `paths` in pyproject.toml maps places in the tree to places in the wheel."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Fill in what Hatch includes; an editable install needs no files, it points to the tree."""

@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,17 @@ CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-net
 def main(rounds: int, tokens: int) -> None:
     """Time the page in headless Chromium, and its sliders on the server alone. The model should be cached already."""
     text = _text_of(tokens)
-    figures: dict[str, Any] = {"tokens": tokens, "rounds": rounds}
+    figures: dict[str, Any] = {"import_s": _measure_import(), "tokens": tokens, "rounds": rounds}
     figures |= _measure_browser(text)
     figures |= _measure_sliders(text, rounds)
     click.echo(json.dumps(figures))
+
+
+def _measure_import() -> float:
+    """Seconds that `import feature_tracker` takes in a fresh interpreter, the median of nine."""
+    script = "import time; s = time.perf_counter(); import feature_tracker; print(time.perf_counter() - s)"
+    runs = [subprocess.check_output([sys.executable, "-c", script], cwd=ROOT) for _ in range(9)]
+    return round(statistics.median(map(float, runs)), 3)
 
 
 def _text_of(tokens: int) -> str:
@@ -83,8 +90,8 @@ def _measure_browser(text: str) -> dict[str, Any]:
     try:
         from playwright.sync_api import sync_playwright  # noqa: PLC0415 - the sliders can be timed without it
     except ImportError:
-        chromium = None
-    if chromium is None:
+        sync_playwright = None
+    if chromium is None or sync_playwright is None:
         click.echo("No Chromium or no playwright: only the sliders are timed.", err=True)
         return {}
     with sync_playwright() as playwright:
@@ -123,7 +130,7 @@ def _second_analysis(tab: Any, text: str) -> float:
 
 
 @contextlib.contextmanager
-def _served() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def _served() -> Generator[tuple[str, subprocess.Popen[bytes]]]:
     """The page on a free port: (its address, its process)."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -17,7 +17,7 @@ from benchmarks.alternate import alternate
 from benchmarks.peer_runs import WAYS, Run, Task
 from feature_tracker.bundles.bundle import BUILT_IN, Bundle, load_bundle
 from feature_tracker.errors import TrackerError
-from feature_tracker.model.fetching.folder import ensure_model_folder
+from feature_tracker.model.fetching import ensure_model_folder
 from feature_tracker.model.hooks import read_residuals
 from feature_tracker.model.load import LanguageModel, load_model
 from feature_tracker.model.tokens import TokenizedText, tokenize

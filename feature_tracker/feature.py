@@ -10,7 +10,7 @@ class Feature(NamedTuple):
     """One latent of one layer; the same index in another layer is another feature."""
 
     layer: int
-    index: int
+    index: int  # pyright: ignore[reportIncompatibleMethodOverride]  # hides tuple.index, which means nothing here
 
     def __str__(self) -> str:
         return f"L{self.layer}/F{self.index}"

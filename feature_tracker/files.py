@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
+import tempfile
 import uuid
 import zlib
 from collections.abc import Iterator
@@ -86,6 +87,21 @@ def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
         else:
             with suppress(OSError):
                 beside.unlink()
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse a folder that can't be written, or made, before hours of work end there.
+
+    Raises:
+        TrackerError: the file system refuses to write there.
+    """
+    folder = folder.absolute()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise TrackerError(f"The folder {folder} can't be written ({error.strerror or error}).") from None
 
 
 def _swap_folders(new: Path, target: Path, aside: Path) -> None:

@@ -140,7 +140,9 @@ def words_of_tokens(text: str, offsets: np.ndarray) -> TokenWords:
 
     - A token belongs to the unit that it overlaps. Where it overlaps several, it belongs to the first word among them,
       else to the first unit: the token `),` is signs, `."The` is part of `The`.
-    - A token of white space only is a unit of its own, so that a line break can be seen and chosen.
+    - A token of spaces right before a unit belongs to it, as the space in ` sales` does: some tokenizers cut ` 5` in
+      two.
+    - Any other token of white space is a unit of its own, so that a line break can be seen and chosen.
     - An empty token (a further token of one character) belongs to the unit of the token before it; at the start of the
       text, of the first token that is not empty.
     - A unit that no token belongs to is left out.
@@ -155,8 +157,12 @@ def words_of_tokens(text: str, offsets: np.ndarray) -> TokenWords:
     for token in np.flatnonzero(lasts > firsts):
         overlapped = range(firsts[token], lasts[token] + 1)
         units[token] = next((unit for unit in overlapped if is_word(text[slice(*spans[unit])])), firsts[token])
-    is_blank = lasts < firsts
-    units[is_blank] = len(spans) + np.flatnonzero(is_blank)
+    for token in np.flatnonzero(lasts < firsts):
+        begins_unit = firsts[token] < len(spans) and spans[firsts[token], 0] == offsets[token, 1]
+        is_leading = (
+            begins_unit and offsets[token, 0] < offsets[token, 1] and text[slice(*offsets[token])].strip(" ") == ""
+        )
+        units[token] = firsts[token] if is_leading else len(spans) + token
 
     is_empty = offsets[:, 0] == offsets[:, 1]
     first_with_text = np.argmin(is_empty) if len(units) else 0

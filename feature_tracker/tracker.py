@@ -71,17 +71,18 @@ class Tracker:
             TrackerError: a part is missing, damaged or belongs to another bundle.
         """
         from feature_tracker.labels.csv_files import open_labels
-        from feature_tracker.labels.table import latents_of
-        from feature_tracker.model.fetching.folder import ensure_model_folder
-        from feature_tracker.model.load import load_model, model_width
+        from feature_tracker.model.fetching import ensure_model_folder
+        from feature_tracker.model.load import load_model_folder, model_width
         from feature_tracker.sae.load import load_saes
 
         bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
         require_parts(bundle)
-        d_model = model_width(ensure_model_folder(bundle, progress))
-        saes = load_saes(bundle.sae_folder, bundle.layers, d_model=d_model)
-        labels = open_labels(bundle, latents_of(saes))
-        language_model = load_model(bundle, progress)
+        folder = ensure_model_folder(bundle, progress)
+        saes = load_saes(bundle.sae_folder, bundle.layers, d_model=model_width(folder, bundle.layers))
+        labels = open_labels(bundle, {layer: sae.n_latents for layer, sae in saes.items()})
+        progress("Loading the model", 0.0)
+        source = bundle.model
+        language_model = load_model_folder(folder, bundle.dtype, name=source.name, bos=source.bos)
         placed = {layer: sae.to(language_model.layer_device(layer)) for layer, sae in saes.items()}
         return cls(replace(bundle, window=language_model.window(bundle.window)), language_model, placed, labels)
 
@@ -215,8 +216,8 @@ class Tracker:
     def exact_model(self) -> LanguageModel:
         """The model in which circuits are traced: bfloat16 rounds small effects away.
 
-        This is the one rule for float32. A half-precision model on a CPU is loaded a second time in float32 if it has at
-        most 500 million parameters; any other model is used as it is, because a second copy would not fit.
+        This is the one rule for float32. A half-precision model on a CPU is loaded a second time in float32 if it has
+        at most 500 million parameters; any other model is used as it is, because a second copy might not fit.
         """
         from feature_tracker.model.load import load_model
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import sysconfig
+import venv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from feature_tracker.bundles.bundle import Bundle, ModelSource, load_bundle
+from feature_tracker.bundles.bundle import Bundle, WheelSource, load_bundle
 from feature_tracker.errors import TrackerError
 from feature_tracker.labels.table import latents_of, unlabelled_table
 from feature_tracker.model.load import LanguageModel, load_model
@@ -19,7 +23,7 @@ from feature_tracker.sae.load import load_saes
 from feature_tracker.sae.topk import Sae
 from feature_tracker.tracing.trace import Trace
 from feature_tracker.tracker import Tracker
-from tests.support import SENTENCES, SHARED, random_sae
+from tests.support import ROOT, SENTENCES, SHARED, random_sae
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +68,7 @@ def tiny_bundle(tiny_saes: dict[int, Sae]) -> Bundle:
         window=16,
         max_tokens=500,
         dtype="float32",
-        model=ModelSource("none==0", "0" * 64, "none.gguf"),
+        model=WheelSource("none==0", "0" * 64, "none.gguf"),
         sae_folder=Path("absent"),
         labels=Path("absent.csv"),
     )
@@ -100,6 +104,39 @@ def shared_corpus() -> Path:
     folder = SHARED / "corpus"
     if not folder.is_dir():
         pytest.skip(f"no {folder}: the training and measuring text lies beside the project")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this tree; skips where the tree isn't a git checkout, which says what belongs into it."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], cwd=ROOT, check=True)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="session")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The command of an environment with the wheel, which takes everything else from the one that the tests run in."""
+    environment = tmp_path_factory.mktemp("installed")
+    venv.create(environment, symlinks=True)
+    python = environment / "bin" / "python"
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(environment)}))
+    (site / "tests.pth").write_text(sysconfig.get_path("purelib"))
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-index", "--no-deps", wheel]
+    subprocess.run(install, check=True)
+    return environment / "bin" / "feature-tracker"
+
+
+@pytest.fixture
+def decoys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder whose `feature_tracker` and `streamlit` end every program that imports them."""
+    folder = tmp_path_factory.mktemp("decoys")
+    for name in ("feature_tracker", "streamlit"):
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text("raise SystemExit('the decoy was imported')")
     return folder
 
 

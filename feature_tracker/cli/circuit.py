@@ -14,8 +14,8 @@ from feature_tracker.circuits.correlation import MIN_TOKENS, SIGNIFICANT, Correl
 from feature_tracker.circuits.graph import circuit_paths, firing_groups, path_in_words
 from feature_tracker.circuits.traced import TracedCircuit
 from feature_tracker.cli.options import bundle_options
+from feature_tracker.cli.progress import terminal_progress
 from feature_tracker.cli.text import text_or_file
-from feature_tracker.progress import terminal_progress
 from feature_tracker.tracker import Tracker
 
 

@@ -6,8 +6,8 @@ import click
 
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.cli.options import bundle_options
-from feature_tracker.model.fetching.folder import ensure_model_folder
-from feature_tracker.progress import terminal_progress
+from feature_tracker.cli.progress import terminal_progress
+from feature_tracker.model.fetching import ensure_model_folder
 
 
 @click.command("fetch")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from feature_tracker.bundles.bundle import BUILT_IN, load_bundle
+from feature_tracker.cli.labels_by_rules import COMMANDS
 from feature_tracker.cli.labels_check import check_table_file
 from feature_tracker.cli.labels_import import import_labels
 from feature_tracker.cli.labels_measure import measure
@@ -12,7 +13,6 @@ from feature_tracker.cli.options import telling_errors
 from feature_tracker.labels.csv_files import load_labels
 from feature_tracker.labels.report import report_table
 from feature_tracker.labels.table import latents_of
-from feature_tracker.rule_labels.commands import COMMANDS
 from feature_tracker.rule_labels.label_layer import log_times
 from feature_tracker.sae.load import load_saes
 

@@ -1,7 +1,8 @@
-"""`feature-tracker labels measure`: how financial and how dense features are, on the user's own text."""
+"""`feature-tracker labels measure`: measure a bundle's features on the user's own text."""
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import chain
 from pathlib import Path
 
@@ -11,13 +12,15 @@ import pandas as pd
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.bundles.missing import require_parts
 from feature_tracker.cli.options import bundle_options
+from feature_tracker.cli.progress import terminal_progress
 from feature_tracker.corpus.documents import name_with_size, read_documents
 from feature_tracker.corpus.measure import EXPECTED_TEXT, Measurement, fill_table
+from feature_tracker.corpus.origin import Origin
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import ALWAYS_ON
+from feature_tracker.files import require_writable
 from feature_tracker.labels.csv_files import load_labels, replace_table
 from feature_tracker.labels.table import LabelTable, latents_of
-from feature_tracker.progress import terminal_progress
 from feature_tracker.sae.load import load_saes
 from feature_tracker.tracker import Tracker
 
@@ -26,35 +29,34 @@ _TEXT = "a folder of .txt files, or a .jsonl(.gz) file with `text` in every line
 
 @click.command()
 @bundle_options
-@click.option("--finance", "finance", required=True, multiple=True, type=Path, help=f"Finance text: {_TEXT}")
-@click.option("--general", "general", required=True, multiple=True, type=Path, help=f"General text: {_TEXT}")
-@click.option("--out", type=Path, help="Where the table goes; in the place of the bundle's own where left out.")
-@click.option("--replace", is_flag=True, help="Replace what was measured before, or the file of --out.")
-@click.option("--split", type=click.Choice(["train", "validation"]), help="Only documents of this split.")
-@click.option("--window", type=click.IntRange(min=2), help="Tokens a forward sees; the bundle's where left out.")
-@click.option("--tokens", type=click.IntRange(min=1), help="At most so many of each kind; all where left out.")
+@click.option("--finance", required=True, multiple=True, type=Path, help=f"Finance text: {_TEXT}")
+@click.option("--general", required=True, multiple=True, type=Path, help=f"General text: {_TEXT}")
+@click.option("--out", type=Path, help="File for the label table. Default: the bundle's own table is replaced.")
+@click.option("--replace", is_flag=True, help="Replace values measured before, or the file that --out names.")
+@click.option("--split", type=click.Choice(["train", "validation"]), help="Read only this split. Default: all text.")
+@click.option("--window", type=click.IntRange(min=2), help="Tokens per window, BOS included. Default: the bundle's.")
+@click.option("--tokens", type=click.IntRange(min=1), help="Most tokens to read of each kind of text. Default: all.")
 @click.option(
-    "--checkpoint", type=Path, help="Keep sums in this file once a minute, and go on from it after an interruption."
+    "--checkpoint",
+    type=Path,
+    help="Save the sums to this file once a minute. After an interruption, the same command goes on from there.",
 )
 def measure(
     finance: tuple[Path, ...], general: tuple[Path, ...], bundle: Bundle, out: Path | None, replace: bool,
     split: str | None, window: int | None, tokens: int | None, checkpoint: Path | None,
 ) -> None:  # fmt: skip
-    """Measure how financial and how dense each feature is, on your own text.
+    """Measure on your own text how financial each feature is and how often and how strongly it fires.
 
-    Runs the text through the bundle's model and SAEs and fills the label table's columns of specialization, density
-    and activations. Labels and their scores stay. The text is kept nowhere.
+    Runs the text through the bundle's model and SAEs, writes specialization, density and quantiles of activation to
+    the label table, and prints a summary. Labels and their scores stay as they are. No text is stored.
     """
-    # What is wrong with the user's files is told before gigabytes of a model are fetched and hours of text are run.
+    # Faults in the user's files show before gigabytes of a model are fetched and hours of text are run.
     _check_text("finance", finance, split)
     _check_text("general", general, split)
     require_parts(bundle)
     table = _standing_table(bundle)
     path = out or bundle.labels
-    if table is not None and path.resolve() == bundle.labels.resolve():
-        _check_replaceable(bundle.labels, table, replace)
-    elif path.exists() and not replace:
-        raise TrackerError(f"{path} stands there already. Replace it with --replace, or name another file with --out.")
+    _check_target(path, bundle, table, replace=replace)
     with terminal_progress("Looking for the model") as progress:
         tracker = Tracker.open(bundle, progress=progress)
     measurement = Measurement(
@@ -63,35 +65,27 @@ def measure(
         window=tracker.language_model.window(window or bundle.window),
         max_tokens=tokens,
         checkpoint=checkpoint,
-        origin=_origin(bundle, finance, general, split, window, tokens),
+        origin=dataclasses.replace(
+            Origin.of_bundle(bundle, tracker.language_model.d_model),
+            finance_text=tuple(map(name_with_size, finance)),
+            general_text=tuple(map(name_with_size, general)),
+            split=split or "all",
+        ),
     )
     measured = measurement.measure(
         chain.from_iterable(read_documents(path, split) for path in finance),
         chain.from_iterable(read_documents(path, split) for path in general),
     )
     replace_table(fill_table(table, measured, bundle.name), path, latents_of(tracker.saes))
+    measurement.discard_checkpoint()
     click.echo(measure_report(measured, table))
     click.echo(f"\nWrote {path}.")
 
 
-def _origin(
-    bundle: Bundle, finance: tuple[Path, ...], general: tuple[Path, ...], split: str | None, window: int | None,
-    tokens: int | None,
-) -> str:  # fmt: skip
-    """What a measurement is of, in words: two measurements with equal words give equal sums."""
-    texts = {
-        kind: ", ".join(map(name_with_size, paths)) for kind, paths in (("finance", finance), ("general", general))
-    }
-    return (
-        f"bundle {bundle.name}, layers {', '.join(map(str, bundle.layers))}, finance text {texts['finance']}, general "
-        f"text {texts['general']}, split {split or 'all'}, window {window or bundle.window}, tokens {tokens or 'all'}"
-    )
-
-
 def _check_text(kind: str, paths: tuple[Path, ...], split: str | None) -> None:
-    """Refuse text of a kind whose files can't be read, or hold nothing."""
-    found = [any(text.strip() for text in read_documents(path, split)) for path in paths]  # up to each path's first
-    if not any(found):
+    """Refuse text of a kind if a file can't be read or all are blank; reads up to each path's first document."""
+    has_text = [any(text.strip() for text in read_documents(path, split)) for path in paths]
+    if not any(has_text):
         raise TrackerError(f"There is no {kind} text in {', '.join(map(str, paths))}. {EXPECTED_TEXT}")
 
 
@@ -101,7 +95,13 @@ def _standing_table(bundle: Bundle) -> LabelTable | None:
     return load_labels(bundle.labels, latents_of(load_saes(bundle.sae_folder, bundle.layers)), bundle)
 
 
-def _check_replaceable(path: Path, table: LabelTable, replace: bool) -> None:
+def _check_target(path: Path, bundle: Bundle, table: LabelTable | None, *, replace: bool) -> None:
+    """Refuse to write the new table to `path` where that isn't possible, or would lose what was not to be replaced."""
+    require_writable(path.parent)
+    if table is None or path.resolve() != bundle.labels.resolve():
+        if path.exists() and not replace:
+            raise TrackerError(f"{path} already exists. Replace it with --replace, or name another file with --out.")
+        return
     if table.left_out:
         raise TrackerError(
             f"{path} has {table.left_out:,} rows of layers that are not chosen, which would be lost. Measure all "
@@ -110,13 +110,13 @@ def _check_replaceable(path: Path, table: LabelTable, replace: bool) -> None:
     n_measured = int(table.frame["density"].notna().sum())
     if n_measured and not replace:
         raise TrackerError(
-            f"{path} holds measured values of {n_measured:,} features already. Replace them with --replace, or name "
+            f"{path} already holds measured values of {n_measured:,} features. Replace them with --replace, or name "
             "another file with --out."
         )
 
 
 def measure_report(measured: dict[int, pd.DataFrame], table: LabelTable | None) -> str:
-    """What was measured, by layer, as a Markdown table."""
+    """Summarize what was measured, by layer, as a Markdown table."""
     first = next(iter(measured.values()))
     lines = [
         f"{int(first['finance_tokens'].iloc[0]):,} tokens of finance text, {int(first['general_tokens'].iloc[0]):,} of "

@@ -1,7 +1,9 @@
-"""`feature-tracker page`: open the page in a browser."""
+"""`feature-tracker page`: serve the page and open it in a browser."""
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import subprocess
 import sys
@@ -30,17 +32,28 @@ def main(port: int, no_browser: bool) -> None:
 
 
 def _check_port(port: int) -> None:
-    """Refuse a port that another program serves.
+    """Refuse a port on which the page couldn't be reached as localhost.
 
     Raises:
-        TrackerError: it is taken, or the system doesn't give it to this user.
+        TrackerError: another program listens on it, over IPv4 or IPv6, or the system doesn't give it to this user.
     """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was just given up is free
+    try:
+        _bind(port)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise TrackerError(
+            f"Port {port} can't be used ({reason}). The page may be open already: look at http://localhost:{port}. "
+            "Otherwise stop the program that uses the port, or name another with --port."
+        ) from None
+
+
+def _bind(port: int) -> None:
+    """Listen on a port for a moment, as Streamlit will: on IPv6 and IPv4 at once, or on IPv4 alone without IPv6."""
+    if socket.has_dualstack_ipv6():
         try:
-            probe.bind(("", port))
+            socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True).close()
+            return
         except OSError as error:
-            raise TrackerError(
-                f"Port {port} can't be used ({error.strerror}). The page may be open already: look at "
-                f"http://localhost:{port}. Else stop the program that uses the port, or name another with --port."
-            ) from None
+            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):  # IPv6 is there, but switched off
+                raise
+    socket.create_server(("", port)).close()

@@ -1,10 +1,11 @@
-"""`feature-tracker sae`: train a bundle's SAEs from text, and measure them."""
+"""`feature-tracker sae`: train a bundle's SAEs from text, tune and measure them."""
 
 from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -12,36 +13,41 @@ import torch
 
 from feature_tracker.bundles.bundle import BUILT_IN, Bundle, load_bundle
 from feature_tracker.cli.options import telling_errors
-from feature_tracker.corpus.documents import mixed_windows, name_with_size
+from feature_tracker.corpus.documents import text_files
+from feature_tracker.corpus.origin import Origin
 from feature_tracker.errors import TrackerError
-from feature_tracker.files import replacing
-from feature_tracker.model.load import LanguageModel, load_model
+from feature_tracker.files import replacing, require_writable
+from feature_tracker.model.load import load_model
 from feature_tracker.sae.load import check_writable, load_saes, save_sae
 from feature_tracker.training.finetune import FinetuneConfig, finetune_sae
-from feature_tracker.training.harvest import Harvest, continue_harvest, load_harvest, start_harvest
-from feature_tracker.training.origin import Origin
+from feature_tracker.training.harvest import collect_split, load_harvest
 from feature_tracker.training.quality import measure_saes, quality_table
 from feature_tracker.training.train import TrainConfig, stream_scale, train_sae
 
 log = logging.getLogger(__name__)
 
-TRAIN_WINDOW = 256
-"""Tokens a training window, BOS included: on two cores a forward of 8 x 256 is the fastest a token."""
-
-_BUNDLE = click.option("--bundle", "bundle_name", default=BUILT_IN, show_default=True, help="Which model and layers.")
-_FINANCE = click.option(
-    "--finance", required=True, type=Path, help="Finance text: a folder of .txt files, or a .jsonl(.gz) file."
+_BUNDLE = click.option(
+    "--bundle", "bundle_name", default=BUILT_IN, show_default=True, help="The bundle whose SAEs these are."
 )
-_GENERAL = click.option("--general", type=Path, help="General text of the same kinds; may be left out.")
+_TEXT = "a folder of .txt files, or a .jsonl(.gz) file with `text` and `split` in every line"
+_FINANCE = click.option("--finance", required=True, type=Path, help=f"Finance text: {_TEXT}.")
+_GENERAL = click.option("--general", type=Path, help=f"General text: {_TEXT}. Default: none.")
 _WORK = click.option(
-    "--work", default=Path("work"), type=Path, show_default=True, help="Where activations lie between runs (large)."
+    "--work", default=Path("work"), type=Path, show_default=True,
+    help="Folder for the activations that are collected (gigabytes); they are used again by later commands.",
+)  # fmt: skip
+_SEED = click.option(
+    "--seed", default=0, show_default=True, help="Seed of the order of the text and of the first weights."
 )
-_SEED = click.option("--seed", default=0, show_default=True, help="Of the order of the text and of the first weights.")
+_POSITIVE = click.IntRange(min=1)
 
 
 @click.group()
 def main() -> None:
-    """Train and measure sparse autoencoders. An interrupted command goes on where it stood when it is run again."""
+    """Train, tune and measure a bundle's sparse autoencoders (SAEs).
+
+    A command that was interrupted goes on where it stopped when you run it again.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
 
 
@@ -51,31 +57,38 @@ def main() -> None:
 @_GENERAL
 @_WORK
 @_SEED
-@click.option("--tokens", default=3_700_000, show_default=True, help="Train on at most so many tokens.")
-@click.option("--epochs", default=TrainConfig.epochs, show_default=True, help="Passes over them.")
-@click.option("--latents", default=TrainConfig.n_latents, show_default=True, help="Latents a layer.")
-@click.option("--k", default=TrainConfig.k, show_default=True, help="Activations kept a token.")
-@click.option("--again", is_flag=True, help="Train layers anew that are trained already.")
+@click.option("--tokens", default=3_700_000, show_default=True, type=_POSITIVE, help="Most tokens to train on.")
+@click.option("--epochs", default=TrainConfig.epochs, show_default=True, help="Passes over these tokens.")
+@click.option("--latents", default=TrainConfig.n_latents, show_default=True, help="Latents per layer.")
+@click.option("--k", default=TrainConfig.k, show_default=True, help="Activations kept per token.")
+@click.option("--again", is_flag=True, help="Also train the layers that have an SAE already.")
 @telling_errors
 def train(
     bundle_name: str, finance: Path, general: Path | None, work: Path, seed: int, tokens: int, epochs: float,
     latents: int, k: int, again: bool,
 ) -> None:  # fmt: skip
-    """Train an SAE for every layer of a bundle and write them to its SAE folder."""
+    """Train an SAE for every layer of a bundle.
+
+    Reads the `train` split of the text (in a folder, nine of ten files), collects activations in --work and writes the
+    SAEs to the bundle's SAE folder. Layers that have an SAE already keep it.
+    """
     config = TrainConfig(n_latents=latents, k=k, epochs=epochs, seed=seed)
     bundle = load_bundle(bundle_name)
     check_writable(bundle.sae_folder, bundle.layers)
-    harvest = harvest_split("train", bundle, finance, general, work, load_model(bundle), seed=seed, max_tokens=tokens)
+    _check_places(bundle, work, finance, general)
+    harvest = collect_split(
+        "train", bundle, load_model(bundle), finance=finance, general=general, work=work, seed=seed, max_tokens=tokens
+    )
     for layer in bundle.layers:
         if (bundle.sae_folder / f"layers.{layer}" / "sae.safetensors").exists() and not again:
-            there = load_saes(bundle.sae_folder, [layer])[layer]
+            trained = load_saes(bundle.sae_folder, [layer])[layer]
             log.info(
                 "layer %d stays as it was trained, with %d latents and k = %d; --again trains it anew, with %d and %d",
-                layer, there.n_latents, there.k, latents, k,
+                layer, trained.n_latents, trained.k, latents, k,
             )  # fmt: skip
             continue
         log.info("training layer %d with %s", layer, asdict(config))
-        # Read whole: random rows of a mapped file are slow to come by.
+        # Read whole: random rows of a mapped file are slow to read.
         save_sae(bundle.sae_folder, layer, train_sae(harvest.resid(layer).clone(), config))
 
 
@@ -83,26 +96,29 @@ def train(
 @_BUNDLE
 @_WORK
 @_SEED
-@click.option("--layer", "layers", type=int, multiple=True, help="Only these; may be given several times.")
-@click.option("--steps", default=FinetuneConfig.steps, show_default=True, help="Of four windows each.")
+@click.option("--layer", "layers", type=int, multiple=True, help="Only this layer; may be given several times.")
+@click.option(
+    "--steps", default=FinetuneConfig.steps, show_default=True, type=_POSITIVE, help="Steps of four windows each."
+)
 @telling_errors
 def finetune(bundle_name: str, work: Path, seed: int, layers: tuple[int, ...], steps: int) -> None:
-    """Tune trained SAEs on the model's own predictions. Run it once: a second run tunes further."""
+    """Tune trained SAEs on the model's own predictions.
+
+    Reads what `train` collected in --work, and replaces the SAEs in the bundle's SAE folder. Run it once: a second run
+    tunes further.
+    """
     bundle = load_bundle(bundle_name)
-    wanted = layers or bundle.layers
-    for layer in wanted:
-        if layer not in bundle.layers:
-            raise TrackerError(f"--layer takes {', '.join(map(str, bundle.layers))} of this bundle; found {layer}.")
-    check_writable(bundle.sae_folder, wanted)
+    tuned_layers = _chosen_layers(layers, bundle)
+    check_writable(bundle.sae_folder, tuned_layers)
     harvest = load_harvest(work / "train")
     language_model = load_model(bundle)
-    Origin.of_bundle(bundle, language_model.d_model).check(harvest.origin, harvest.folder)
-    saes = load_saes(bundle.sae_folder, wanted, d_model=language_model.d_model)
+    harvest.check_origin(Origin.of_bundle(bundle, language_model.d_model))
+    saes = load_saes(bundle.sae_folder, tuned_layers, d_model=language_model.d_model)
     token_ids = torch.from_numpy(harvest.token_ids).long()
     config = FinetuneConfig(steps=steps, seed=seed)
     for layer, sae in saes.items():
         log.info("tuning layer %d", layer)
-        _, scale = stream_scale(harvest.resid(layer), torch.Generator().manual_seed(seed))
+        scale = stream_scale(harvest.resid(layer), torch.Generator().manual_seed(seed)).scale
         save_sae(bundle.sae_folder, layer, finetune_sae(sae, layer, language_model, token_ids, scale, config))
 
 
@@ -112,14 +128,23 @@ def finetune(bundle_name: str, work: Path, seed: int, layers: tuple[int, ...], s
 @_GENERAL
 @_WORK
 @_SEED
-@click.option("--windows", default=64, show_default=True, help="Windows on which cross-entropy is measured.")
+@click.option(
+    "--windows", default=64, show_default=True, type=_POSITIVE, help="Windows on which cross-entropy is measured."
+)
 @telling_errors
 def quality(bundle_name: str, finance: Path, general: Path | None, work: Path, seed: int, windows: int) -> None:
-    """Measure a bundle's SAEs on `validation` text; print the table and write quality.json beside the weights."""
+    """Measure a bundle's SAEs on held-out text.
+
+    Reads the `validation` split of the text (in a folder, every tenth file) and collects activations in --work. Prints
+    a table and writes quality.json to the bundle's SAE folder.
+    """
     bundle = load_bundle(bundle_name)
+    _check_places(bundle, work, finance, general)
     language_model = load_model(bundle)
     saes = load_saes(bundle.sae_folder, bundle.layers, d_model=language_model.d_model)
-    harvest = harvest_split("validation", bundle, finance, general, work, language_model, seed=seed)
+    harvest = collect_split(
+        "validation", bundle, language_model, finance=finance, general=general, work=work, seed=seed
+    )
     measured = measure_saes(saes, harvest, language_model, windows=windows)
     rows = [row._asdict() for row in measured]
     with replacing(bundle.sae_folder / "quality.json") as beside:
@@ -127,35 +152,23 @@ def quality(bundle_name: str, finance: Path, general: Path | None, work: Path, s
     click.echo(quality_table(measured))
 
 
-def harvest_split(
-    split: str,
-    bundle: Bundle,
-    finance: Path,
-    general: Path | None,
-    work: Path,
-    language_model: LanguageModel,
-    *,
-    seed: int,
-    max_tokens: int | None = None,
-) -> Harvest:
-    """The residual streams of one split of the text, collected where they don't lie in `work` yet.
+def _check_places(bundle: Bundle, work: Path, finance: Path, general: Path | None) -> None:
+    """Refuse text that is not there and folders that can't be written, before a model is loaded and text is run."""
+    text_files(finance)
+    if general is not None:
+        text_files(general)
+    for folder, advice in (
+        (work, "Name another folder with --work, or run the command from one that you may write to."),
+        (bundle.sae_folder, "Name another as `sae_folder` in the bundle's TOML file, or make this one writable."),
+    ):
+        try:
+            require_writable(folder)
+        except TrackerError as error:
+            raise TrackerError(f"{error} {advice}") from None
 
-    Raises:
-        TrackerError: what lies there was collected from something else.
-    """
-    folder = work / split
-    window = language_model.window(TRAIN_WINDOW if split == "train" else bundle.window)
-    texts = [finance] if general is None else [finance, general]
-    origin = replace(
-        Origin.of_bundle(bundle, language_model.d_model),
-        text=tuple(name_with_size(path) for path in texts), window=window, seed=seed, max_tokens=max_tokens,
-    )  # fmt: skip
-    if (folder / "progress.json").exists():
-        origin.check(load_harvest(folder).origin, folder)
-    else:
-        token_ids, is_finance = mixed_windows(
-            finance, general, language_model.tokenizer, split=split, window=window, seed=seed
-        )
-        n_windows = len(token_ids) if max_tokens is None else max(1, max_tokens // (window - 1))
-        start_harvest(folder, token_ids[:n_windows], is_finance[:n_windows], origin)
-    return continue_harvest(folder, language_model)
+
+def _chosen_layers(layers: tuple[int, ...], bundle: Bundle) -> Sequence[int]:
+    for layer in layers:
+        if layer not in bundle.layers:
+            raise TrackerError(f"--layer takes {', '.join(map(str, bundle.layers))} of this bundle; found {layer}.")
+    return layers or bundle.layers

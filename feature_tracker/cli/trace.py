@@ -9,9 +9,9 @@ import click
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.bundles.missing import labels_note
 from feature_tracker.cli.options import bundle_options
+from feature_tracker.cli.progress import terminal_progress
 from feature_tracker.cli.text import text_or_file
 from feature_tracker.labels.csv_files import guarded
-from feature_tracker.progress import terminal_progress
 from feature_tracker.tracing.rank import UNMEASURED, Aggregation, RankBy
 from feature_tracker.tracker import Tracker
 

@@ -1,4 +1,4 @@
-"""Documents of a corpus, and the windows they are cut into."""
+"""Read the documents of a corpus, and cut them into windows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Windows(NamedTuple):
 
     Attributes:
         token_ids: (n_windows, window) int32, BOS first.
-        finance: (n_windows,) bool.
+        finance: (n_windows,) bool, True where the window comes from finance text.
     """
 
     token_ids: np.ndarray
@@ -32,44 +32,38 @@ class Windows(NamedTuple):
 
 
 def read_documents(path: Path, split: str | None) -> Iterator[str]:
-    """Documents of one split, `train` or `validation`, in a stable order; all documents where `split` is `None`.
+    """Read the documents of one split, `train` or `validation`, in a stable order; all of them where `split` is `None`.
 
-    A `.jsonl` or `.jsonl.gz` file holds one object a line with `text` and, if a split is asked for, `split`. In a folder,
-    every `.txt` file is a document in UTF-8; in order of name, every tenth belongs to `validation`.
+    A `.jsonl` or `.jsonl.gz` file holds one object per line, with `text` and, where a split is asked for, `split`. In a
+    folder, every `.txt` file is a document in UTF-8; in the order of their names, every tenth belongs to `validation`.
 
     Raises:
-        TrackerError: neither a folder nor such a file, a line is not such an object, or a file is not UTF-8 or
-            cut short.
+        TrackerError: the path is neither, a line is not such an object, or a file is not UTF-8 or is cut short.
     """
     if path.is_dir():
         for index, file in enumerate(text_files(path)):
             if split in (None, "validation" if index % 10 == 9 else "train"):
-                try:
-                    yield file.read_text(encoding="utf-8-sig")
-                except UnicodeDecodeError:
-                    raise TrackerError(f"{file} is not UTF-8 text. Save it as UTF-8, or take it out.") from None
-                except OSError as error:
-                    raise TrackerError(f"{file} can't be read ({error.strerror}).") from None
+                yield _read_text(file)
         return
-    wanted = "`text`" if split is None else "`text` and `split`"
+    keys = "`text`" if split is None else "`text` and `split`"
     for file in text_files(path):
         for number, line in numbered_lines(file):
             try:
                 document = json.loads(line)
                 text = document["text"] if split is None or document["split"] == split else None
             except (ValueError, KeyError, TypeError, RecursionError):
-                raise TrackerError(f"{file}, line {number}: expected an object with {wanted}.") from None
+                raise TrackerError(f"{file}, line {number}: expected an object with {keys}.") from None
             if isinstance(text, str):
                 yield text
             elif text is not None:
-                raise TrackerError(f"{file}, line {number}: `text` must be a text, found {type(text).__name__}.")
+                raise TrackerError(f"{file}, line {number}: `text` must be a string, found {type(text).__name__}.")
 
 
 def text_files(path: Path) -> list[Path]:
-    """The files that `read_documents` reads, in order.
+    """List the files that `read_documents` reads, in order.
 
     Raises:
-        TrackerError: neither a folder nor a .jsonl(.gz) file.
+        TrackerError: the path is neither a folder nor a .jsonl(.gz) file.
     """
     if path.is_dir():
         return sorted(file for file in path.rglob("*.txt") if file.is_file())
@@ -79,14 +73,16 @@ def text_files(path: Path) -> list[Path]:
 
 
 def name_with_size(path: Path) -> str:
-    """A text's name and size, which tell it from other texts."""
+    """The name and size of a text, which tell it from other texts."""
     return f"{path.resolve().name} ({sum(file.stat().st_size for file in text_files(path)):,} bytes)"
 
 
 def windows_of(
     texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, *, window: int, max_tokens: int | None = None
 ) -> Iterator[np.ndarray]:
-    """Every window of every document, in order, as (n_tokens,) int64 token ids without BOS; blank documents have none.
+    """Yield every window of every document, in order, as (n_tokens,) int64 token ids without BOS.
+
+    Blank documents have no windows.
 
     Args:
         window: longest window, BOS included.
@@ -116,13 +112,29 @@ def mixed_windows(
     """Whole windows of finance and general text in one shuffled order, so that any prefix is a fair sample.
 
     Raises:
-        TrackerError: no document fills a window.
+        TrackerError: one of the texts fills no window.
     """
-    paths = [finance] if general is None else [finance, general]
-    parts = [whole_windows(read_documents(path, split), tokenizer, window=window) for path in paths]
-    token_ids = np.concatenate(parts)
-    is_finance = np.repeat([True, False][: len(parts)], [len(part) for part in parts])
-    if len(token_ids) == 0:
-        raise TrackerError(f"No {split} text fills a window of {window} tokens in {' and '.join(map(str, paths))}.")
+
+    def windows_in(path: Path) -> np.ndarray:
+        windows = whole_windows(read_documents(path, split), tokenizer, window=window)
+        if len(windows) == 0:
+            raise TrackerError(
+                f"{path}: no {split} document fills a window of {window} tokens. Name a text with longer documents."
+            )
+        return windows
+
+    finance_ids = windows_in(finance)
+    general_ids = finance_ids[:0] if general is None else windows_in(general)
+    token_ids = np.concatenate([finance_ids, general_ids])
+    is_finance = np.arange(len(token_ids)) < len(finance_ids)
     order = np.random.default_rng(seed).permutation(len(token_ids))
     return Windows(token_ids[order], is_finance[order])
+
+
+def _read_text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise TrackerError(f"{file} is not UTF-8 text. Save it as UTF-8, or take it out of the folder.") from None
+    except OSError as error:
+        raise TrackerError(f"{file} can't be read ({error.strerror}).") from None

@@ -1,4 +1,4 @@
-"""Measure a bundle's features on text of the user's own: nothing of the text is kept but sums and quantiles."""
+"""Measure a bundle's features on the user's own text. Only sums and quantiles are kept, nothing of the text."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import logging
 import time
 import zipfile
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from feature_tracker.corpus.documents import windows_of
+from feature_tracker.corpus.origin import Origin, fingerprint
 from feature_tracker.corpus.statistics import LayerSums
 from feature_tracker.errors import TrackerError
 from feature_tracker.files import replacing
@@ -25,20 +28,28 @@ from feature_tracker.tracing.run import Batch, batched, run
 
 log = logging.getLogger(__name__)
 
-_CHECKPOINT_SECONDS = 60.0
+Kind = Literal["finance", "general"]
+
 EXPECTED_TEXT = "Name a folder of .txt files, or a .jsonl or .jsonl.gz file."
+_CHECKPOINT_SECONDS = 60.0
 
 
 class Measurement:
-    """Sums over two kinds of documents, finance and general, which can be saved and resumed between batches.
+    """Sums of every feature's activations on finance text and on general text.
+
+    With a checkpoint, the sums are saved once a minute and a later run continues from them. `discard_checkpoint` ends
+    that once the results are safe.
 
     Args:
         language_model: runs the text.
-        saes: by layer, whose features are measured.
+        saes: by layer; their features are measured.
         window: longest window, BOS included.
         max_tokens: of each kind of text; the rest is left out, and the log says so.
-        checkpoint: file that keeps the sums of an interrupted run; removed at the end.
-        origin: what is measured. A checkpoint of another origin is refused.
+        checkpoint: the file that keeps the sums.
+        origin: what else the sums depend on, bundle and texts. A checkpoint of another origin is refused.
+
+    Raises:
+        TrackerError: the checkpoint is damaged, or of another origin.
     """
 
     def __init__(
@@ -49,14 +60,20 @@ class Measurement:
         window: int,
         max_tokens: int | None = None,
         checkpoint: Path | None = None,
-        origin: str = "",
+        origin: Origin | None = None,
     ) -> None:
         self._language_model, self._saes, self._window = language_model, saes, window
         self._max_tokens = max_tokens
-        self._checkpoint = checkpoint
-        self._origin = origin
         self._sums = {layer: LayerSums(sae.n_latents) for layer, sae in saes.items()}
-        self._batches = {"finance": 0, "general": 0}
+        self._batches_done: dict[Kind, int] = {"finance": 0, "general": 0}
+        self._checkpoint = checkpoint
+        self._origin = replace(
+            origin or Origin(layers=tuple(sorted(saes)), d_model=language_model.d_model),
+            dtype=str(language_model.model.dtype),
+            saes=fingerprint(saes),
+            window=window,
+            max_tokens=max_tokens or "all",
+        )
         if checkpoint is not None and checkpoint.exists():
             self._restore(checkpoint)
 
@@ -66,13 +83,18 @@ class Measurement:
         Raises:
             TrackerError: one of the two has no text, or the checkpoint can't be written.
         """
-        for kind, texts in (("finance", finance), ("general", general)):
-            self._measure_kind(kind, texts)
-        if self._checkpoint is not None:
-            self._checkpoint.unlink(missing_ok=True)
+        self._save()  # finds out now, not after a minute of work, whether the checkpoint can be written
+        self._measure_kind("finance", finance)
+        self._measure_kind("general", general)
+        self._save()
         return {layer: sums.frame() for layer, sums in sorted(self._sums.items())}
 
-    def _measure_kind(self, kind: str, texts: Iterable[str]) -> None:
+    def discard_checkpoint(self) -> None:
+        """Remove the checkpoint's file."""
+        if self._checkpoint is not None:
+            self._checkpoint.unlink(missing_ok=True)
+
+    def _measure_kind(self, kind: Kind, texts: Iterable[str]) -> None:
         language_model, saes = self._language_model, self._saes
         windows = windows_of(texts, language_model.tokenizer, window=self._window, max_tokens=self._max_tokens)
         batches = batched(windows, window=self._window, bos_id=language_model.bos_id)
@@ -80,19 +102,19 @@ class Measurement:
         def add(layer: int, top: TopK, _batch: Batch) -> None:
             self._sums[layer].add(top.values.numpy(), top.indices.numpy(), finance=kind == "finance")
 
-        # Batches come in the same order every time, so the first of them are those that the checkpoint holds.
-        remaining = islice(batches, self._batches[kind], None)
-        saved, n_tokens = time.monotonic(), 0
+        # The order of batches never changes, so the checkpoint holds the first of them.
+        remaining = islice(batches, self._batches_done[kind], None)
+        saved_at, n_tokens = time.monotonic(), 0
         for batch in run(remaining, language_model, sorted(saes), saes=saes, activation_sinks=[add]):
-            self._batches[kind] += 1
+            self._batches_done[kind] += 1
             n_tokens += batch.n_tokens
-            if time.monotonic() - saved > _CHECKPOINT_SECONDS:
-                saved = time.monotonic()
-                log.info("%s text: %d tokens", kind, n_tokens)
+            if time.monotonic() - saved_at > _CHECKPOINT_SECONDS:
+                log.info("%s text: %d tokens in this run", kind, n_tokens)
                 self._save()
-        if not self._batches[kind]:
+                saved_at = time.monotonic()
+        if not self._batches_done[kind]:
             raise TrackerError(f"There is no {kind} text. {EXPECTED_TEXT}")
-        log.info("%s text: %d tokens, done", kind, n_tokens)
+        log.info("%s text: %d tokens in this run, done", kind, n_tokens)
 
     def _save(self) -> None:
         if self._checkpoint is None:
@@ -100,35 +122,42 @@ class Measurement:
         arrays = {
             f"{layer}.{name}": array for layer, sums in self._sums.items() for name, array in sums.state().items()
         }
-        arrays["progress"] = np.array(json.dumps({"origin": self._origin, "batches": self._batches}))
+        progress = {"origin": asdict(self._origin), "batches_done": self._batches_done}
         with replacing(self._checkpoint) as beside, beside.open("wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, progress=np.array(json.dumps(progress)), **arrays)
 
     def _restore(self, checkpoint: Path) -> None:
         try:
             with checkpoint.open("rb") as file, np.load(file) as arrays:
                 progress = json.loads(str(arrays["progress"]))
+                origin, batches_done = Origin.from_record(progress["origin"]), progress["batches_done"]
                 state = {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise TrackerError(
-                f"{checkpoint} is no checkpoint of a measurement ({error}). Name another file."
+                f"{checkpoint} is not a checkpoint of a measurement, or is damaged ({error}). Name another file, or "
+                "delete this one and measure from the start."
             ) from None
-        if progress["origin"] != self._origin:
+        differences = self._origin.differences(origin)
+        if differences:
             raise TrackerError(
-                f"{checkpoint} holds a measurement of something else: expected {self._origin}, found "
-                f"{progress['origin']}. Give the options it was begun with, name another file, or delete this one."
+                f"{checkpoint} holds a measurement of something else: {differences}. Give the options it was begun "
+                "with, name another file, or delete this one."
             )
-        self._batches = progress["batches"]
+        self._batches_done = batches_done
         for layer, sums in self._sums.items():
             prefix = f"{layer}."
             sums.restore({name.removeprefix(prefix): a for name, a in state.items() if name.startswith(prefix)})
 
 
 def fill_table(table: LabelTable | None, measured: Mapping[int, pd.DataFrame], bundle: str) -> LabelTable:
-    """A table with its measures replaced, and its labels and scores as they were.
+    """A label table with new measures; its labels and scores stay as they were.
 
-    Features without a row get one that says `unlabelled`, so that their density and percentile are known too. A table
-    that names no bundle gets this one's name.
+    Features without a row get one with the label `unlabelled`, so that their density and percentile are known too.
+
+    Args:
+        table: `None` where the bundle has none yet.
+        measured: by layer, as `Measurement.measure` gives it.
+        bundle: name to write into a table that names no bundle.
     """
     measures = pd.concat(measured, names=KEYS)
     before = pd.DataFrame(index=measures.index, columns=REQUIRED) if table is None else table.frame

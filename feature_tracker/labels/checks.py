@@ -10,7 +10,6 @@ import pandas as pd
 
 from feature_tracker.bundles.bundle import Bundle, load_bundle
 from feature_tracker.bundles.choice import bundle_names
-from feature_tracker.bundles.settings import LABELS_VARIABLE
 from feature_tracker.errors import TrackerError
 from feature_tracker.labels.columns import COLUMNS, KEYS, REQUIRED, Column
 
@@ -32,8 +31,8 @@ def check_bundle(frame: pd.DataFrame, where: str, bundle: Bundle) -> None:
         if name not in ("", bundle.name) and not _has_same_saes(name, bundle):
             raise TrackerError(
                 f"{where} holds labels of bundle {name}, not of {bundle.name}, and features of different SAEs have "
-                f"nothing in common. Name the table of {bundle.name} by {LABELS_VARIABLE}, --labels or `labels` in the "
-                "bundle's TOML file, or make one with: "
+                f"nothing in common. Name the table of {bundle.name} by FEATURE_TRACKER_LABELS, --labels or `labels` "
+                "in the bundle's TOML file, or make one with: "
                 f"feature-tracker labels import PATH… --bundle {bundle.name}. Where both bundles have the same model "
                 "and SAEs, take the column `bundle` out of the table."
             )
@@ -62,7 +61,10 @@ def check_table(frame: pd.DataFrame, where: str, n_latents: Mapping[int, int]) -
     """
     missing = [name for name in [*KEYS, *REQUIRED] if name not in frame.columns]
     if missing:
-        raise TrackerError(f"{where}: column {', '.join(missing)} is missing. A label table has {', '.join(REQUIRED)}.")
+        raise TrackerError(
+            f"{where}: column {', '.join(missing)} is missing. A label table has {', '.join(REQUIRED)}. If another "
+            f'tool wrote this file, import it: feature-tracker labels import "{where}" --bundle NAME --out TABLE'
+        )
     if frame.empty:
         raise TrackerError(f"{where} holds no feature, only the names of its columns. Take it away, or make it anew.")
     columns = [column for column in COLUMNS if column.name in frame.columns]

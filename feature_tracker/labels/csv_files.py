@@ -12,7 +12,6 @@ from feature_tracker.errors import TrackerError
 from feature_tracker.files import replacing
 from feature_tracker.labels.checks import check_bundle, check_table
 from feature_tracker.labels.columns import COLUMNS, KEYS, columns_of
-from feature_tracker.labels.importers.sources import detect_format
 from feature_tracker.labels.table import LabelTable, unlabelled_table
 
 _ROWS_AT_ONCE = 10_000  # a table of any length takes little memory before it is refused
@@ -28,18 +27,11 @@ def open_labels(bundle: Bundle, n_latents: Mapping[int, int]) -> LabelTable:
         n_latents: latents of each layer's SAE.
 
     Raises:
-        TrackerError: the file is another tool's, is damaged, or belongs to another bundle or other SAEs.
+        TrackerError: see `load_labels`.
     """
-    path = bundle.labels
-    if not path.exists():
+    if not bundle.labels.exists():
         return unlabelled_table(n_latents)
-    foreign = None if path.is_dir() else detect_format(path)
-    if foreign or path.is_dir():
-        raise TrackerError(
-            f"{path} is no label table of this project but a {foreign.kind if foreign else 'folder'}. Import it: "
-            f'feature-tracker labels import "{path}" --bundle {bundle.name} --out labels/{bundle.name}.csv'
-        )
-    return load_labels(path, n_latents, bundle)
+    return load_labels(bundle.labels, n_latents, bundle)
 
 
 def load_labels(path: Path, n_latents: Mapping[int, int], bundle: Bundle | None = None) -> LabelTable:
@@ -67,6 +59,11 @@ def _load(path: Path, where: str, n_latents: Mapping[int, int], bundle: Bundle |
         raise TrackerError(
             f"{where} is not a CSV table in UTF-8 ({error}). Save it as one, or import another tool's file with: "
             "feature-tracker labels import --help"
+        ) from None
+    except IsADirectoryError:
+        raise TrackerError(
+            f"{where} is a folder, and a label table is one CSV file. If the folder holds another tool's labels, "
+            f'import it: feature-tracker labels import "{where}" --bundle NAME --out TABLE'
         ) from None
     except OSError as error:
         raise TrackerError(f"{where} can't be read ({error.strerror}).") from None

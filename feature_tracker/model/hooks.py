@@ -1,14 +1,14 @@
 """Read the residual stream of a causal language model with forward hooks.
 
-Layer N is the decoder block with 0-based index N; its hookpoint `layers.N` is the residual stream after that block,
-before any final norm. For every block but the last it is what transformers calls `hidden_states[N + 1]`.
+Layer N is the decoder block with 0-based index N. Its hookpoint `layers.N` is the residual stream after that block,
+before any final norm; for every block but the last, transformers calls it `hidden_states[N + 1]`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import torch
@@ -17,19 +17,18 @@ from torch import nn
 from feature_tracker.errors import TrackerError
 
 ResidReader = Callable[[int, torch.Tensor], None]
-"""Called as reader(layer, resid) with resid (n_windows, window, d_model) in the model's dtype."""
-
+"""Called as reader(layer, resid), with resid (n_windows, window, d_model) in the model's dtype."""
 
 ReplaceResid = Callable[[torch.Tensor], torch.Tensor]
-"""Takes a residual stream without BOS, (n_windows, window - 1, d_model), and gives the one to go on with."""
+"""Maps a residual stream without BOS, (n_windows, window - 1, d_model), to the one that replaces it."""
 
 
 class _Stop(Exception):
-    """Raised by the hook on the last wanted layer: everything after it would be thrown away."""
+    """Raised by the hook on the last layer that is read, to skip the blocks above it."""
 
 
 def blocks_of(decoder: nn.Module) -> nn.ModuleList:
-    """The decoder blocks, by layer: `.layers` in the Llama, Mistral, Qwen and Gemma families, `.h` in GPT-2's.
+    """The decoder's blocks, in order: `.layers` in the Llama, Mistral, Qwen and Gemma families, `.h` in GPT-2's.
 
     Raises:
         TrackerError: the decoder has neither.
@@ -39,16 +38,16 @@ def blocks_of(decoder: nn.Module) -> nn.ModuleList:
         if isinstance(blocks, nn.ModuleList):
             return blocks
     raise TrackerError(
-        f"{type(decoder).__name__} keeps its blocks neither in `.layers` nor in `.h`: this family of models isn't "
-        "supported; bundles/README.md names those that are."
+        f"{type(decoder).__name__} has its blocks neither in `.layers` nor in `.h`: this family of models is not "
+        "supported. docs/bundles.md names the families that are."
     )
 
 
 @contextlib.contextmanager
-def reading_residuals(decoder: nn.Module, layers: Sequence[int], reader: ResidReader) -> Iterator[None]:
-    """Within it, a forward of this thread hands each wanted layer's stream to `reader` and ends after the last.
+def reading_residuals(decoder: nn.Module, layers: Sequence[int], reader: ResidReader) -> Generator[None]:
+    """Hand the stream of each of `layers` to `reader` during this thread's forward, which ends after the last of them.
 
-    What ends it leaves the block of the `with`, too; see `read_residuals` for the arguments.
+    Ending the forward also ends the body of the `with` statement. See `read_residuals` for the arguments.
     """
     blocks = blocks_of(decoder)
     last = max(layers)
@@ -56,7 +55,7 @@ def reading_residuals(decoder: nn.Module, layers: Sequence[int], reader: ResidRe
 
     def hook_for(layer: int) -> Callable[..., None]:
         def hook(_block: nn.Module, _args: object, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
-            # Hooks sit on the shared module, so another session's forward passes through them too.
+            # The module is shared, so the forwards of other threads pass through its hooks too.
             if threading.get_ident() != caller:
                 return
             reader(layer, output if isinstance(output, torch.Tensor) else output[0])
@@ -76,24 +75,24 @@ def reading_residuals(decoder: nn.Module, layers: Sequence[int], reader: ResidRe
 
 @torch.inference_mode()
 def read_residuals(decoder: nn.Module, token_ids: torch.Tensor, layers: Sequence[int], reader: ResidReader) -> None:
-    """Run token ids through the decoder and hand each wanted layer's residual stream to `reader`, in layer order.
+    """Run token ids through the decoder and hand the residual stream of each of `layers` to `reader`, in layer order.
 
-    The forward ends after the last wanted layer; the language-model head never runs. Several threads may call this on
-    one model at once: each reader sees its own thread's forward alone.
+    The forward ends after the last of these layers; the language-model head never runs. Several threads may call this
+    on one model at once: each reader sees only its own thread's forward.
 
     Args:
-        decoder: the stack of blocks without head (transformers' `LlamaModel`, say), see `blocks_of`.
-        token_ids: (n_windows, window) int64, every row starting with BOS, no padding.
+        decoder: the stack of blocks without the head, such as transformers' `LlamaModel`; see `blocks_of`.
+        token_ids: (n_windows, window) int64, BOS first; shorter rows are padded at their end.
         layers: 0-based block indices.
-        reader: called once a layer; an exception it raises reaches the caller, and no hook survives it.
+        reader: called once per layer. An exception that it raises reaches the caller, and no hook survives it.
     """
     with reading_residuals(decoder, layers, reader):
         decoder(input_ids=token_ids, use_cache=False)
 
 
 @contextlib.contextmanager
-def replaced_residual(decoder: nn.Module, layer: int, replace: ReplaceResid) -> Iterator[None]:
-    """Within it, forwards of this thread go on after block `layer` with `replace`'s stream; BOS positions stay."""
+def replaced_residual(decoder: nn.Module, layer: int, replace: ReplaceResid) -> Generator[None]:
+    """Replace the residual stream after block `layer` in this thread's forwards; BOS positions stay as they are."""
     caller = threading.get_ident()
 
     def hook(_block: nn.Module, _args: object, output: Any) -> Any:

@@ -1,9 +1,10 @@
-"""Load a bundle's language model."""
+"""The language model: its loading, and what the tracker asks of it."""
 
 from __future__ import annotations
 
 import importlib.util
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,11 +21,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from feature_tracker.bundles.bundle import Bundle, ModelSource
-from feature_tracker.bundles.missing import PICKLES, pickles_in
+from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.errors import TrackerError
-from feature_tracker.model.fetching.folder import ensure_model_folder
-from feature_tracker.model.fetching.hub import holds_model
+from feature_tracker.model.fetching import ensure_model_folder
 from feature_tracker.model.hooks import blocks_of
 from feature_tracker.model.memory import check_fits, free_memory
 from feature_tracker.progress import Progress, silent
@@ -39,7 +38,7 @@ class LanguageModel:
 
     Attributes:
         model: with language-model head, in evaluation mode.
-        tokenizer: a fast tokenizer, which alone knows each token's characters.
+        tokenizer: a fast one; only these know each token's characters.
     """
 
     model: PreTrainedModel
@@ -52,7 +51,7 @@ class LanguageModel:
 
     @property
     def n_layers(self) -> int:
-        """Decoder blocks."""
+        """Number of decoder blocks."""
         return self.model.config.get_text_config().num_hidden_layers
 
     @property
@@ -62,80 +61,80 @@ class LanguageModel:
 
     @property
     def bos_id(self) -> int:
-        """The token every window starts with."""
+        """Id of the token that starts every window."""
         return cast(int, self.tokenizer.bos_token_id)  # `load_model_folder` refuses a tokenizer without one
 
     def window(self, longest: int) -> int:
-        """Tokens that a forward takes at once, BOS included: at most `longest`, and no more than it has positions."""
+        """Tokens of one forward pass, BOS included: `longest`, or the model's positions where they are fewer."""
         positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         return min(longest, positions) if positions else longest
 
     def layer_device(self, layer: int) -> torch.device:
-        """Where the residual stream after a block lies."""
+        """Device of the residual stream after a block."""
         device = next(blocks_of(self.decoder)[layer].parameters()).device
-        # A block that waits in the host's memory for its turn has no weights of its own: it runs on the GPU.
+        # A block that accelerate keeps in the host's memory has only meta weights between its runs; it runs on the GPU.
         return device if device.type != "meta" else torch.device("cuda", 0)
 
 
 def load_model(bundle: Bundle, progress: Progress = silent, *, dtype: str | None = None) -> LanguageModel:
-    """Load a bundle's model, fetching and converting it first where that was never finished.
+    """Load a bundle's model, fetched and converted first where that was never finished.
 
     Args:
-        dtype: another than the bundle's, see `Bundle.dtype`.
+        dtype: replaces the bundle's; see `Bundle.dtype`.
 
     Raises:
-        TrackerError: it can't be fetched or stored, doesn't fit into memory, or doesn't fit the bundle.
+        TrackerError: it can't be fetched or stored, doesn't fit into memory, or has too few layers for the bundle.
     """
     folder = ensure_model_folder(bundle, progress)
-    source = bundle.model
-    name, bos = (bundle.title, "") if isinstance(source, ModelSource) else (source.name, source.bos)
+    model_width(folder, bundle.layers)
     progress("Loading the model", 0.0)
-    loaded = load_model_folder(folder, dtype or bundle.dtype, name=name, bos=bos)
-    if bundle.layers[-1] >= loaded.n_layers:
+    return load_model_folder(folder, dtype or bundle.dtype, name=bundle.model.name, bos=bundle.model.bos)
+
+
+def model_width(folder: Path, layers: Sequence[int]) -> int:
+    """Width of the residual stream of a folder's model; its weights are not read.
+
+    Args:
+        layers: 0-based blocks, ascending, that the model must have.
+
+    Raises:
+        TrackerError: the configuration is missing, transformers doesn't know this kind of model, or it lacks a layer.
+    """
+    config = _load_config(folder, str(folder)).get_text_config()
+    if layers[-1] >= config.num_hidden_layers:
         raise TrackerError(
-            f"Bundle {bundle.name} reads layer {bundle.layers[-1]}, but its model has layers 0 to "
-            f"{loaded.n_layers - 1}. Correct `layers` in bundles/{bundle.name}.toml."
+            f"The bundle has an SAE for layer {layers[-1]}, but its model has layers 0 to "
+            f"{config.num_hidden_layers - 1} ({folder}). Correct `layers` or the model in the bundle's TOML file."
         )
-    return loaded
+    return config.hidden_size
 
 
 def load_model_folder(folder: Path, dtype: str = "auto", *, name: str = "", bos: str = "") -> LanguageModel:
-    """Load a transformers folder of safetensors; no program that lies in it is run.
+    """Load a folder as `ensure_model_folder` returns it; no program in it is run.
 
     With a GPU, accelerate spreads the blocks over the GPUs and, where they don't suffice, the host's memory.
 
     Args:
         dtype: see `Bundle.dtype`.
         name: what the model is called in messages.
-        bos: the token that windows start with where the tokenizer names none.
+        bos: the token that starts every window where the tokenizer names none.
 
     Raises:
-        TrackerError: files are missing, damaged or pickles; memory doesn't suffice; transformers doesn't know this kind
-            of model; the tokenizer is not a fast one, or there is no BOS token.
+        TrackerError: files are damaged; memory doesn't suffice; transformers doesn't know this kind of model; the
+            tokenizer is not a fast one, or there is no BOS token.
     """
     name = name or str(folder)
-    _check_files(folder, name)
-    tokenizer = _load_tokenizer(folder, name, bos)
-    config = _load_config(folder, name)
     dtype = _dtype_name(dtype)
     eight_bit = importlib.util.find_spec("bitsandbytes") is not None and torch.cuda.is_available()
     if dtype == "int8" and not eight_bit:
         raise TrackerError(
-            f"{name}: dtype int8 needs a CUDA GPU and bitsandbytes (pip install bitsandbytes), which are not both "
-            "here. Use dtype auto."
+            f"{name}: dtype int8 needs a CUDA GPU and bitsandbytes (pip install bitsandbytes), and at least one of "
+            "them is missing. Use dtype auto."
         )
     with _ONE_AT_A_TIME:
         check_fits(name, folder, dtype, free_memory(), eight_bit=eight_bit)
-        return LanguageModel(_load_weights(folder, name, config, dtype), tokenizer)
-
-
-def model_width(folder: Path) -> int:
-    """Width of the residual stream of a folder's model, by its configuration alone.
-
-    Raises:
-        TrackerError: the configuration is missing, or transformers doesn't know this kind of model.
-    """
-    return _load_config(folder, str(folder)).get_text_config().hidden_size
+        tokenizer = _load_tokenizer(folder, name, bos)
+        return LanguageModel(_load_weights(folder, name, dtype), tokenizer)
 
 
 def _dtype_name(name: str) -> str:
@@ -148,26 +147,13 @@ def _dtype_name(name: str) -> str:
     return "bfloat16" if native else "float32"
 
 
-def _check_files(folder: Path, name: str) -> None:
-    if holds_model(folder):
-        return
-    pickles = [path.name for path in pickles_in(folder)]
-    if pickles and not any(folder.glob("*.safetensors")):
-        raise TrackerError(f"{name} holds {', '.join(pickles[:3])} and no safetensors. {PICKLES}")
-    here = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    raise TrackerError(
-        f"{name} is not a whole model: expected config.json and every *.safetensors file in {folder}, found "
-        f"{', '.join(here[:8]) or 'nothing'}. Copy or download it again."
-    )
-
-
 def _load_config(folder: Path, name: str) -> PreTrainedConfig:
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (ValueError, KeyError, OSError) as error:
         raise TrackerError(
             f"{name}: transformers can't read its configuration ({_first_line(error)}). A model that brings a program "
-            "of its own is not run; bundles/README.md names the families that are supported."
+            "of its own is not run; docs/bundles.md names the supported families."
         ) from None
 
 
@@ -181,21 +167,24 @@ def _load_tokenizer(folder: Path, name: str, bos: str) -> PreTrainedTokenizerBas
         ) from None
     if not tokenizer.is_fast:
         raise TrackerError(
-            f"{name} has a slow tokenizer, which can't tell a token's characters; put its tokenizer.json into {folder}."
+            f"{name} has a slow tokenizer, which can't tell a token's characters. Put its tokenizer.json into {folder}."
         )
     if bos:
         if bos not in tokenizer.get_vocab():
-            raise TrackerError(f"{name}: `bos` is {bos!r}, which is no token of its tokenizer.")
+            raise TrackerError(
+                f"{name}: `bos` is {bos!r}, which is no token of its tokenizer. Correct it in the bundle's TOML file."
+            )
         tokenizer.bos_token = bos
     if tokenizer.bos_token_id is None:
         raise TrackerError(
             f"The tokenizer of {name} names no BOS token. Say in the bundle's TOML file, under [model], which token "
-            'windows start with: bos = "<|endoftext|>" for the Qwen family.'
+            'starts every window: bos = "<|endoftext|>" for the Qwen family.'
         )
     return tokenizer
 
 
-def _load_weights(folder: Path, name: str, config: PreTrainedConfig, dtype: str) -> PreTrainedModel:
+def _load_weights(folder: Path, name: str, dtype: str) -> PreTrainedModel:
+    config = _load_config(folder, name)
     options: dict[str, Any] = {"dtype": torch.float16 if dtype == "int8" else getattr(torch, dtype)}
     if torch.cuda.is_available():
         options["device_map"] = "auto"
@@ -210,11 +199,11 @@ def _load_weights(folder: Path, name: str, config: PreTrainedConfig, dtype: str)
             output_loading_info=True,
             **options,
         )
-        model, found = loaded
+        model, report = loaded
     except (ValueError, KeyError, OSError, RuntimeError) as error:
         raise TrackerError(f"{name} can't be loaded: {_first_line(error)}") from error
-    # transformers fills what it lacks with random numbers, and only warns.
-    lacking = sorted([*found["missing_keys"], *(entry[0] for entry in found["mismatched_keys"])])
+    # transformers fills missing weights with random numbers, and only warns.
+    lacking = sorted([*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])])
     if lacking:
         raise TrackerError(
             f"{name} lacks weights that its config.json calls for, or has them in another shape: "

@@ -1,30 +1,30 @@
-"""How much memory a model's weights need, and how much is free: known before anything is loaded."""
+"""How much memory a model needs and how much is free, before any weight is loaded."""
 
 from __future__ import annotations
 
-import json
 import os
-import struct
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from feature_tracker.errors import TrackerError
 
 _BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 _WORKING_SHARE = 0.02
-"""Of the weights, on top of them: activations of 2,048 tokens at a time, buffers of the libraries."""
-_LONGEST_HEADER = 100_000_000  # safetensors' own bound
+"""Extra memory as a share of the weights: activations of 2,048 tokens at a time, and the libraries' buffers."""
 
 
 class Free(NamedTuple):
-    """Free memory in bytes: of all GPUs together, and of the host; None where the system doesn't tell."""
+    """Free memory in bytes."""
 
     gpu: int
+    """On all GPUs together."""
     host: int | None
+    """`None` where the system doesn't tell."""
 
 
 class StoredTensor(NamedTuple):
@@ -35,33 +35,28 @@ class StoredTensor(NamedTuple):
 
 
 def stored_tensors(folder: Path) -> Iterator[StoredTensor]:
-    """Every tensor of a folder's safetensors, read from the files' headers alone.
+    """Every tensor of a folder's safetensors; only the files' headers are read.
 
     Raises:
         TrackerError: a file is cut short or is not a safetensors file.
     """
     for path in sorted(folder.glob("*.safetensors")):
         try:
-            with path.open("rb") as file:
-                (length,) = struct.unpack("<Q", file.read(8))
-                if length > _LONGEST_HEADER:
-                    raise ValueError("its header is too long")
-                header = json.loads(file.read(length))
-            header.pop("__metadata__", None)
-            ends = [entry["data_offsets"][1] for entry in header.values()]
-            if 8 + length + max(ends, default=0) > path.stat().st_size:
-                raise ValueError("it is shorter than its header says")
-            yield from (StoredTensor(name, tuple(entry["shape"])) for name, entry in header.items())
-        except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+            # "pt" would map a file's whole length as writable, which fails where memory is short.
+            with safe_open(path, framework="numpy") as file:
+                yield from [StoredTensor(name, tuple(file.get_slice(name).get_shape())) for name in file.offset_keys()]
+        except (OSError, SafetensorError) as error:
             raise TrackerError(
                 f"{path} is not a whole safetensors file ({error}). Copy or download it again."
             ) from None
 
 
 def needed_bytes(folder: Path, dtype: str) -> int:
-    """Memory that a folder's model takes in `bfloat16`, `float16`, `float32` or `int8`, work on a text included.
+    """Memory that a folder's model and its work on a text take.
 
-    bitsandbytes keeps the blocks' matrices in 8 bits and leaves everything else in half precision.
+    Args:
+        dtype: `bfloat16`, `float16`, `float32` or `int8`; for the last, bitsandbytes keeps the blocks' matrices in 8
+            bits and everything else in half precision.
     """
     total = 0.0
     for tensor in stored_tensors(folder):
@@ -72,21 +67,22 @@ def needed_bytes(folder: Path, dtype: str) -> int:
 
 
 def free_memory() -> Free:
-    """What is free now."""
+    """Memory that is free now."""
     gpu = sum(torch.cuda.mem_get_info(index)[0] for index in range(torch.cuda.device_count()))
     return Free(gpu, _free_host())
 
 
 def check_fits(name: str, folder: Path, dtype: str, free: Free, *, eight_bit: bool) -> None:
-    """Refuse a model that the GPUs and the host can't hold together, with the numbers and what would help.
+    """Refuse a model that the GPUs and the host together can't hold.
 
     Args:
-        name: what the model is called.
+        name: what the model is called in the message.
+        dtype: as for `needed_bytes`.
         free: see `free_memory`.
-        eight_bit: whether bitsandbytes is there and has a GPU to work on.
+        eight_bit: whether bitsandbytes is installed and has a GPU to work on.
 
     Raises:
-        TrackerError: it doesn't fit.
+        TrackerError: it doesn't fit; the message has both numbers and what would help.
     """
     needed = needed_bytes(folder, dtype)
     # Quantized weights stay on the GPU: what bitsandbytes leaves to the host is not quantized.
@@ -115,7 +111,7 @@ def _gb(size: float) -> str:
 
 
 def _free_host() -> int | None:
-    """Memory that a new program can take without swapping, a container's limit heeded."""
+    """Memory that a new program can take without swapping, within a container's limit."""
     free = _from_meminfo()
     if free is None:
         try:
@@ -136,7 +132,7 @@ def _from_meminfo() -> int | None:
 
 
 def _container_limit() -> int | None:
-    """What a control group (version 2, as in a container) still allows; file pages that it can drop count as free."""
+    """Memory that a control group (version 2, as in a container) still allows; pages it can drop count as free."""
     group = Path("/sys/fs/cgroup")
     try:
         limit = (group / "memory.max").read_text().strip()

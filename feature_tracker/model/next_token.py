@@ -1,4 +1,4 @@
-"""What a model expects after a text."""
+"""Which token a model predicts after a text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from feature_tracker.model.tokens import TokenizedText
 
 
 class NextToken(NamedTuple):
-    """The most probable next token: its id, how it reads, and its probability."""
+    """The most probable next token.
+
+    Attributes:
+        id: in the vocabulary.
+        text: what the token reads.
+        probability: from 0 to 1.
+    """
 
     id: int
     text: str
@@ -20,9 +26,9 @@ class NextToken(NamedTuple):
 
 @torch.inference_mode()
 def next_token(language_model: LanguageModel, tokens: TokenizedText) -> NextToken:
-    """What the model most expects after the last window of a text."""
-    last = list(tokens.windows())[-1]
-    row = torch.tensor([[language_model.bos_id, *last.tolist()]], device=language_model.model.device)
-    logits = language_model.model(input_ids=row, use_cache=False, logits_to_keep=1).logits[0, -1]
+    """Predict the token after a text, from its last window."""
+    window = tokens.ids[tokens.window_starts[-1] :]
+    token_ids = torch.tensor([[language_model.bos_id, *window.tolist()]], device=language_model.model.device)
+    logits = language_model.model(input_ids=token_ids, use_cache=False, logits_to_keep=1).logits[0, -1]
     probability, best = logits.float().softmax(dim=-1).max(dim=-1)
     return NextToken(int(best), str(language_model.tokenizer.decode([int(best)])), float(probability))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
@@ -94,7 +94,7 @@ class SessionCircuit:
         """
         return TracedCircuit(self.recording, self.ranked, self.correlations, self.circuit)
 
-    def graph(self) -> nx.DiGraph:
+    def graph(self) -> nx.DiGraph[Any]:
         """The circuit as a graph."""
         return circuit_graph(self.ranked, self.circuit)
 

@@ -58,7 +58,7 @@ def _show_clickable(
 
 def _readable(figure: go.Figure) -> go.Figure:
     """Text in the stronger of Streamlit's greys, which the browser sets by theme: the weaker is 3.7:1 on white."""
-    axis = {"tickfont": {"color": GRAY_90}, "title": {"font": {"color": GRAY_90}}}
+    axis: dict[str, Any] = {"tickfont": {"color": GRAY_90}, "title": {"font": {"color": GRAY_90}}}
     figure.update_layout(font={"color": GRAY_90}, hoverlabel={"font": {"color": GRAY_90}})
     for kind in ("scatter", "bar"):  # a click on a link or a bar would fade what is written at all the others
         figure.update_traces(unselected={"textfont": {"color": GRAY_90}}, selector={"type": kind})

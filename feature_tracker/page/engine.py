@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from feature_tracker.bundles.bundle import Bundle, ModelSource
+from feature_tracker.bundles.bundle import Bundle, WheelSource
 from feature_tracker.errors import TrackerError
 from feature_tracker.tracker import Tracker
 
@@ -83,10 +83,10 @@ class EnginePool:
             return loading
 
     def _evict_others(self, bundle: Bundle) -> None:
-        if isinstance(bundle.model, ModelSource):
+        if isinstance(bundle.model, WheelSource):
             return
         for other, loading in self.loadings.items():
-            if not isinstance(other.model, ModelSource) and not loading.failed:
+            if not isinstance(other.model, WheelSource) and not loading.failed:
                 loading.given_up = True
                 self.loadings[other] = Loading(given_up=True)
                 self.loadings[other].outcome.set_exception(evicted_error())

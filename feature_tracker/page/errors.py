@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import streamlit as st
 
@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def shown_errors(doing: str) -> Iterator[None]:
+def shown_errors(doing: str) -> Generator[None]:
     """Show what goes wrong within, and go on after it.
 
     A `TrackerError` is shown as it stands. Anything else is a fault of the program: the reader learns what failed, the

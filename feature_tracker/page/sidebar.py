@@ -8,9 +8,10 @@ from typing import get_args
 
 import streamlit as st
 
-from feature_tracker.bundles.bundle import Bundle, load_bundle, own_bundle
+from feature_tracker.bundles.bundle import Bundle, load_bundle
 from feature_tracker.bundles.choice import bundle_names, opening_bundle
 from feature_tracker.bundles.missing import labels_note, missing_parts
+from feature_tracker.bundles.settings import Environment
 from feature_tracker.errors import TrackerError
 from feature_tracker.page.plain import plain
 from feature_tracker.page.state import LAYERS, Aggregation, RankBy, Settings, forget_analysis
@@ -42,11 +43,11 @@ def choose_bundle() -> Bundle:
             format_func=titles.__getitem__,
             on_change=forget_analysis,
             help="What belongs together is a bundle. Your own opens by itself once all its parts are there; "
-            "bundles/README.md says how to add one.",
+            "docs/bundles.md says how to add one.",
         )
         if opening.lacking and name == opening.name:
             st.warning(
-                f"The built-in model is shown because your bundle {plain(own_bundle())} is not complete. "
+                f"The built-in model is shown because your bundle {plain(Environment().user_bundle)} is not complete. "
                 f"{plain(opening.lacking)}"
             )
         bundle = load_bundle(name)

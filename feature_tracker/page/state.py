@@ -7,7 +7,7 @@ analyst's text reaches a cache, a log, a file or the address bar.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -113,7 +113,7 @@ def forget_analysis() -> None:
 
 
 @contextlib.contextmanager
-def asked_until_done(key: str) -> Iterator[None]:
+def asked_until_done(key: str) -> Generator[None]:
     """Work that was asked for under a key, and is so no longer once it is done or fails.
 
     A click on another control ends Streamlit's run amid the work: then `key` stays, and the next run does it again.

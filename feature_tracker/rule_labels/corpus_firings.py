@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from feature_tracker.bundles.bundle import Bundle
+from feature_tracker.corpus.origin import Origin
 from feature_tracker.model.load import load_model
 from feature_tracker.rule_labels.firings import encode_harvest
 from feature_tracker.rule_labels.label_layer import LayerFirings
 from feature_tracker.sae.load import load_saes
 from feature_tracker.training.harvest import load_harvest
-from feature_tracker.training.origin import Origin
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def load_corpus_firings(bundle: Bundle, work: Path, windows: int) -> CorpusFirin
     language_model = load_model(bundle)
     saes = load_saes(bundle.sae_folder, bundle.layers, d_model=language_model.d_model)
     for harvest in (train, held_out):
-        Origin.of_bundle(bundle, language_model.d_model).check(harvest.origin, harvest.folder)
+        harvest.check_origin(Origin.of_bundle(bundle, language_model.d_model))
     layers = {}
     for layer, sae in saes.items():
         log.info("encoding layer %d", layer)

@@ -179,5 +179,6 @@ def as_steps(likeness: np.ndarray | torch.Tensor) -> np.ndarray:
 
 def _no_lexicon(path: Path, error: Exception) -> TrackerError:
     return TrackerError(
-        f"Expected the lexicon of the labels at {path}: {error}. feature-tracker labels make writes it beside the table."
+        f"Expected the lexicon of the labels at {path}: {error}. `feature-tracker labels make` writes it beside the "
+        "table."
     )

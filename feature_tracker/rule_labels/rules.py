@@ -112,7 +112,7 @@ def rule_from_json(text: str) -> Rule:
 
 def _mention(entry: Any) -> Mention:
     mention = Mention(*entry)
-    if mention.where not in WHERE or not all(isinstance(part, str) for part in mention):
+    if mention.where not in WHERE or not all(isinstance(part, str) for part in mention):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValueError(f"{entry} is no mention")
     return mention
 

@@ -76,7 +76,7 @@ def _any_set(firings: LayerFirings, latent: int) -> float:
         chosen = (2 - f1) * fired > f1 * silent
         recall, false_alarms = fired[chosen].sum(), silent[chosen].sum()
         f1 = 2 * recall / (1 + recall + false_alarms)
-    recall, false_alarms = held_fired[chosen].sum(), held_silent[chosen].sum()
+    recall, false_alarms = held_fired[chosen].sum(), held_silent[chosen].sum()  # pyright: ignore[reportPossiblyUnboundVariable]
     return float(2 * recall / (1 + recall + false_alarms))
 
 

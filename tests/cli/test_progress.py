@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from feature_tracker.progress import terminal_progress
+from feature_tracker.cli.progress import terminal_progress
 
 
 class Terminal(io.StringIO):
@@ -22,5 +22,5 @@ def test_the_bar_goes_back_to_the_start_for_every_task(monkeypatch: pytest.Monke
                 progress(task, share)
     drawn = terminal.getvalue()
     for task in ("Reading the text", "Taking features out"):
-        own = drawn[drawn.index(task) : drawn.rindex(task) + 120]
-        assert all(share in own for share in ("  0%", " 50%", "100%")), own
+        bars = drawn[drawn.index(task) : drawn.rindex(task) + 120]
+        assert all(share in bars for share in ("  0%", " 50%", "100%")), bars

@@ -55,15 +55,15 @@ def train(*arguments: str, finance: str = "finance.jsonl", tokens: str = "1000",
     return run("train", *options, bundle=bundle)
 
 
-def quality(finance: str = "finance.jsonl", bundle: str = "tiny.toml") -> Result:
-    return run("quality", "--finance", finance, bundle=bundle)
+def quality(*arguments: str, finance: str = "finance.jsonl", bundle: str = "tiny.toml") -> Result:
+    return run("quality", "--finance", finance, *arguments, bundle=bundle)
 
 
-def refused(result: Result, *said: str) -> None:
+def refused(result: Result, *parts: str) -> None:
     assert result.exit_code == 1, result.output
     assert isinstance(result.exception, SystemExit), result.exception
     assert "Error: " in result.output
-    for part in said:
+    for part in parts:
         assert part in result.output
 
 
@@ -87,25 +87,25 @@ def test_training_tuning_and_measuring_follow_each_other(home: Path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("again", "said"),
+    ("again", "message"),
     [
         (lambda: train("--seed", "1"), "expected seed 1, found 0"),
         (lambda: train(tokens="2000"), "expected max_tokens 2000, found 1000"),
-        (lambda: train(finance="general.jsonl"), "expected text general.jsonl"),
-        (lambda: train("--general", "general.jsonl"), "bytes), general.jsonl ("),
+        (lambda: train(finance="general.jsonl"), "expected finance_text general.jsonl"),
+        (lambda: train("--general", "general.jsonl"), "expected general_text general.jsonl ("),
         (lambda: train(bundle="second.toml"), "expected bundle second, found tiny"),
         (lambda: train(bundle="more/tiny.toml"), "expected layers 1, 3, 4, found 1, 3"),
         (lambda: run("finetune", bundle="second.toml"), "expected bundle second, found tiny"),
     ],
 )
-def test_activations_of_something_else_are_refused(home: Path, again: Callable[[], Result], said: str) -> None:
+def test_activations_of_something_else_are_refused(home: Path, again: Callable[[], Result], message: str) -> None:
     assert train().exit_code == 0
     before = weights(home)
     write_bundle(home / "second.toml")
     (home / "more").mkdir()
     (home / "more" / "model").symlink_to(home / "model")
     write_bundle(home / "more" / "tiny.toml", (1, 3, 4))
-    refused(again(), "holds activations of something else", said, "--work")
+    refused(again(), "holds activations of something else", message, "--work")
     assert weights(home) == before
 
 
@@ -113,7 +113,7 @@ def test_measuring_and_labelling_refuse_them_too(home: Path) -> None:
     assert train().exit_code == 0
     assert quality().exit_code == 0
     Path("finance.jsonl").write_text(Path("finance.jsonl").read_text() + "\n")
-    refused(quality(), "expected text finance.jsonl")
+    refused(quality(), "expected finance_text finance.jsonl")
     bundle = load_bundle("tiny.toml")
     assert set(load_corpus_firings(bundle, home / "work", 4).layers) == set(LAYERS)
     for other in (replace(bundle, name="second"), replace(bundle, layers=(1,))):
@@ -178,3 +178,29 @@ def test_what_commands_cannot_do_is_told_without_a_traceback(home: Path) -> None
     refused(run("finetune", "--layer", "2"), "takes 1, 3 of this bundle; found 2")
     refused(train("--k", "41"), "k must lie between")
     refused(train(finance="none.jsonl"), "should be a folder of .txt files")
+    refused(train("--general", "none.jsonl"), "should be a folder of .txt files")
+
+
+@pytest.mark.parametrize("command", [train, quality])
+def test_a_folder_that_cannot_be_written_is_named_before_the_model_is_loaded(
+    home: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., Result]
+) -> None:
+    monkeypatch.setattr(commands, "load_model", lambda _bundle: pytest.fail("loaded a model"))
+    refused(command("--work", "finance.jsonl/work"), f"The folder {home}/finance.jsonl/work can't", "with --work")
+    (home / "saes").write_text("a file")
+    refused(command(), f"The folder {home}/saes can't", "`sae_folder`")
+    assert not (home / "work").exists()
+
+
+def test_text_that_fills_no_window_is_named(home: Path) -> None:
+    Path("short.jsonl").write_text('{"text": "Rates rose.", "split": "train"}\n')
+    refused(train("--general", "short.jsonl"), "short.jsonl: no train document fills a window of 256 tokens")
+    assert train().exit_code == 0
+    refused(quality(finance="short.jsonl"), "short.jsonl: no validation document fills a window of 32 tokens")
+
+
+def test_nothing_collected_yet_is_told(home: Path) -> None:
+    assert train().exit_code == 0
+    for layer in LAYERS:
+        (home / "work" / "train" / f"layers.{layer}.bf16").unlink()
+    refused(run("finetune"), "No activations in", "feature-tracker sae train")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from feature_tracker.corpus.documents import mixed_windows, read_documents, whole_windows
+from feature_tracker.corpus.documents import mixed_windows, read_documents, whole_windows, windows_of
 from feature_tracker.errors import TrackerError
 from tests.support import SENTENCES
 
@@ -84,6 +84,34 @@ def test_every_window_starts_with_bos_and_stays_in_one_document(tiny_tokenizer: 
     n_first = len(first) // 15
     assert (windows[:, 0] == tiny_tokenizer.bos_token_id).all()
     assert windows[:n_first, 1:].reshape(-1).tolist() == first[: n_first * 15]
+
+
+def test_windows_of_short_long_and_blank_documents(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    ids = tiny_tokenizer(SENTENCES, add_special_tokens=False)["input_ids"]
+    documents = [" \n", SENTENCES, "", "Rates"]
+    windows = list(windows_of(documents, tiny_tokenizer, window=16))
+    assert np.concatenate(windows).tolist() == ids + tiny_tokenizer("Rates", add_special_tokens=False)["input_ids"]
+    assert all(0 < len(window) <= 15 for window in windows)
+    assert len(whole_windows(documents, tiny_tokenizer, window=16)) == len(ids) // 15
+    assert whole_windows(["Rates", " "], tiny_tokenizer, window=16).shape == (0, 16)
+    assert list(windows_of([" "], tiny_tokenizer, window=16)) == []
+
+
+@pytest.mark.parametrize("max_tokens", [1, 15, 16, 40])
+def test_a_limit_of_tokens_cuts_the_last_window(tiny_tokenizer: PreTrainedTokenizerFast, max_tokens: int) -> None:
+    windows = list(windows_of([SENTENCES, SENTENCES], tiny_tokenizer, window=16, max_tokens=max_tokens))
+    assert sum(map(len, windows)) == max_tokens
+    assert len(windows) == -(-max_tokens // 15)
+
+
+def test_a_text_that_fills_no_window_is_named(tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    long = write_jsonl(tmp_path / "long.jsonl.gz", [{"text": SENTENCES, "split": "train"}])
+    short = write_jsonl(tmp_path / "short.jsonl.gz", [{"text": "Rates", "split": "train"}])
+    alone = mixed_windows(long, None, tiny_tokenizer, split="train", window=16, seed=0)
+    assert alone.finance.all()
+    for finance, general in ((short, long), (long, short), (short, None)):
+        with pytest.raises(TrackerError, match=r"short\.jsonl\.gz: no train document fills a window of 16 tokens"):
+            mixed_windows(finance, general, tiny_tokenizer, split="train", window=16, seed=0)
 
 
 def test_order_is_the_seed_s_and_finance_follows_its_windows(

@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import copy
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -12,8 +18,9 @@ from click.testing import CliRunner, Result
 
 from feature_tracker.cli.labels import main
 from feature_tracker.corpus import measure as measure_module
-from feature_tracker.corpus.documents import read_documents
+from feature_tracker.corpus.documents import read_documents, windows_of
 from feature_tracker.corpus.measure import Measurement, fill_table
+from feature_tracker.corpus.origin import Origin
 from feature_tracker.corpus.quantiles import FiringQuantiles
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
@@ -34,15 +41,17 @@ GENERAL = ["A river ran past old trees while it rained.", SENTENCES[::-1][:150]]
 WINDOW = 16
 
 
-def naive_statistics(layer: int, model: LanguageModel, saes: dict[int, Sae]) -> pd.DataFrame:
+def naive_statistics(
+    layer: int, model: LanguageModel, saes: dict[int, Sae], finance: list[str], general: list[str]
+) -> pd.DataFrame:
     """The statistics by their definitions, from dense activations of traces."""
     dense = {}
-    for kind, texts in (("finance", FINANCE), ("general", GENERAL)):
+    for kind, texts in (("finance", finance), ("general", general)):
         tokens = [tokenize(t, model.tokenizer, window=WINDOW, max_tokens=10_000) for t in texts if t.strip()]
         dense[kind] = np.concatenate([trace_tokens(t, model, saes).layers[layer].dense() for t in tokens]).astype(float)
     f, g, both = dense["finance"].mean(axis=0), dense["general"].mean(axis=0), np.concatenate([*dense.values()])
     firing = [column[column > 0] for column in both.T]
-    quantiles = np.array([np.quantile(own, [0.5, 0.9, 0.99]) if len(own) else np.zeros(3) for own in firing])
+    quantiles = np.array([np.quantile(v, [0.5, 0.9, 0.99]) if len(v) else np.zeros(3) for v in firing])
     with np.errstate(invalid="ignore"):
         index = (f - g) / (f + g)
     return pd.DataFrame(
@@ -59,10 +68,22 @@ def measure_features(model: LanguageModel, saes: dict[int, Sae], **options: Any)
     return Measurement(model, saes, window=WINDOW, **options).measure(FINANCE, GENERAL)
 
 
-def test_measuring_gives_what_the_definitions_give(tiny_model: LanguageModel, tiny_saes: dict[int, Sae]) -> None:
-    measured = measure_features(tiny_model, tiny_saes)
+@pytest.mark.parametrize(
+    ("finance", "general"),
+    [
+        (FINANCE, GENERAL),
+        (["Rates rose."], ["Trees."]),
+        (["\n", "Rates rose.", ""], [" ", SENTENCES]),
+        ([SENTENCES * 30], ["Rain"] * 300),
+    ],
+    ids=["mixed", "shorter than a batch", "blank documents", "several batches"],
+)
+def test_measuring_gives_what_the_definitions_give(
+    tiny_model: LanguageModel, tiny_saes: dict[int, Sae], finance: list[str], general: list[str]
+) -> None:
+    measured = Measurement(tiny_model, tiny_saes, window=WINDOW).measure(finance, general)
     for layer in tiny_saes:
-        expected = naive_statistics(layer, tiny_model, tiny_saes)
+        expected = naive_statistics(layer, tiny_model, tiny_saes, finance, general)
         pd.testing.assert_frame_equal(measured[layer], expected, check_dtype=False, rtol=1e-4, atol=1e-6)
         assert expected["density"].sum() > 0
 
@@ -76,7 +97,25 @@ class Interrupted(Exception):
     """Stands for anything that ends a run before its time."""
 
 
-@pytest.mark.parametrize("batches", [1, 3, 5])
+@contextmanager
+def interrupted_after(forwards: int, model: LanguageModel) -> Iterator[None]:
+    """Let the model run so many batches, then interrupt it."""
+    n_run = 0
+
+    def interrupt(_module: torch.nn.Module, _args: object) -> None:
+        nonlocal n_run
+        n_run += 1
+        if n_run > forwards:
+            raise Interrupted
+
+    hook = model.decoder.layers[0].register_forward_pre_hook(interrupt)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@pytest.mark.parametrize("batches", [0, 1, 3, 5])
 def test_an_interrupted_measurement_goes_on_to_equal_sums(
     tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int
 ) -> None:
@@ -84,32 +123,84 @@ def test_an_interrupted_measurement_goes_on_to_equal_sums(
     monkeypatch.setattr(measure_module, "batched", partial(batched, tokens=2 * WINDOW))
     checkpoint = tmp_path / "sums.npz"
     whole = measure_features(tiny_model, tiny_saes)
-    forwards = 0
-
-    def interrupt(_module: torch.nn.Module, _args: object) -> None:
-        nonlocal forwards
-        forwards += 1
-        if forwards > batches:
-            raise Interrupted
-
-    hook = tiny_model.decoder.layers[0].register_forward_pre_hook(interrupt)
-    try:
+    one, two = (Origin(layers=tuple(tiny_saes), d_model=32, bundle=bundle) for bundle in ("one", "two"))
+    with interrupted_after(batches, tiny_model):
         with pytest.raises(Interrupted):
-            measure_features(tiny_model, tiny_saes, checkpoint=checkpoint, origin="one")
-        with pytest.raises(TrackerError, match="expected two, found one"):
-            measure_features(tiny_model, tiny_saes, checkpoint=checkpoint, origin="two")
-    finally:
-        hook.remove()
-    resumed = measure_features(tiny_model, tiny_saes, checkpoint=checkpoint, origin="one")
+            measure_features(tiny_model, tiny_saes, checkpoint=checkpoint, origin=one)
+        with pytest.raises(TrackerError, match="expected bundle two, found one"):
+            measure_features(tiny_model, tiny_saes, checkpoint=checkpoint, origin=two)
+    resumed = measure_features(tiny_model, tiny_saes, checkpoint=checkpoint, origin=one)
     for layer, frame in whole.items():
         pd.testing.assert_frame_equal(resumed[layer], frame)
-    assert not checkpoint.exists()
+
+
+def test_a_measurement_interrupted_between_its_texts_goes_on_with_the_second(
+    tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure_module, "_CHECKPOINT_SECONDS", -1.0)
+    whole = measure_features(tiny_model, tiny_saes)
+
+    def unreadable() -> Iterator[str]:
+        raise Interrupted
+        yield
+
+    with pytest.raises(Interrupted):
+        Measurement(tiny_model, tiny_saes, window=WINDOW, checkpoint=tmp_path / "sums").measure(FINANCE, unreadable())
+    n_general = len(list(batched(windows_of(GENERAL, tiny_model.tokenizer, window=WINDOW), window=WINDOW, bos_id=0)))
+    with interrupted_after(n_general, tiny_model):
+        resumed = measure_features(tiny_model, tiny_saes, checkpoint=tmp_path / "sums")
+    with interrupted_after(0, tiny_model):
+        measured_before = measure_features(tiny_model, tiny_saes, checkpoint=tmp_path / "sums")
+    for layer, frame in whole.items():
+        pd.testing.assert_frame_equal(resumed[layer], frame)
+        pd.testing.assert_frame_equal(measured_before[layer], frame)
+
+
+def test_a_checkpoint_of_other_options_is_refused(
+    tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "sums.npz"
+    measure_features(tiny_model, tiny_saes, checkpoint=checkpoint)
+    before = checkpoint.read_bytes()
+    half = LanguageModel(copy.deepcopy(tiny_model.model).to(torch.bfloat16), tiny_model.tokenizer)
+    trained_anew = tiny_saes | {3: random_sae(32, seed=9)}
+    for message, model, saes, options in (
+        ("expected window 8, found 16", tiny_model, tiny_saes, {"window": 8}),
+        ("expected max_tokens 5, found all", tiny_model, tiny_saes, {"max_tokens": 5}),
+        (r"expected dtype torch\.bfloat16, found torch\.float32", half, tiny_saes, {}),
+        ("expected saes", tiny_model, trained_anew, {}),
+        ("expected layers 1, found 1, 3, 4", tiny_model, {1: tiny_saes[1]}, {}),
+    ):
+        with pytest.raises(TrackerError, match=f"holds a measurement of something else: .*{message}"):
+            Measurement(model, saes, checkpoint=checkpoint, **{"window": WINDOW} | options)
+    assert checkpoint.read_bytes() == before
 
 
 def test_a_damaged_checkpoint_is_named(tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tmp_path: Path) -> None:
-    (tmp_path / "sums.npz").write_bytes(b"PK\x03\x04 cut short")
-    with pytest.raises(TrackerError, match=r"sums\.npz is no checkpoint"):
-        measure_features(tiny_model, tiny_saes, checkpoint=tmp_path / "sums.npz")
+    checkpoint = tmp_path / "sums.npz"
+    measure_features(tiny_model, tiny_saes, checkpoint=checkpoint)
+    whole = checkpoint.read_bytes()
+    damaged = bytearray(whole)
+    damaged[len(whole) // 2] ^= 1
+    array = io.BytesIO()
+    np.save(array, np.zeros(3))
+    archive = io.BytesIO()
+    np.savez(archive, progress=np.array('{"origin": "other"}'))
+    shortened = [whole[: len(whole) * part // 10] for part in range(10)]
+    for content in (*shortened, bytes(damaged), b"PK\x03\x04 cut short", array.getvalue(), archive.getvalue()):
+        checkpoint.write_bytes(content)
+        with pytest.raises(TrackerError, match=r"sums\.npz is not a checkpoint of a measurement, or is damaged"):
+            measure_features(tiny_model, tiny_saes, checkpoint=checkpoint)
+    with pytest.raises(TrackerError, match="is not a checkpoint"):
+        measure_features(tiny_model, tiny_saes, checkpoint=tmp_path)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told_before_any_text_is_run(
+    tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with interrupted_after(0, tiny_model), pytest.raises(TrackerError, match="can't be written"):
+        measure_features(tiny_model, tiny_saes, checkpoint=tmp_path / "file" / "sums.npz")
 
 
 def test_no_text_of_a_kind_is_refused(tiny_model: LanguageModel, tiny_saes: dict[int, Sae]) -> None:
@@ -123,13 +214,13 @@ def test_quantiles_are_exact_while_values_are_few_and_close_when_binned() -> Non
     values = np.exp(2 * generator.normal(size=50_000)).astype(np.float32)
     shares = [0.5, 0.9, 0.99]
     expected = [np.quantile(v, shares) if len(v := values[latents == i]) else np.zeros(3) for i in range(61)]
-    kept, binned = FiringQuantiles(61), FiringQuantiles(61, keep=1000)
+    exact, binned = FiringQuantiles(61), FiringQuantiles(61, max_exact=1000)
     for start in range(0, 50_000, 700):
-        for quantiles in (kept, binned):
+        for quantiles in (exact, binned):
             quantiles.add(latents[start : start + 700], values[start : start + 700])
-    np.testing.assert_allclose(kept.quantiles(shares), expected, rtol=1e-12)
+    np.testing.assert_allclose(exact.quantiles(shares), expected, rtol=1e-12)
     np.testing.assert_allclose(binned.quantiles(shares), expected, rtol=0.004)
-    assert kept.exact and not binned.exact
+    assert exact.exact and not binned.exact
 
 
 def test_filling_a_table_keeps_labels_and_replaces_what_was_reported(
@@ -158,12 +249,12 @@ def test_filling_a_table_keeps_labels_and_replaces_what_was_reported(
 
 @pytest.fixture
 def folder(tiny_model: LanguageModel, tmp_path: Path) -> Path:
-    """Holds a model, SAEs of 30 and 40 latents, and text."""
+    """A folder with a model, SAEs of 30 and 40 latents, and text."""
     tiny_model.model.save_pretrained(tmp_path / "model")
     tiny_model.tokenizer.save_pretrained(tmp_path / "model")
     for layer, n_latents in ((1, 30), (3, 40)):
         save_sae(tmp_path / "saes", layer, random_sae(tiny_model.d_model, n_latents=n_latents), dtype=torch.float32)
-    (tmp_path / "text.jsonl").write_text('{"text": "Rates rose. Shares of banks fell."}\n')
+    (tmp_path / "text.jsonl").write_text('{"text": "Rates rose. Shares of banks fell.", "split": "train"}\n')
     return tmp_path
 
 
@@ -192,10 +283,10 @@ def test_measured_values_are_replaced_only_when_asked(folder: Path) -> None:
     before = (folder / "t.csv").read_bytes()
     refused = measure(folder, "--tokens", "3")
     assert refused.exit_code == 1
-    assert "measured values of 70 features already. Replace them with --replace" in refused.output
+    assert "already holds measured values of 70 features. Replace them with --replace" in refused.output
     assert measure(folder, "--out", str(folder / "t.csv")).exit_code == 1
     assert measure(folder, "--tokens", "3", "--out", str(folder / "other.csv")).exit_code == 0
-    assert "stands there already" in measure(folder, "--out", str(folder / "other.csv")).output
+    assert "already exists" in measure(folder, "--out", str(folder / "other.csv")).output
     assert "rows of layers that are not chosen" in measure(folder, "--replace", layers="3").output
     assert (folder / "t.csv").read_bytes() == before
     assert measure(folder, "--tokens", "3", "--replace").exit_code == 0
@@ -206,13 +297,49 @@ def test_what_is_wrong_is_told_before_a_model_is_fetched(folder: Path, monkeypat
     monkeypatch.setattr(Tracker, "open", lambda *_, **__: pytest.fail("fetched a model"))
     (folder / "text.jsonl.gz").write_text('{"text": "Not compressed."}\n')
     (folder / "empty").mkdir()
-    for general, said in (("none", "neither"), ("text.jsonl.gz", "text.jsonl.gz"), ("empty", "no general text in")):
+    for general, part in (("none", "neither"), ("text.jsonl.gz", "text.jsonl.gz"), ("empty", "no general text in")):
         failed = measure(folder, general=general)
         assert failed.exit_code == 1
-        assert said in failed.output
+        assert part in failed.output
+    assert "can't be written" in measure(folder, "--out", str(folder / "text.jsonl" / "t.csv")).output
     lacking = measure(folder, layers="1 2")
     assert "it lacks layers.2" in lacking.output
     assert "FEATURE_TRACKER_SAES" in lacking.output
+
+
+def test_the_command_goes_on_from_its_checkpoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure_module, "_CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(measure_module, "batched", partial(batched, tokens=4))
+    checkpoint, out = folder / "sums.npz", folder / "out.csv"
+    assert measure(folder, "--window", "4").exit_code == 0
+    expected = (folder / "t.csv").read_bytes()
+
+    def resume(*options: str, forwards: int = sys.maxsize) -> Result:
+        open_tracker = Tracker.open
+
+        def open_interrupted(*arguments: Any, **keywords: Any) -> Tracker:
+            tracker = open_tracker(*arguments, **keywords)
+            stack.enter_context(interrupted_after(forwards, tracker.language_model))
+            return tracker
+
+        with ExitStack() as stack, monkeypatch.context() as patch:
+            patch.setattr(Tracker, "open", open_interrupted)
+            return measure(folder, "--checkpoint", str(checkpoint), "--out", str(out), *options)
+
+    for forwards in (2, 0, 3):
+        assert isinstance(resume("--window", "4", forwards=forwards).exception, Interrupted)
+        assert not out.exists()
+    assert "expected window 5, found 4" in resume("--window", "5").output
+    assert "expected max_tokens 3, found all" in resume("--window", "4", "--tokens", "3").output
+    assert "expected split train, found all" in resume("--window", "4", "--split", "train").output
+    with monkeypatch.context() as patch:
+        patch.setattr("feature_tracker.cli.labels_measure.replace_table", Mock(side_effect=TrackerError("Disk full.")))
+        assert "Disk full." in resume("--window", "4").output
+    assert checkpoint.exists()
+    done = resume("--window", "4", forwards=0)  # everything was measured before the disk was full
+    assert done.exit_code == 0, done.output
+    assert out.read_bytes() == expected
+    assert not checkpoint.exists()
 
 
 def test_documents_need_no_split_where_all_are_read(tmp_path: Path) -> None:

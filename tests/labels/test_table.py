@@ -107,7 +107,8 @@ def test_a_table_of_another_bundle_is_refused_with_both_names(path: Path, tmp_pa
 def test_a_copy_of_a_bundle_with_the_same_saes_may_share_its_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "mine.toml").write_text((BUNDLES / "smollm2-135m.toml").read_text())
+    shipped = (BUNDLES / "smollm2-135m.toml").read_text()
+    (tmp_path / "mine.toml").write_text(shipped.replace('"sae/smollm2-135m"', f'"{load_bundle().sae_folder}"'))
     monkeypatch.setenv("FEATURE_TRACKER_BUNDLES", str(tmp_path))
     check_bundle(pd.DataFrame({"bundle": ["mine"]}), "t.csv", load_bundle())
     copied = replace(load_bundle(), name="a-longer-text", max_tokens=40_000)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from feature_tracker.bundles.bundle import Bundle, PretrainedSource
+from feature_tracker.bundles.bundle import Bundle, PretrainedModel
 from feature_tracker.errors import TrackerError
 from feature_tracker.model.load import LanguageModel, load_model, load_model_folder
 from feature_tracker.model.memory import Free
@@ -20,6 +20,12 @@ def folder(tmp_path: Path, tiny_model: LanguageModel) -> Path:
     tiny_model.model.save_pretrained(folder)
     tiny_model.tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def bundle(folder: Path, tiny_bundle: Bundle) -> Bundle:
+    """A bundle whose model is that folder."""
+    return replace(tiny_bundle, model=PretrainedModel(folder=folder))
 
 
 def edit(path: Path, **changes: object) -> None:
@@ -34,11 +40,15 @@ def test_a_folder_loads_with_its_weights(folder: Path, tiny_model: LanguageModel
     assert load_model_folder(folder, "bfloat16").model.dtype == torch.bfloat16
 
 
-def test_pickles_are_refused_and_never_opened(folder: Path) -> None:
+def test_pickles_are_refused_and_never_opened(folder: Path, bundle: Bundle) -> None:
     (folder / "model.safetensors").unlink()
-    (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch /tmp/pickle-ran'\ntR.")
+    ran = folder.with_name("pickle-ran")
+    (folder / "pytorch_model.bin").write_text(f"cos\nsystem\n(S'touch {ran}'\ntR.")
     with pytest.raises(TrackerError, match=r"pytorch_model\.bin and no safetensors.*pickles.*save_pretrained"):
+        load_model(bundle)
+    with pytest.raises(TrackerError, match=r"no file named model\.safetensors"):
         load_model_folder(folder)
+    assert not ran.exists()
 
 
 def test_a_model_that_brings_a_program_is_not_run(folder: Path) -> None:
@@ -49,12 +59,15 @@ def test_a_model_that_brings_a_program_is_not_run(folder: Path) -> None:
         load_model_folder(folder)
 
 
-def test_a_missing_part_and_a_missing_configuration_are_told(folder: Path) -> None:
+def test_a_missing_part_and_a_missing_configuration_are_told(folder: Path, bundle: Bundle) -> None:
     (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
     with pytest.raises(TrackerError, match=r"not a whole model.*found .*model-00001-of-00002"):
-        load_model_folder(folder)
-    with pytest.raises(TrackerError, match="found nothing"):
-        load_model_folder(folder / "nowhere")
+        load_model(bundle)
+    (folder / "config.json").unlink()
+    with pytest.raises(TrackerError, match=r"not a whole model: expected config\.json .*found .*model-00001-of-00002"):
+        load_model(bundle)
+    with pytest.raises(TrackerError, match="there is no such folder"):
+        load_model(replace(bundle, model=PretrainedModel(folder=folder / "nowhere")))
 
 
 def test_weights_that_are_missing_are_never_made_up(folder: Path) -> None:
@@ -101,7 +114,6 @@ def test_a_folder_without_tokenizer_names_the_files_to_add(folder: Path) -> None
         load_model_folder(folder)
 
 
-def test_a_bundle_that_reads_deeper_than_the_model_is_refused(folder: Path, tiny_bundle: Bundle) -> None:
-    bundle = replace(tiny_bundle, model=PretrainedSource(folder=folder), layers=(1, 28))
+def test_a_bundle_that_reads_deeper_than_the_model_is_refused(bundle: Bundle) -> None:
     with pytest.raises(TrackerError, match="layer 28, but its model has layers 0 to 5"):
-        load_model(bundle)
+        load_model(replace(bundle, layers=(1, 28)))

@@ -26,6 +26,15 @@ def test_needs_follow_from_the_headers_whatever_the_files_are_stored_in(folder: 
     assert needed_bytes(folder, "int8") == pytest.approx(1.5e6, rel=0.03)
 
 
+def test_only_headers_are_read(tmp_path: Path) -> None:
+    """A file of 40 GB that takes no room on the disk: read whole, it would end in an error for memory."""
+    header = b'{"w":{"dtype":"BF16","shape":[2000000,10000],"data_offsets":[0,40000000000]}}'
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + 40_000_000_000)
+    assert list(stored_tensors(tmp_path)) == [("w", (2_000_000, 10_000))]
+
+
 def test_need_covers_every_weight_of_a_saved_model(tmp_path: Path, tiny_model) -> None:
     tiny_model.model.save_pretrained(tmp_path)
     weights = sum(parameter.numel() for parameter in tiny_model.model.parameters())

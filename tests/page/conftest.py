@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 import feature_tracker.page.app
@@ -17,6 +19,15 @@ from feature_tracker.bundles.bundle import Bundle, load_bundle
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.tracker import Tracker
 from tests.support import ROOT, tiny_labels
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scanned_once() -> Iterator[None]:
+    """Streamlit reads the metadata of every installed distribution whenever a test opens a page: 0.4 s each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        scan = functools.cache(manifest_scanner.scan_component_manifests)
+        patch.setattr(manifest_scanner, "scan_component_manifests", scan)
+        yield
 
 
 @pytest.fixture

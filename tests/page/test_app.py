@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-import feature_tracker.page.app
 import feature_tracker.page.engine
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.errors import TrackerError

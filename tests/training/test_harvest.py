@@ -1,14 +1,23 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from feature_tracker.bundles.bundle import Bundle
+from feature_tracker.corpus.documents import whole_windows
+from feature_tracker.corpus.origin import Origin
+from feature_tracker.errors import TrackerError
 from feature_tracker.model.load import LanguageModel
-from feature_tracker.training.harvest import continue_harvest, load_harvest, start_harvest
-from feature_tracker.training.origin import Origin
+from feature_tracker.training.harvest import collect_split, continue_harvest, load_harvest, start_harvest
+from tests.support import SENTENCES
+
+N_WINDOWS, WINDOW = 10, 12
+BATCH_TOKENS = 4 * WINDOW
 
 
 class CutOff(Exception):
@@ -17,10 +26,18 @@ class CutOff(Exception):
 
 @pytest.fixture
 def folder(tmp_path: Path, tiny_model: LanguageModel) -> Path:
-    token_ids = np.random.default_rng(0).integers(1, 300, (10, 12)).astype(np.int32)
-    token_ids[:, 0] = tiny_model.bos_id
-    start_harvest(tmp_path, token_ids, np.arange(10) % 2 == 0, Origin(layers=(1, 3), d_model=tiny_model.d_model))
-    return tmp_path
+    start(tmp_path / "train", tiny_model)
+    return tmp_path / "train"
+
+
+def start(folder: Path, model: LanguageModel) -> None:
+    token_ids = np.random.default_rng(0).integers(1, 300, (N_WINDOWS, WINDOW)).astype(np.int32)
+    token_ids[:, 0] = model.bos_id
+    start_harvest(folder, token_ids, np.arange(N_WINDOWS) % 2 == 0, Origin(layers=(1, 3), d_model=model.d_model))
+
+
+def layer_files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.bf16"))}
 
 
 def expected_rows(folder: Path, model: LanguageModel, layer: int) -> torch.Tensor:
@@ -31,7 +48,7 @@ def expected_rows(folder: Path, model: LanguageModel, layer: int) -> torch.Tenso
 
 
 def test_rows_are_the_residual_stream_in_window_order_without_bos(folder: Path, tiny_model: LanguageModel) -> None:
-    harvest = continue_harvest(folder, tiny_model, tokens=4 * 12)
+    harvest = continue_harvest(folder, tiny_model, tokens=BATCH_TOKENS)
     assert harvest.n_tokens == 10 * 11
     for layer in harvest.origin.layers:
         torch.testing.assert_close(
@@ -39,7 +56,7 @@ def test_rows_are_the_residual_stream_in_window_order_without_bos(folder: Path, 
         )
 
 
-def test_an_interrupted_harvest_goes_on_where_it_stood(folder: Path, tiny_model: LanguageModel, tmp_path: Path) -> None:
+def test_an_interrupted_harvest_goes_on_where_it_stood(folder: Path, tiny_model: LanguageModel) -> None:
     calls = 0
 
     def cut_off(_module: torch.nn.Module, _args: object) -> None:
@@ -50,15 +67,93 @@ def test_an_interrupted_harvest_goes_on_where_it_stood(folder: Path, tiny_model:
 
     handle = tiny_model.decoder.layers[2].register_forward_pre_hook(cut_off)
     with pytest.raises(CutOff):
-        continue_harvest(folder, tiny_model, tokens=4 * 12)
+        continue_harvest(folder, tiny_model, tokens=BATCH_TOKENS)
     handle.remove()
     assert load_harvest(folder).n_done == 8
-    harvest = continue_harvest(folder, tiny_model, tokens=4 * 12)
+    harvest = continue_harvest(folder, tiny_model, tokens=BATCH_TOKENS)
     assert harvest.n_done == 10
     torch.testing.assert_close(harvest.resid(3).float(), expected_rows(folder, tiny_model, 3), rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("n_recorded", [0, 4, 8, 10])
+@pytest.mark.parametrize(
+    ("in_first", "in_second"),
+    [(0, 0), (4, 4), (4.3, 4), (8, 4.99), (8, 8), (8.5, 8.5), (10, 8), (10, 9.7), (2.5, 10), (10, 10), (None, 10)],
+)
+def test_an_interruption_at_any_byte_leads_to_the_same_harvest(
+    tmp_path: Path, tiny_model: LanguageModel, n_recorded: int, in_first: float | None, in_second: float | None
+) -> None:
+    """Files that hold fewer windows than were recorded (a copy cut short), more, parts of one, or are not there."""
+    whole = tmp_path / "whole"
+    start(whole, tiny_model)
+    expected = continue_harvest(whole, tiny_model, tokens=BATCH_TOKENS)
+    contents = layer_files(whole)
+    for layer, n_windows in ((1, in_first), (3, in_second)):
+        path = whole / f"layers.{layer}.bf16"
+        content = path.read_bytes()
+        path.unlink()
+        if n_windows is not None:
+            path.write_bytes(content[: round(len(content) * n_windows / N_WINDOWS)])
+    record = json.loads((whole / "progress.json").read_text())
+    (whole / "progress.json").write_text(json.dumps(record | {"n_done": n_recorded}))
+    n_stored = int(min(in_first or 0, in_second or 0))
+    assert load_harvest(whole).n_done == min(n_recorded, n_stored)
+    resumed = continue_harvest(whole, tiny_model, tokens=BATCH_TOKENS)
+    assert resumed.n_done == expected.n_done == N_WINDOWS
+    assert layer_files(whole) == contents
 
 
 def test_starting_again_keeps_what_is_there(folder: Path, tiny_model: LanguageModel) -> None:
     continue_harvest(folder, tiny_model)
     start_harvest(folder, np.zeros((1, 2), np.int32), np.zeros(1, bool), Origin(layers=(0,), d_model=1))
     assert load_harvest(folder).n_done == 10
+
+
+def test_a_harvest_that_is_done_runs_nothing(folder: Path, tiny_model: LanguageModel) -> None:
+    continue_harvest(folder, tiny_model)
+    handle = tiny_model.decoder.register_forward_pre_hook(lambda *_: pytest.fail("ran the model"))
+    try:
+        assert continue_harvest(folder, tiny_model).n_done == 10
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize("name", ["progress.json", "windows.npz"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"5", b"PK\x03\x04 cut short"])
+def test_a_damaged_harvest_is_named(folder: Path, name: str, content: bytes) -> None:
+    (folder / name).write_bytes(content)
+    with pytest.raises(TrackerError, match="train is damaged"):
+        load_harvest(folder)
+
+
+def test_a_harvest_that_was_not_begun_has_no_rows(folder: Path) -> None:
+    with pytest.raises(TrackerError, match="No activations in"):
+        load_harvest(folder).resid(1)
+    with pytest.raises(TrackerError, match="No activations in"):
+        load_harvest(folder.parent / "validation")
+
+
+def test_a_file_that_cannot_be_written_is_told(folder: Path, tiny_model: LanguageModel) -> None:
+    (folder / "layers.3.bf16").mkdir()
+    with pytest.raises(TrackerError, match=r"train can't be written \(Is a directory\).*--work"):
+        continue_harvest(folder, tiny_model)
+
+
+@pytest.mark.parametrize("n_sentences", [1, 40])
+def test_one_document_is_a_corpus(
+    tmp_path: Path, tiny_model: LanguageModel, tiny_bundle: Bundle, n_sentences: int
+) -> None:
+    """Shorter than one batch, or longer than several, with a last window that isn't whole."""
+    text = SENTENCES * n_sentences
+    (tmp_path / "one.jsonl").write_text(json.dumps({"text": text, "split": "validation"}) + "\n")
+    bundle = replace(tiny_bundle, layers=(1, 3))
+    harvest = collect_split(
+        "validation", bundle, tiny_model, finance=tmp_path / "one.jsonl", general=None, work=tmp_path / "work", seed=0
+    )
+    windows = whole_windows([text], tiny_model.tokenizer, window=bundle.window)
+    assert sorted(harvest.token_ids.tolist()) == sorted(windows.tolist())
+    assert harvest.n_done == len(windows)
+    assert harvest.origin.split == "validation"
+    torch.testing.assert_close(
+        harvest.resid(3).float(), expected_rows(harvest.folder, tiny_model, 3), rtol=2e-2, atol=2e-2
+    )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from feature_tracker.bundles.bundle import Bundle, PretrainedSource
+from feature_tracker.bundles.bundle import Bundle, PretrainedModel
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 
@@ -63,7 +63,7 @@ class Target(NamedTuple):
 def model_names(bundle: Bundle) -> tuple[str, ...]:
     """The names by which a bundle's model may go, the plainest first: on the hub, of its folder, of the bundle."""
     model = bundle.model
-    if not isinstance(model, PretrainedSource):
+    if not isinstance(model, PretrainedModel):
         return (PurePosixPath(model.gguf).name.split(".")[0], bundle.name)
     if model.folder is None:
         return (model.id, bundle.name)

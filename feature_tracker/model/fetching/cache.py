@@ -1,4 +1,4 @@
-"""The user's cache folder: what is built there is whole or absent, however many processes build it."""
+"""Build folders in the user's cache: each is whole or absent, however many processes build it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from feature_tracker.bundles.settings import CACHE_VARIABLE
 from feature_tracker.errors import TrackerError
 from feature_tracker.progress import Progress, silent
 
@@ -27,17 +26,17 @@ def build_once(
     build: Callable[[Path, Path], None],
     progress: Progress = silent,
 ) -> Path:
-    """Return `folder`, built first where it isn't whole.
+    """Return `folder`, building it first where it isn't whole.
 
-    The build happens in a folder beside the final one, under a lock that other processes wait for; a manifest of names
-    and sizes is written last and the result renamed into place, so an interrupted build never counts as finished. Where
-    `folder` is whole nothing is written, so a cache may be read-only.
+    The build happens in a folder beside the final one, under a lock that other processes wait for. A manifest of names
+    and sizes is written last, then the result is renamed into place, so an interrupted build never counts as finished.
+    Nothing is written where `folder` is whole, so the cache may be read-only.
 
     Args:
-        folder: final place. Its parents are made.
-        identity: what it is built from; a folder built from anything else is built anew.
+        folder: final place; its parents are made.
+        identity: what the folder is built from; one built from anything else is built again.
         build: called as build(result, scratch) with two empty folders; only `result` is kept.
-        progress: told while another process holds the lock.
+        progress: called while another process holds the lock.
 
     Raises:
         TrackerError: the folder can't be written, or the disk is full. What `build` raises passes through.
@@ -53,7 +52,7 @@ def build_once(
 
 
 def is_whole(folder: Path, identity: Mapping[str, str]) -> bool:
-    """Whether a finished build of just this identity lies in `folder`, every file of its manifest in full length."""
+    """Whether `folder` holds a finished build of this identity, with every file of its manifest in full length."""
     try:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         return manifest["identity"] == dict(identity) and all(
@@ -65,7 +64,7 @@ def is_whole(folder: Path, identity: Mapping[str, str]) -> bool:
 
 @contextlib.contextmanager
 def storage_errors(folder: Path) -> Iterator[None]:
-    """Turn what the file system says into sentences about `folder`."""
+    """Turn the file system's errors into a `TrackerError` about `folder`."""
     try:
         yield
     except OSError as error:
@@ -73,17 +72,17 @@ def storage_errors(folder: Path) -> Iterator[None]:
             raise disk_full(folder) from error
         raise TrackerError(
             f"The model's cache folder {folder} can't be written ({error}). Make it writable, or set "
-            f"{CACHE_VARIABLE} to a folder that is."
+            f"FEATURE_TRACKER_CACHE to a folder that is."
         ) from error
 
 
 def disk_full(folder: Path) -> TrackerError:
-    """The disk of `folder` is full."""
+    """Error for a full disk under `folder`."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free
     return TrackerError(
         f"The disk is full: fetching and converting the model needs about 500 MB in {folder}, and {free / 1e6:,.0f} MB "
-        f"are free there now. Free some space, or set {CACHE_VARIABLE} to a folder on a larger disk. Nothing "
+        f"are free there now. Free some space, or set FEATURE_TRACKER_CACHE to a folder on a larger disk. Nothing "
         "half-finished was kept."
     )
 
@@ -104,9 +103,9 @@ def _locked(folder: Path, progress: Progress) -> Iterator[None]:
 
 
 def _build(folder: Path, identity: Mapping[str, str], build: Callable[[Path, Path], None]) -> None:
-    # Under the lock nobody else builds here, so whatever partial folder is found was left by a process that died.
-    for left in folder.parent.glob(f"{folder.name}.partial-*"):
-        shutil.rmtree(left, ignore_errors=True)
+    # Under the lock nobody else builds here, so any partial folder was left by a process that died.
+    for abandoned in folder.parent.glob(f"{folder.name}.partial-*"):
+        shutil.rmtree(abandoned, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
     result, scratch = partial / "result", partial / "scratch"
     try:
@@ -114,7 +113,7 @@ def _build(folder: Path, identity: Mapping[str, str], build: Callable[[Path, Pat
         scratch.mkdir()
         build(result, scratch)
         _finish(result, identity)
-        shutil.rmtree(folder, ignore_errors=True)  # broken, or of another identity
+        shutil.rmtree(folder, ignore_errors=True)  # damaged, or of another identity
         result.replace(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -1,7 +1,7 @@
 """Convert a GGUF file to a transformers folder of bfloat16 safetensors.
 
-Run as `python -m feature_tracker.model.fetching.convert GGUF FOLDER`: a process of its own gives its gigabyte of memory back and leaves the
-page's interpreter free while it reads.
+Run as `python -m feature_tracker.model.fetching.convert GGUF FOLDER`: a process of its own gives its gigabyte of memory
+back, and doesn't block the page's interpreter meanwhile.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 DISK_FULL = 28
-"""Exit status of the command when the disk is full."""
+"""The command's exit status when the disk is full."""
 
 
 def convert_gguf(gguf: Path, folder: Path) -> None:
-    """Write model and tokenizer of `gguf` into `folder`, dequantized.
+    """Write the model of `gguf`, dequantized, and its tokenizer into `folder`.
 
     Raises:
-        OSError: a file can't be read or written; `errno` ENOSPC where the disk is full.
+        OSError: a file can't be read or written; its `errno` is ENOSPC where the disk is full.
     """
     model = AutoModelForCausalLM.from_pretrained(
         gguf.parent,
@@ -35,7 +35,7 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     except Exception as error:
-        # Rust writes these files: its errors are SafetensorError or a bare Exception, with the reason in the text only.
+        # Rust writes these files. It raises SafetensorError or a bare Exception, with the reason in the text alone.
         if not isinstance(error, OSError) and "No space left" in str(error):
             raise OSError(errno.ENOSPC, str(error)) from error
         raise
@@ -45,7 +45,7 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
 @click.argument("gguf", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def main(gguf: Path, folder: Path) -> None:
-    """Convert GGUF into safetensors in FOLDER."""
+    """Convert the file GGUF to safetensors in FOLDER."""
     try:
         convert_gguf(gguf, folder)
     except OSError as error:

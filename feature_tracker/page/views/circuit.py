@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -178,7 +178,7 @@ def counts_in_words(kept: SessionCircuit) -> str:
     return " ".join(sentences)
 
 
-def _show_paths(graph: nx.DiGraph) -> None:
+def _show_paths(graph: nx.DiGraph[Any]) -> None:
     st.markdown("**Strongest paths**")
     paths = circuit_paths(graph, _N_PATHS)
     if not paths:
@@ -187,7 +187,7 @@ def _show_paths(graph: nx.DiGraph) -> None:
     st.markdown("\n".join(f"1. {path_line(path, graph)}" for path in paths))
 
 
-def path_line(path: Path, graph: nx.DiGraph) -> str:
+def path_line(path: Path, graph: nx.DiGraph[Any]) -> str:
     """A path in words, as markdown: its features, its sign and share, and how much of it is verified."""
     edges = [graph.edges[edge] for edge in zip(path.nodes, path.nodes[1:], strict=False)]
     n_verified = sum("effect" in edge for edge in edges)
@@ -197,7 +197,7 @@ def path_line(path: Path, graph: nx.DiGraph) -> str:
     return f"{words} :gray[({direction} the last; {path.strength:.2%} of its input; {checked})]"
 
 
-def _show_details(graph: nx.DiGraph, feature: Feature, aggregation: Aggregation) -> None:
+def _show_details(graph: nx.DiGraph[Any], feature: Feature, aggregation: Aggregation) -> None:
     if feature not in graph:
         st.markdown("**Details of a feature**")
         st.caption("Click a node of the circuit to see what feeds it and what it feeds.")
@@ -214,7 +214,7 @@ def _show_details(graph: nx.DiGraph, feature: Feature, aggregation: Aggregation)
     _show_edges("What it feeds", graph, [(target, data) for _, target, data in graph.out_edges(feature, data=True)])
 
 
-def _show_edges(title: str, graph: nx.DiGraph, edges: list[tuple[object, dict[str, float]]]) -> None:
+def _show_edges(title: str, graph: nx.DiGraph[Any], edges: list[tuple[object, dict[str, float]]]) -> None:
     if not edges:
         return
     table = edge_table(graph, edges)
@@ -237,7 +237,7 @@ def _show_edges(title: str, graph: nx.DiGraph, edges: list[tuple[object, dict[st
     )
 
 
-def edge_table(graph: nx.DiGraph, edges: list[tuple[object, dict[str, float]]]) -> pd.DataFrame:
+def edge_table(graph: nx.DiGraph[Any], edges: list[tuple[object, dict[str, float]]]) -> pd.DataFrame:
     """Edges with the node at their other end, the largest share first."""
     rows = [
         {

@@ -1,4 +1,4 @@
-"""EleutherAI sparsify's format: `cfg.json` and `sae.safetensors`, one folder a hookpoint."""
+"""EleutherAI sparsify's format: `cfg.json` and `sae.safetensors`, one folder per hookpoint."""
 
 from __future__ import annotations
 
@@ -11,47 +11,48 @@ from safetensors.torch import save_file
 
 from feature_tracker.errors import TrackerError
 from feature_tracker.files import replacing
-from feature_tracker.sae.formats.checks import check_tensors, is_whole, matrix_shape, read_config, read_tensors, require
+from feature_tracker.sae.formats.files import D_MODEL, N_LATENTS, SaeFiles, is_integer
 from feature_tracker.sae.topk import Sae
 
 WEIGHTS = "sae.safetensors"
-_TENSORS = {"encoder.weight": "encoder_weight", "encoder.bias": "encoder_bias", "W_dec": "decoder", "b_dec": "b_dec"}
+_FIELDS = {"encoder.weight": "encoder_weight", "encoder.bias": "encoder_bias", "W_dec": "decoder", "b_dec": "b_dec"}
+"""Fields of `Sae` by tensor."""
+_SHAPES = {
+    "encoder.weight": (N_LATENTS, D_MODEL),
+    "encoder.bias": (N_LATENTS,),
+    "W_dec": (N_LATENTS, D_MODEL),
+    "b_dec": (D_MODEL,),
+}
 
 
-def load_sparsify(folder: Path, d_model: int | None) -> Sae:
-    """Read one hookpoint's folder.
+def sae_from_sparsify(files: SaeFiles, d_model: int | None) -> Sae:
+    """The SAE of one hookpoint's files.
+
+    Args:
+        d_model: width of the model's residual stream; `None` where it is unknown.
 
     Raises:
-        TrackerError: a file is missing or damaged, a setting isn't supported, or the shapes don't agree.
+        TrackerError: a setting isn't supported, or the tensors don't fit each other or the model.
     """
-    path = folder / "cfg.json"
-    config = read_config(path)
+    path, config = files.config_path, files.config
     # Both add to what is decoded; the tracker would show features of something else than the residual stream.
-    require(path, config, "transcode", False)
-    require(path, config, "skip_connection", False)
+    files.require("transcode", False)
+    files.require("skip_connection", False)
     activation = config.get("activation", "topk")
     if activation not in ("topk", "groupmax"):
         raise TrackerError(f"{path}: activation = {activation!r} is not supported, only 'topk' and 'groupmax'.")
     k = config.get("k")
-    if not is_whole(k):
+    if not is_integer(k):
         raise TrackerError(f"{path} must state `k` as a whole number, found {k!r}.")
-    weights = folder / WEIGHTS
-    tensors = read_tensors(weights, list(_TENSORS))
-    n_latents, width = matrix_shape(weights, tensors, "W_dec")
-    shapes = {
-        "encoder.weight": (n_latents, width),
-        "encoder.bias": (n_latents,),
-        "W_dec": (n_latents, width),
-        "b_dec": (width,),
-    }
-    check_tensors(weights, tensors, shapes, d_model)
+    tensors = files.checked_tensors(_SHAPES, d_model)
+    n_latents = len(tensors["W_dec"])
     if not 1 <= k <= n_latents:
         raise TrackerError(f"{path}: k must lie between 1 and {n_latents} latents, found {k}.")
     if activation == "groupmax" and n_latents % k:
         raise TrackerError(
             f"{path}: groupmax needs latents in k equal groups; {n_latents} latents don't divide by {k}."
         )
-    return Sae(**{field: tensors[name] for name, field in _TENSORS.items()}, k=k, activation=activation)
+    return Sae(**{field: tensors[name] for name, field in _FIELDS.items()}, k=k, activation=activation)
 
 
 def save_sae(folder: Path, layer: int, sae: Sae, *, dtype: torch.dtype = torch.float16) -> None:
@@ -64,7 +65,7 @@ def save_sae(folder: Path, layer: int, sae: Sae, *, dtype: torch.dtype = torch.f
     if sae.activation not in ("topk", "groupmax"):
         raise TrackerError(f"Layer {layer}: sparsify's format has no {sae.activation} SAEs.")
     target = folder / f"layers.{layer}"
-    tensors = {name: getattr(sae, field).detach().to(dtype).cpu().contiguous() for name, field in _TENSORS.items()}
+    tensors = {name: getattr(sae, field).detach().to(dtype).cpu().contiguous() for name, field in _FIELDS.items()}
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise TrackerError(f"Layer {layer}: {name} does not fit {dtype}; save it in float32.")

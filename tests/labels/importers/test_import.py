@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from feature_tracker.bundles.bundle import PretrainedSource, load_bundle
+from feature_tracker.bundles.bundle import PretrainedModel, load_bundle
 from feature_tracker.cli.labels import main
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
@@ -243,7 +243,7 @@ def test_a_bundles_model_goes_by_hub_id_folder_and_bundle_name(tmp_path: Path) -
     assert is_named(r"C:\models\Llama2-7b-Finance", model_names(own))
     assert is_named("/cache/models--cxllin--Llama2-7b-Finance/snapshots/abc123", model_names(own))
     assert not is_named("/models/Llama2-7b-Finance/another", model_names(own))
-    assert is_named("owner/tiny-1b", model_names(replace(own, model=PretrainedSource(folder=cached))))
+    assert is_named("owner/tiny-1b", model_names(replace(own, model=PretrainedModel(folder=cached))))
     for name in ("HuggingFaceTB/SmolLM2-135M-Instruct", "smollm2-135m"):
         assert is_named(name, model_names(load_bundle()))
         assert not is_named(name, model_names(own))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from feature_tracker.bundles.settings import cache_folder
+from feature_tracker.bundles.settings import Environment
 from feature_tracker.errors import TrackerError
 from feature_tracker.model.fetching.cache import build_once, is_whole, storage_errors
 from tests.support import ROOT
@@ -144,8 +144,8 @@ def test_the_cache_folder_follows_its_variables(tmp_path: Path, monkeypatch: pyt
     monkeypatch.delenv("FEATURE_TRACKER_CACHE", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert cache_folder() == tmp_path / ".cache" / "feature-activation-tracker"
+    assert Environment().cache_folder == tmp_path / ".cache" / "feature-activation-tracker"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_folder() == tmp_path / "xdg" / "feature-activation-tracker"
+    assert Environment().cache_folder == tmp_path / "xdg" / "feature-activation-tracker"
     monkeypatch.setenv("FEATURE_TRACKER_CACHE", "~/models")
-    assert cache_folder() == tmp_path / "models"
+    assert Environment().cache_folder == tmp_path / "models"

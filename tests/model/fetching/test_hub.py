@@ -6,20 +6,23 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
 
-from feature_tracker.bundles.bundle import PretrainedSource
+from feature_tracker.bundles.bundle import Bundle, PretrainedModel
+from feature_tracker.bundles.missing import model_gap
 from feature_tracker.errors import TrackerError
-from feature_tracker.model.fetching.hub import ensure_hub_model, holds_model
+from feature_tracker.model.fetching import ensure_model_folder
+from feature_tracker.model.fetching.hub import ensure_hub_model
 from feature_tracker.model.load import LanguageModel, load_model_folder
 from tests.model.fetching.tiny_hub import TOKEN, serving
 from tests.support import ROOT
 
 NAME = "someone/Tiny-Finance"
-SOURCE = PretrainedSource(id=NAME)
+SOURCE = PretrainedModel(id=NAME)
 
 
 @pytest.fixture(scope="session")
@@ -101,24 +104,24 @@ def test_a_download_that_was_cut_off_goes_on(asked: list[str]) -> None:
     folder = ensure_hub_model(SOURCE)
     (folder / "model.safetensors").unlink()
     asked.clear()
-    assert holds_model(ensure_hub_model(SOURCE))
+    assert not model_gap(ensure_hub_model(SOURCE))
     assert asked
 
 
 def test_a_model_that_does_not_exist_is_said_to(asked: list[str]) -> None:
     with pytest.raises(TrackerError, match=r"no model someone/Tiny-Finnance on http://127\.0\.0\.1.*HF_TOKEN"):
-        ensure_hub_model(PretrainedSource(id="someone/Tiny-Finnance"))
+        ensure_hub_model(PretrainedModel(id="someone/Tiny-Finnance"))
 
 
 def test_a_revision_that_does_not_exist_is_said_to(asked: list[str]) -> None:
     with pytest.raises(TrackerError, match="no revision 'v7'"):
-        ensure_hub_model(PretrainedSource(id=NAME, revision="v7"))
+        ensure_hub_model(PretrainedModel(id=NAME, revision="v7"))
 
 
 @pytest.mark.parametrize("name", ["a/b/c", "not a folder", "-x/y"])
 def test_a_name_that_is_no_name_is_said_to(asked: list[str], name: str) -> None:
     with pytest.raises(TrackerError, match="neither a folder on this machine nor a name on the Hugging Face hub"):
-        ensure_hub_model(PretrainedSource(id=name))
+        ensure_hub_model(PretrainedModel(id=name))
 
 
 def test_a_gated_model_says_where_to_get_access(repository: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +133,7 @@ def test_a_gated_model_says_where_to_get_access(repository: Path, cache: Path, m
         with pytest.raises(TrackerError, match=r"is gated.*with the token it got"):
             ensure_hub_model(SOURCE)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
-        assert holds_model(ensure_hub_model(SOURCE))
+        assert not model_gap(ensure_hub_model(SOURCE))
 
 
 def test_without_network_the_sentence_says_what_else_works(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,6 +162,19 @@ def test_a_repository_of_pickles_is_refused_before_anything_is_fetched(
         assert not any("/resolve/" in request for request in asked)
 
 
+def test_a_repository_that_lacks_a_part_of_its_weights_is_refused_once_it_is_fetched(
+    tmp_path: Path, cache: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model-00001-of-00002.safetensors").write_bytes(b"x")
+    with serving(folder, NAME) as (address, _):
+        point_to(address, monkeypatch)
+        with pytest.raises(TrackerError, match=r"not a whole model.*found config\.json, model-00001-of-00002"):
+            ensure_model_folder(replace(tiny_bundle, model=SOURCE))
+
+
 def test_too_little_room_is_said_with_both_numbers(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "feature_tracker.model.fetching.hub.shutil.disk_usage", lambda _path: type("Usage", (), {"free": 10})()
@@ -171,10 +187,10 @@ def test_a_part_that_is_missing_makes_a_folder_not_whole(tmp_path: Path) -> None
     (tmp_path / "config.json").write_text("{}")
     for number in (1, 3):
         (tmp_path / f"model-0000{number}-of-00003.safetensors").write_bytes(b"")
-    assert not holds_model(tmp_path)
+    assert "found config.json, model-00001-of-00003.safetensors" in model_gap(tmp_path)
     (tmp_path / "model-00002-of-00003.safetensors").write_bytes(b"")
     (tmp_path / "best-of-run.safetensors").write_bytes(b"")  # no part, whatever its name
-    assert holds_model(tmp_path)
+    assert not model_gap(tmp_path)
 
 
 def test_the_command_line_fetches_a_bundle_from_the_hub(repository: Path, tmp_path: Path) -> None:
@@ -183,4 +199,4 @@ def test_the_command_line_fetches_a_bundle_from_the_hub(repository: Path, tmp_pa
         environment["FEATURE_TRACKER_CACHE"] = str(tmp_path / "cache")
         command = [sys.executable, "-m", "feature_tracker", "fetch", "--bundle", "llama2-7b-finance", "--model", NAME]
         done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert holds_model(Path(done.stdout.splitlines()[-1]))
+    assert not model_gap(Path(done.stdout.splitlines()[-1]))

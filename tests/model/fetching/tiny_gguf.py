@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from feature_tracker.bundles.bundle import ModelSource
+from feature_tracker.bundles.bundle import WheelSource
 from feature_tracker.model.load import LanguageModel
 
 NAMES = {
@@ -85,7 +85,7 @@ def _gguf_layout(name: str, weight: torch.Tensor, heads: dict[str, int]) -> np.n
     return np.ascontiguousarray(rows)
 
 
-def write_wheel(folder: Path, path: Path) -> ModelSource:
+def write_wheel(folder: Path, path: Path) -> WheelSource:
     """Pack a file as the GGUF of a wheel in `folder`, and return the source that pins it."""
     wheel = folder / "tiny_model-1.0-py3-none-any.whl"
     info = "tiny_model-1.0.dist-info"
@@ -94,4 +94,4 @@ def write_wheel(folder: Path, path: Path) -> ModelSource:
         archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n")
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{info}/RECORD", "")
-    return ModelSource("tiny-model==1.0", hashlib.sha256(wheel.read_bytes()).hexdigest(), GGUF_IN_WHEEL)
+    return WheelSource("tiny-model==1.0", hashlib.sha256(wheel.read_bytes()).hexdigest(), GGUF_IN_WHEEL)

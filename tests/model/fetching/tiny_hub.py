@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -16,7 +16,7 @@ TOKEN = "hf_of_a_reader"
 
 
 @contextlib.contextmanager
-def serving(folder: Path, name: str, *, gated: bool = False) -> Iterator[tuple[str, list[str]]]:
+def serving(folder: Path, name: str, *, gated: bool = False) -> Generator[tuple[str, list[str]]]:
     """Serve `folder` as the repository `name`: (the hub's address, what was asked of it so far)."""
     asked: list[str] = []
 
