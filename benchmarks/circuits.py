@@ -18,6 +18,7 @@ import torch
 from scipy.stats import spearmanr
 
 from benchmarks.alternate import alternate
+from benchmarks.planted import all_features, bursts, trace_of
 from feature_tracker.bundles.bundle import BUILT_IN, load_bundle
 from feature_tracker.circuits.ablation import ablate
 from feature_tracker.circuits.attribution import attribute
@@ -32,7 +33,6 @@ from feature_tracker.sae.load import load_saes
 from feature_tracker.sae.topk import Sae, TopK
 from feature_tracker.tracing.recording import Recording, record
 from feature_tracker.tracing.trace import LayerTrace, Trace
-from tests.circuits.traces import bursts, features_of, trace_of
 
 _TEXTS, _TOKENS = 5, 200
 _UPSTREAM, _DOWNSTREAM, _EDGES = 20, 10, 100
@@ -174,7 +174,7 @@ def measure_planted(n_runs: int = 300, n_tokens: int = 400) -> dict[str, float]:
             layers = {
                 n: bursts(n_tokens, 6, rho=rho, density=density, generator=generator) for n in (4, 10, 16, 22, 28)
             }
-            pairs = correlate(trace_of(layers), features_of(trace_of(layers)), n_shifts=1).pairs
+            pairs = correlate(trace_of(layers), all_features(trace_of(layers)), n_shifts=1).pairs
             false_runs += bool((pairs["q"] <= SIGNIFICANT).any())
         found[f"false_runs_rho_{rho:g}_density_{density:g}"] = round(false_runs / n_runs, 3)
     n_found = 0
@@ -183,7 +183,7 @@ def measure_planted(n_runs: int = 300, n_tokens: int = 400) -> dict[str, float]:
         first, second = (bursts(n_tokens, 10, rho=0.5, density=0.4, generator=generator) for _ in range(2))
         second[:, 0] = first[:, 0] / first[:, 0].std() + np.sqrt(3) * second[:, 0] / second[:, 0].std()
         trace = trace_of({4: first, 10: second})
-        pairs = correlate(trace, features_of(trace), n_shifts=1).pairs
+        pairs = correlate(trace, all_features(trace), n_shifts=1).pairs
         planted = (pairs["source_feature"] == 0) & (pairs["target_feature"] == 0)
         n_found += bool((pairs.loc[planted, "q"] <= SIGNIFICANT).any())
     return found | {"power": round(n_found / n_runs, 3)}

@@ -1,1 +1,1 @@
-"""Charts: data in, Plotly figure out; nothing here knows Streamlit."""
+"""Charts: pure functions from data to a Plotly figure; nothing here depends on Streamlit."""

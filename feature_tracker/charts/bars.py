@@ -23,11 +23,11 @@ from feature_tracker.charts.theme import (
 from feature_tracker.tracing.rank import Aggregation, RankBy
 from feature_tracker.tracing.rows import features_of, rows_of
 
-_LABEL_WIDTH = 32  # characters a line, two lines; at 12 pixels they leave half of a 480-pixel chart to the bars
-_BAR_HEIGHT = 38
+_LABEL_WIDTH = 32  # characters per line, two lines; at 12 pixels they leave half of a 480-pixel chart to the bars
+_BAR_HEIGHT = 38  # pixels, room for a label of two lines
 _WORD_WIDTH = 12  # characters of a peak word
-_CHARACTER = 6.6 / 195  # width of one at a bar's end, of the plot in a chart of 420 pixels
-_MOST_TEXT = 0.82  # of the plot that what stands at a bar's end may take from it
+_CHARACTER_WIDTH = 6.6 / 195  # of a character in an end text, as a share of the plot's width in a 420-pixel chart
+_MOST_END_TEXT = 0.82  # largest share of the plot's width that is reserved for the text at a bar's end
 
 
 def plot_layer(
@@ -39,35 +39,35 @@ def plot_layer(
     aggregation: Aggregation = "max",
     selected: int | None = None,
 ) -> go.Figure:
-    """Bars of one layer's features, as long as their activation, the first row on top.
+    """Horizontal bars of one layer's features, the first row on top; a bar's length is the activation.
 
     Args:
         ranked: one layer's rows of `rank_features`.
-        colour: the layer's.
-        by: what they are ranked by. Each bar ends with its peak word, under `percentile` also with how rare so strong
-            an activation is.
-        aggregation: what the activation is.
-        selected: feature index to be outlined.
+        colour: colour of the layer.
+        by: how the features are ranked. Each bar ends with its peak word, and under `percentile` also with the rarity
+            of so strong an activation.
+        aggregation: how the activations were aggregated.
+        selected: index of the feature to outline.
     """
     if ranked.empty:
         return empty_figure(f"No feature of layer {layer} passes the filters.")
     reliable = ranked["reliable"].to_numpy(dtype=bool)
-    places = list(range(len(ranked)))
+    rows = list(range(len(ranked)))
     values = ranked["activation"].to_numpy(dtype=float)
-    ends = _ends(ranked, by)
-    lengths = [len(unescape(end)) for end in ends]
-    room = [value / (1 - min(_CHARACTER * n, _MOST_TEXT)) for value, n in zip(values, lengths, strict=True)]
+    end_texts = _end_texts(ranked, by)
+    text_shares = [min(_CHARACTER_WIDTH * len(unescape(text)), _MOST_END_TEXT) for text in end_texts]
+    ends = [value / (1 - share) for value, share in zip(values, text_shares, strict=True)]  # of bar and text together
     figure = go.Figure(
         go.Bar(
             x=values,
-            y=places,
+            y=rows,
             orientation="h",
             marker={
                 "color": [with_alpha(colour, 1.0 if ok else UNRELIABLE_ALPHA) for ok in reliable],
                 "line": {"color": colour, "width": [3 if f == selected else 0 for f in ranked["feature"]]},
                 "cornerradius": 3,
             },
-            text=ends,
+            text=end_texts,
             textposition="outside",
             textfont={"size": 11},
             cliponaxis=False,
@@ -81,21 +81,21 @@ def plot_layer(
         stacked_label(str(label), reliable=bool(ok), width=_LABEL_WIDTH)
         for label, ok in zip(ranked["label"], reliable, strict=True)
     ]
-    chosen = [f"<b>{name}</b>" if f == selected else name for name, f in zip(names, ranked["feature"], strict=True)]
+    tick_texts = [f"<b>{name}</b>" if f == selected else name for name, f in zip(names, ranked["feature"], strict=True)]
     figure.update_yaxes(
-        tickvals=places, ticktext=chosen, range=[len(places) - 0.5, -0.5], automargin=True, showgrid=False
+        tickvals=rows, ticktext=tick_texts, range=[len(rows) - 0.5, -0.5], automargin=True, showgrid=False
     )
     figure.update_xaxes(
         title={"text": TITLES[aggregation], "standoff": 8},
         tickformat=tick_format(aggregation),
-        range=[0, max(room)],
+        range=[0, max(ends)],
         nticks=5,
         automargin=True,
         fixedrange=True,
     )
     return finish(
         figure,
-        height=_BAR_HEIGHT * len(places) + 84,
+        height=_BAR_HEIGHT * len(rows) + 84,
         bargap=0.25,
         title={
             "text": f"Layer {layer}",
@@ -108,10 +108,10 @@ def plot_layer(
     )
 
 
-def _ends(ranked: pd.DataFrame, by: RankBy) -> list[str]:
-    """What stands at the bars' ends."""
+def _end_texts(ranked: pd.DataFrame, by: RankBy) -> list[str]:
+    """The text at each bar's end: the peak word, and its rarity where that is known and ranks the features."""
     words = [f"“{plotly_text(shorten(str(word), _WORD_WIDTH))}”" for word in ranked["peak_word"]]
     if by == "activation":
         return words
-    rare = [one_in(percentile) for percentile in ranked["percentile"]]
-    return [f"{word} {'· ' * bool(how)}{how}" for word, how in zip(words, rare, strict=True)]
+    rarities = [one_in(percentile) for percentile in ranked["percentile"]]
+    return [f"{word} · {rarity}" if rarity else word for word, rarity in zip(words, rarities, strict=True)]

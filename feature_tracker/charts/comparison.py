@@ -23,15 +23,17 @@ def plot_comparison(
     aggregation: Aggregation = "max",
     selected: Feature | None = None,
 ) -> go.Figure:
-    """Bars in groups by rank: each layer's strongest feature in the first group, the second in the next.
+    """Bars grouped by rank: the first group holds each layer's strongest feature, the next the second strongest.
 
-    Features of different layers have nothing in common but their rank; which they are stands in the hover.
+    Features in a group have only their rank in common. The hover says which feature a bar shows.
 
     Args:
         ranked: rows of `rank_features`.
-        colours: one a layer.
-        by: what they are ranked by, and the height of a bar: under `percentile` the rarity, on a logarithmic axis.
-        aggregation: what the activation is.
+        colours: by layer.
+        by: how the features are ranked, and what a bar's height shows: under `percentile` the rarity, on a logarithmic
+            axis, else the activation.
+        aggregation: how the activations were aggregated.
+        selected: feature to outline.
     """
     if ranked.empty:
         return empty_figure("No feature passes the filters.")
@@ -57,7 +59,7 @@ def plot_comparison(
             showlegend=False,
             **unfaded(1),
         )
-        # The legend would show a bar trace as faded as its first bar.
+        # An empty trace for the legend, which would show the bars' trace as faded as its first bar.
         figure.add_scatter(
             name=f"Layer {layer}",
             x=[None],
@@ -84,9 +86,9 @@ def plot_comparison(
 
 
 def _rarity_axis(figure: go.Figure, heights: np.ndarray) -> None:
-    known = heights[np.isfinite(heights)]
-    top = float(np.log10(max(known.max(initial=0.0), 10.0)))
-    ticks = [10**power for power in range(1, int(top + 1e-9) + 1)]
+    finite = heights[np.isfinite(heights)]
+    top = float(np.log10(max(finite.max(initial=0.0), 10.0)))
+    ticks = [10**power for power in range(1, int(top + 1e-9) + 1)]  # 1e-9: log10 may fall just short of a whole power
     figure.update_yaxes(
         title=RARITY_TITLE,
         type="log",

@@ -1,4 +1,4 @@
-"""One feature's story across the layers."""
+"""One feature's lineage across the layers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from feature_tracker.charts.theme import MUTED, empty_figure, finish, number, st
 from feature_tracker.labels.columns import BY_NAME
 from feature_tracker.tracing.rows import Row, feature_of, rows_of
 
-_LABEL_WIDTH = 10  # characters a line: five columns of them fit into 350 pixels
+_LABEL_WIDTH = 10  # characters per line: five such columns fit into 350 pixels
 _ROWS = (
     ("activation", "Activation", ".3g"),
     ("specialization_index", BY_NAME["specialization_index"].title, BY_NAME["specialization_index"].format),
@@ -22,17 +22,16 @@ _ROWS = (
 
 
 def plot_lineage(lineage: pd.DataFrame, *, colours: Mapping[int, str], chosen_layer: int) -> go.Figure:
-    """Activation, specialization, cosine and r of a feature's lineage, one panel each above the same layers.
+    """Activation, specialization, cosine and r of a feature's lineage: four panels over one axis of layers.
 
     Args:
-        lineage: rows of `lineage` in order of layers, with `label`, `reliable` and `specialization_index` joined.
-            `cosine` and `r` link a row to its neighbour towards the chosen feature and are NaN for that one.
-        colours: one a layer.
-        chosen_layer: where the lineage starts from.
+        lineage: what `features.lineage.lineage` returns, with `label`, `reliable` and `specialization_index` joined.
+        colours: by layer.
+        chosen_layer: layer of the feature from which the lineage starts.
     """
     if lineage.empty:
         return empty_figure("This feature has no lineage.")
-    places = list(range(len(lineage)))
+    x = list(range(len(lineage)))
     figure = make_subplots(
         rows=len(_ROWS), cols=1, shared_xaxes=True, vertical_spacing=0.05, row_heights=[0.34, 0.22, 0.22, 0.22]
     )
@@ -40,7 +39,7 @@ def plot_lineage(lineage: pd.DataFrame, *, colours: Mapping[int, str], chosen_la
     for row, (column, title, _) in enumerate(_ROWS, start=1):
         values = lineage[column].to_numpy(dtype=float)
         figure.add_scatter(
-            x=places,
+            x=x,
             y=values,
             mode="lines",
             line={"color": with_alpha(MUTED, 0.6), "width": 2},
@@ -50,7 +49,7 @@ def plot_lineage(lineage: pd.DataFrame, *, colours: Mapping[int, str], chosen_la
             col=1,
         )
         figure.add_scatter(
-            x=places,
+            x=x,
             y=values,
             mode="markers",
             marker={
@@ -76,9 +75,9 @@ def plot_lineage(lineage: pd.DataFrame, *, colours: Mapping[int, str], chosen_la
         + stacked_label(str(row["label"]), reliable=bool(row["reliable"]), width=_LABEL_WIDTH, lines=3)
         for row in rows_of(lineage)
     ]
-    figure.update_xaxes(range=[-0.4, len(places) - 0.6], fixedrange=True)
+    figure.update_xaxes(range=[-0.4, len(x) - 0.6], fixedrange=True)
     figure.update_xaxes(
-        tickvals=places, ticktext=names, tickangle=0, tickfont={"size": 10}, automargin=True, row=len(_ROWS), col=1
+        tickvals=x, ticktext=names, tickangle=0, tickfont={"size": 10}, automargin=True, row=len(_ROWS), col=1
     )
     return finish(figure, height=640)
 

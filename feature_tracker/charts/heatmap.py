@@ -1,4 +1,4 @@
-"""Features against words: where in the text each of them fires."""
+"""A heat map of features against words: where in the text each feature fires."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from feature_tracker.feature import Feature
 from feature_tracker.tracing.rows import feature_of, rows_of
 
 _ROW_HEIGHT = 20
-_LABEL_WIDTH = 14  # beside the feature's number; two fifths of a 420-pixel chart
+_LABEL_WIDTH = 14  # characters; with the feature's number, two fifths of a 420-pixel chart
 _COLUMN_WIDTH = 14  # characters of a word under its column
 _CUT = "not counted: the text was cut here"
-_NO_WIDTH = "\u200b\u200c\u2060"  # zero-width space, zero-width non-joiner, word joiner
+_ZERO_WIDTH = "\u200b\u200c\u2060"  # zero-width space, zero-width non-joiner, word joiner
 
 
 def plot_heatmap(
@@ -39,25 +39,26 @@ def plot_heatmap(
     chosen: Collection[int] = (),
     selected: Feature | None = None,
 ) -> go.Figure:
-    """One row a feature, one column a word or a stretch of text, in the colour of the feature's layer.
+    """One row per feature and one column per word or stretch of text, in the colour of the feature's layer.
 
-    The strongest cell of a row is full colour, so that faint and strong features can both be read; the number stands in
-    the hover. A marker lies over each cell, because Plotly reports clicks and boxes on markers only: its `customdata`
-    is [column].
+    The strongest cell of each row has full colour, so that faint and strong features can both be read; the hover gives
+    the number. An invisible marker lies over each cell, because Plotly reports clicks and box selections on markers
+    only. Its `customdata` is [column].
 
     Args:
         ranked: rows of `rank_features`, in the order of the rows.
         values: (n_rows, n_columns) activations; NaN leaves a cell empty.
         columns: the text of each column.
-        colours: one a layer.
+        colours: by layer.
         words: where columns are single tokens, the whole word of each, for the hover.
-        chosen: columns among the chosen words, to be framed.
+        chosen: columns of the chosen words, which get a frame.
+        selected: feature whose label is bold.
     """
     if ranked.empty or not len(columns):
         return empty_figure("No feature passes the filters.")
     figure = go.Figure()
     names = _column_names(columns)
-    rows = _row_places(ranked["layer"].to_numpy())
+    rows = _row_positions(ranked["layer"].to_numpy())
     peak = np.fmax.reduce(values, axis=1, keepdims=True)
     shares = np.divide(values, peak, out=np.zeros_like(values, dtype=float), where=peak > 0)
     for layer in sorted(ranked["layer"].unique()):
@@ -85,14 +86,14 @@ def plot_heatmap(
 
 
 def _runs(columns: Collection[int]) -> list[tuple[int, int]]:
-    """First and last of each run of neighbours."""
+    """First and last column of each run of adjacent columns."""
     ordered = np.array(sorted(columns), dtype=np.int64)
     groups = np.split(ordered, np.flatnonzero(np.diff(ordered) > 1) + 1) if len(ordered) else []
     return [(int(group[0]), int(group[-1])) for group in groups]
 
 
-def _row_places(layers: np.ndarray) -> np.ndarray:
-    """The y of each row; half a row of air where the layer changes."""
+def _row_positions(layers: np.ndarray) -> np.ndarray:
+    """The y coordinate of each row, with a gap of half a row where the layer changes."""
     breaks = np.concatenate([[0], np.diff(layers) != 0])
     return np.arange(len(layers)) + 0.5 * np.cumsum(breaks)
 
@@ -129,14 +130,14 @@ def _readings(columns: Sequence[str], words: Sequence[str]) -> list[str]:
 
 
 def _column_names(columns: Sequence[str]) -> list[str]:
-    """What stands under each column, made unique by trailing characters without width.
+    """The text under each column, made unique by trailing zero-width characters.
 
-    Only on a category axis does Plotly leave out the names there is no room for, and categories must differ.
+    Plotly skips names that don't fit only on a category axis, and categories have to be distinct.
     """
     return [
         plotly_text(shorten(text, _COLUMN_WIDTH) or "␣")
-        + "".join(_NO_WIDTH[(place // 3**digit) % 3] for digit in range(5))
-        for place, text in enumerate(columns)
+        + "".join(_ZERO_WIDTH[(column // 3**digit) % 3] for digit in range(5))  # base 3: up to 243 columns
+        for column, text in enumerate(columns)
     ]
 
 

@@ -1,4 +1,4 @@
-"""What the numbers of a ranking are called, and how they are written."""
+"""Names and formats for the numbers of a ranking."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ TITLES: dict[Aggregation, str] = {
     "sum": "Summed activation",
     "share": "Share of words",
 }
-"""Of an axis or a column that holds a feature's aggregated activation."""
+"""Titles of an axis or a column of aggregated activations."""
 
-RARITY_TITLE = "One word in so many is as strong"
-_MOST = 1e7  # stands for the strongest activation of a corpus whose size isn't known
+RARITY_TITLE = "Rarity (1 in N tokens this strong)"
+_UNKNOWN_CORPUS_RARITY = 1e7  # for activations above the strongest one in a corpus of unknown size
 
 
 def tick_format(aggregation: Aggregation) -> str:
-    """Plotly's format of an axis of activations."""
+    """Tick format, in Plotly's notation, for an axis of activations."""
     return ".0%" if aggregation == "share" else ""
 
 
@@ -32,22 +32,22 @@ def activation_text(value: float, aggregation: Aggregation = "max") -> str:
 
 
 def rarity(percentile: npt.ArrayLike) -> np.ndarray:
-    """Of how many tokens one is as strong, at least 1; NaN where the percentile is not known.
+    """The N in "1 in N tokens is this strong": at least 1, NaN where the percentile is unknown.
 
     Args:
-        percentile: of `rank_features`, 0 to 100, any shape.
+        percentile: as in `rank_features`, 0 to 100, of any shape.
     """
     share = np.asarray(percentile, dtype=float) / 100
-    return np.where(share >= 1, _MOST, 1 / (1 - np.where(share >= 1, 0, share)))
+    return np.where(share >= 1, _UNKNOWN_CORPUS_RARITY, 1 / (1 - np.where(share >= 1, 0, share)))
 
 
 def rounded(value: float, digits: int = 2) -> float:
-    """A number to so many significant digits."""
+    """A number rounded to `digits` significant digits."""
     return float(f"{value:.{digits}g}")
 
 
 def one_in(percentile: float) -> str:
-    """The rarity in words, such as `1 in 12,000`; empty where the percentile is not known."""
+    """The rarity in words, such as `1 in 12,000`; empty if the percentile is unknown."""
     if math.isnan(percentile):
         return ""
     if percentile >= 100:
@@ -55,4 +55,5 @@ def one_in(percentile: float) -> str:
     value = rounded(float(rarity(percentile)))
     if value >= 1e6:
         return f"1 in {value / 1e6:g} million"
-    return f"1 in {value:,.{0 if value >= 10 or value == int(value) else 1}f}"
+    decimals = 0 if value >= 10 or value.is_integer() else 1
+    return f"1 in {value:,.{decimals}f}"

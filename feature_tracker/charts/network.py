@@ -1,4 +1,4 @@
-"""Features of all layers and what links them, one column a layer: correlations, and circuits."""
+"""Networks of features, one column per layer: correlations and circuits."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from feature_tracker.charts.theme import (
 from feature_tracker.feature import Feature
 from feature_tracker.tracing.rank import Aggregation
 
-if TYPE_CHECKING:  # NetworkX belongs to circuits/; a graph comes in as data
+if TYPE_CHECKING:  # graphs arrive as data, so charts need NetworkX for types only
     import networkx as nx
 
-_LABEL_WIDTH = 11  # characters a line under a node, two lines: five columns of them fit into 400 pixels
-_NODE_SIZES = (12.0, 34.0)
-_EDGE_WIDTHS = (1.5, 7.0)
-_HOVER_SHARE = 0.37  # of an edge's way: unlike its middle, this is no column of nodes for any number of layers skipped
-_MOST_NODES = 150  # more can be neither read nor drawn fast
-_WIDTH_CLASSES = 4  # one Plotly trace a class and sign: a trace an edge would make the page slow
+_LABEL_WIDTH = 11  # characters per line under a node, two lines: five columns of them fit into 400 pixels
+_SMALLEST_NODE, _LARGEST_NODE = 12.0, 34.0  # pixels
+_THINNEST_EDGE, _THICKEST_EDGE = 1.5, 7.0  # pixels
+_HOVER_SHARE = 0.37  # of an edge's length: unlike its middle, never on a column of nodes, however many layers it skips
+_MOST_NODES = 150  # more are unreadable and slow to draw
+_WIDTH_CLASSES = 4  # one Plotly trace per width class and sign; one per edge would make the page slow
 
 
 class DrawnEdge(NamedTuple):
-    """One line of the graph.
+    """One edge as it is drawn.
 
     Attributes:
         source: the shallower end.
         target: the deeper end.
-        size: width, from 0, the thinnest, to 1.
-        positive: its colour.
-        solid: else dashed.
-        hover: what it says under the pointer, beside its ends' names; harmless for Plotly.
+        size: width, from 0 (thinnest) to 1 (thickest).
+        positive: sign, which sets the colour.
+        solid: whether the line is solid; otherwise it is dashed.
+        hover: hover text besides the names of the ends, already escaped for Plotly.
     """
 
     source: Feature
@@ -64,23 +64,24 @@ def plot_network(
     selected: Feature | None = None,
     aggregation: Aggregation = "max",
 ) -> go.Figure:
-    """Correlations as a graph: edges as wide as |r|, coloured by its sign, dashed where they may be chance.
+    """Correlations as a graph: edges are as wide as |r|, coloured by its sign, and dashed if they may be chance.
 
     Args:
-        graph: of `circuits.graph.feature_graph`.
-        colours: one a layer.
-        threshold: |r| at which edges begin; the thinnest line.
+        graph: what `circuits.graph.feature_graph` returns.
+        colours: by layer.
+        threshold: smallest |r| of an edge, drawn as the thinnest line.
         significant: largest q of a solid line.
-        aggregation: what the nodes' activation is.
+        selected: feature to highlight.
+        aggregation: how the nodes' activations were aggregated.
     """
     edges = [
         DrawnEdge(
             source,
             target,
-            (abs(link["r"]) - threshold) / max(1 - threshold, 1e-9),
-            link["r"] > 0,
-            link["q"] <= significant,
-            f"r {number(link['r'], '+.2f')} over {link['n_either']} tokens, q {number(link['q'], '.2g')}",
+            size=(abs(link["r"]) - threshold) / max(1 - threshold, 1e-9),
+            positive=link["r"] > 0,
+            solid=link["q"] <= significant,
+            hover=f"r {number(link['r'], '+.2f')} over {link['n_either']} tokens, q {number(link['q'], '.2g')}",
         )
         for source, target, link in graph.edges(data=True)
     ]
@@ -95,17 +96,18 @@ def plot_circuit(
     most_unverified: int | None = None,
     aggregation: Aggregation = "max",
 ) -> go.Figure:
-    """A circuit: edges coloured by the sign of their effect, dashed and thin where only attribution estimates it.
+    """A circuit: edges are coloured by the sign of their effect, and thin and dashed if it is only estimated.
 
-    An edge that skips a layer is drawn only where ablation measured it. A solid line is as wide as its effect is large
-    among those on the same target.
+    An edge that skips a layer is drawn only if ablation has measured it. The width of a solid line is its effect
+    relative to the largest on the same target.
 
     Args:
-        graph: of `circuits.graph.circuit_graph`; error nodes are not drawn.
-        colours: one a layer.
-        most_unverified: of the edges without an effect, draw so many, those with the largest share, and those of
-            `selected`; all where None.
-        aggregation: what the nodes' activation is.
+        graph: what `circuits.graph.circuit_graph` returns; its error nodes are not drawn.
+        colours: by layer.
+        selected: feature to highlight.
+        most_unverified: how many edges without an effect to draw, those with the largest share first; all if `None`.
+            Edges of `selected` are always drawn.
+        aggregation: how the nodes' activations were aggregated.
     """
     features = graph.subgraph([node for node in graph if isinstance(node, Feature)])
     values = {
@@ -123,10 +125,10 @@ def plot_circuit(
         DrawnEdge(
             source,
             target,
-            _share(abs(value), largest[target]) if (source, target) in verified else 0.0,
-            value > 0,
-            (source, target) in verified,
-            _circuit_hover(features.edges[source, target]),
+            size=_share(abs(value), largest[target]) if (source, target) in verified else 0.0,
+            positive=value > 0,
+            solid=(source, target) in verified,
+            hover=_circuit_hover(features.edges[source, target]),
         )
         for (source, target), value in values.items()
         if (source, target) in shown
@@ -135,7 +137,7 @@ def plot_circuit(
 
 
 def circuit_page(graph: nx.DiGraph[Any], *, colours: Mapping[int, str]) -> bytes:
-    """A circuit's figure as an HTML page that needs nothing from the network; see `plot_circuit`."""
+    """The figure of a circuit as an HTML page that works offline; see `plot_circuit`."""
     figure = plot_circuit(graph, colours=colours)
     return figure.update_layout(template="plotly_white").to_html().encode()
 
@@ -143,13 +145,15 @@ def circuit_page(graph: nx.DiGraph[Any], *, colours: Mapping[int, str]) -> bytes
 def _circuit_hover(edge: Mapping[str, float]) -> str:
     lines = []
     if "effect" in edge:
-        lines.append(f"Effect {number(edge['effect'], '+.3g')}: what the deeper feature loses without the other")
+        effect = number(edge["effect"], "+.3g")
+        lines.append(f"Effect {effect}: what the deeper feature loses without the shallower one")
     else:
         lines.append("Not verified yet")
     if "attribution" in edge:
-        lines.append(f"Attribution {number(edge['attribution'], '+.3g')}, {edge['share']:.0%} of what the layer gives")
+        attribution = number(edge["attribution"], "+.3g")
+        lines.append(f"Attribution {attribution}, {edge['share']:.0%} of its input from that layer")
     if not edge["direct"]:
-        lines.append("Skips a layer: a total effect, through the features between")
+        lines.append("Skips a layer: a total effect through the features in between")
     if "r" in edge:
         lines.append(f"r {number(edge['r'], '+.2f')}, q {number(edge['q'], '.2g')}")
     return "<br>".join(lines)
@@ -162,48 +166,19 @@ def _plot_layers(
     selected: Feature | None,
     aggregation: Aggregation,
 ) -> go.Figure:
-    """Nodes in one column a layer, as large as their activation, with the attributes of a `rank_features` row."""
+    """Nodes, which carry the values of a `rank_features` row, in one column per layer, with edges between them."""
     if not len(graph):
         return empty_figure("No feature passes the filters.")
     n_nodes = len(graph)
     graph = graph.subgraph(_strongest(graph, _MOST_NODES))
     edges = [edge for edge in edges if edge.source in graph and edge.target in graph]
-    places = _places(graph)
+    positions = _positions(graph)
     figure = go.Figure()
-    _add_edges(figure, graph, edges, places)
-    layers = sorted({node.layer for node in graph})
-    strongest = {n: max(graph.nodes[m]["activation"] for m in graph if m.layer == n) for n in layers}
-    for layer in layers:
-        nodes = [node for node in graph if node.layer == layer]
-        rows = [graph.nodes[node] for node in nodes]
-        # Late layers have larger norms, so a node is measured against the strongest of its own layer.
-        size = [
-            _NODE_SIZES[0] + (_NODE_SIZES[1] - _NODE_SIZES[0]) * _share(r["activation"], strongest[layer]) for r in rows
-        ]
-        figure.add_scatter(
-            x=[places[node][0] for node in nodes],
-            y=[places[node][1] for node in nodes],
-            mode="markers+text",
-            name=f"Layer {layer}",
-            marker={
-                "size": size,
-                "color": [with_alpha(colours[layer], 1.0 if row["reliable"] else 0.55) for row in rows],
-                "opacity": 1,
-                "line": {"color": "#E8B004", "width": [4 if node == selected else 0 for node in nodes]},
-            },
-            text=[_node_text(row, node == selected) for node, row in zip(nodes, rows, strict=True)],
-            textposition="bottom center",
-            textfont={"size": 11, "shadow": "auto"},
-            cliponaxis=False,
-            customdata=[[node.layer, node.index] for node in nodes],
-            hovertext=[
-                feature_hover(row | {"layer": n.layer, "feature": n.index}, aggregation)
-                for n, row in zip(nodes, rows, strict=True)
-            ],
-            hovertemplate="%{hovertext}<extra></extra>",
-            **unfaded(1),
-        )
-    _finish(figure, layers, max(sum(n.layer == layer for n in graph) for layer in layers))
+    _add_edges(figure, graph, edges, positions)
+    by_layer = _nodes_by_layer(graph)
+    for layer, nodes in by_layer.items():
+        figure.add_trace(_layer_nodes(graph, layer, nodes, positions, colours[layer], selected, aggregation))
+    _finish(figure, list(by_layer), max(len(nodes) for nodes in by_layer.values()))
     if len(graph) < n_nodes:
         text = f"{len(graph)} of {n_nodes:,} features are drawn, the strongest of each layer"
         figure.add_annotation(
@@ -212,15 +187,61 @@ def _plot_layers(
     return figure
 
 
-def _strongest(graph: nx.DiGraph[Any], most: int) -> list[Feature]:
-    """At most `most` nodes, equally many of each layer, those that fire most."""
+def _layer_nodes(
+    graph: nx.DiGraph[Any],
+    layer: int,
+    nodes: Sequence[Feature],
+    positions: Mapping[Feature, tuple[float, float]],
+    colour: str,
+    selected: Feature | None,
+    aggregation: Aggregation,
+) -> go.Scatter:
+    """One layer's nodes, as large as their activation."""
+    rows = [graph.nodes[node] for node in nodes]
+    # Residual norms grow with depth, so a node is sized relative to the strongest of its own layer.
+    strongest = max(row["activation"] for row in rows)
+    shares = [_share(row["activation"], strongest) for row in rows]
+    return go.Scatter(
+        x=[positions[node][0] for node in nodes],
+        y=[positions[node][1] for node in nodes],
+        mode="markers+text",
+        name=f"Layer {layer}",
+        marker={
+            "size": [_SMALLEST_NODE + (_LARGEST_NODE - _SMALLEST_NODE) * share for share in shares],
+            "color": [with_alpha(colour, 1.0 if row["reliable"] else 0.55) for row in rows],
+            "opacity": 1,
+            "line": {"color": "#E8B004", "width": [4 if node == selected else 0 for node in nodes]},
+        },
+        text=[_node_text(row, node == selected) for node, row in zip(nodes, rows, strict=True)],
+        textposition="bottom center",
+        textfont={"size": 11, "shadow": "auto"},
+        cliponaxis=False,
+        customdata=[list(node) for node in nodes],
+        hovertext=[
+            feature_hover(row | {"layer": node.layer, "feature": node.index}, aggregation)
+            for node, row in zip(nodes, rows, strict=True)
+        ],
+        hovertemplate="%{hovertext}<extra></extra>",
+        **unfaded(1),
+    )
+
+
+def _nodes_by_layer(graph: nx.DiGraph[Any]) -> dict[int, list[Feature]]:
     layers = sorted({node.layer for node in graph})
-    each = max(1, most // len(layers))
-    kept = []
-    for layer in layers:
-        own = [node for node in graph if node.layer == layer]
-        kept += own if len(graph) <= most else sorted(own, key=lambda node: -graph.nodes[node]["activation"])[:each]
-    return kept
+    return {layer: [node for node in graph if node.layer == layer] for layer in layers}
+
+
+def _strongest(graph: nx.DiGraph[Any], most: int) -> list[Feature]:
+    """At most `most` nodes: equally many of each layer, those with the largest activation."""
+    if len(graph) <= most:
+        return list(graph)
+    by_layer = _nodes_by_layer(graph)
+    per_layer = max(1, most // len(by_layer))
+    return [
+        node
+        for nodes in by_layer.values()
+        for node in sorted(nodes, key=lambda node: -graph.nodes[node]["activation"])[:per_layer]
+    ]
 
 
 def _finish(figure: go.Figure, layers: list[int], tallest: int) -> go.Figure:
@@ -237,68 +258,74 @@ def _finish(figure: go.Figure, layers: list[int], tallest: int) -> go.Figure:
     return finish(figure, height=max(320, 66 * tallest + 80), hovermode="closest", dragmode=False)
 
 
-def _places(graph: nx.DiGraph[Any]) -> dict[Feature, tuple[float, float]]:
-    """(x, y) of each node: x the layer's place, y ordered so that linked nodes lie near each other.
+def _positions(graph: nx.DiGraph[Any]) -> dict[Feature, tuple[float, float]]:
+    """(x, y) of each node: x is the layer's number, y is ordered so that linked nodes lie near each other.
 
-    Each layer is ordered by the mean height of its neighbours in the layers before (barycentre heuristic; Sugiyama et
-    al. 1981), which keeps most lines from crossing.
+    Each layer is ordered by the mean height of its neighbours in the layers before it, which keeps most edges from
+    crossing (the barycentre heuristic of Sugiyama et al. 1981).
     """
-    layers = sorted({node.layer for node in graph})
-    places: dict[Feature, tuple[float, float]] = {}
-    for x, layer in enumerate(layers):
-        nodes = [node for node in graph if node.layer == layer]
-        start = {node: 1 - (i + 0.5) / len(nodes) for i, node in enumerate(nodes)}
-        heights = {
-            node: float(np.mean([places[p][1] for p in graph.predecessors(node) if p in places] or [start[node]]))
-            for node in nodes
-        }
+    positions: dict[Feature, tuple[float, float]] = {}
+    for x, nodes in enumerate(_nodes_by_layer(graph).values()):
+        heights = {}
+        for row, node in enumerate(nodes):
+            linked = [positions[source][1] for source in graph.predecessors(node) if source in positions]
+            heights[node] = float(np.mean(linked)) if linked else _height(row, len(nodes))
         ordered = sorted(nodes, key=lambda node: -heights[node])
-        for i, node in enumerate(ordered):
-            places[node] = (float(x), 1 - (i + 0.5) / len(ordered))
-    return places
+        for row, node in enumerate(ordered):
+            positions[node] = (float(x), _height(row, len(nodes)))
+    return positions
+
+
+def _height(row: int, n_rows: int) -> float:
+    """The y coordinate, between 0 and 1, of a node's row counted from the top."""
+    return 1 - (row + 0.5) / n_rows
 
 
 def _share(value: float, largest: float) -> float:
     return float(value / largest) if largest > 0 else 0.0
 
 
-def _node_text(row: Mapping[str, object], chosen: bool) -> str:
+def _node_text(row: Mapping[str, object], is_selected: bool) -> str:
     text = stacked_label(str(row["label"]), reliable=bool(row["reliable"]), width=_LABEL_WIDTH)
-    return f"<b>{text}</b>" if chosen else text
+    return f"<b>{text}</b>" if is_selected else text
 
 
 def _add_edges(
-    figure: go.Figure, graph: nx.DiGraph[Any], edges: Sequence[DrawnEdge], places: Mapping[Feature, tuple[float, float]]
+    figure: go.Figure,
+    graph: nx.DiGraph[Any],
+    edges: Sequence[DrawnEdge],
+    positions: Mapping[Feature, tuple[float, float]],
 ) -> None:
+    """Draw the edges, one trace for all that share dash, sign and width class."""
     classes: dict[tuple[bool, bool, int], list[DrawnEdge]] = {}
     for edge in edges:
-        step = min(int(max(edge.size, 0) * _WIDTH_CLASSES), _WIDTH_CLASSES - 1)
-        classes.setdefault((edge.solid, edge.positive, step), []).append(edge)
-    for (solid, positive, step), own in sorted(classes.items()):
+        width_class = min(int(max(edge.size, 0) * _WIDTH_CLASSES), _WIDTH_CLASSES - 1)
+        classes.setdefault((edge.solid, edge.positive, width_class), []).append(edge)
+    for (solid, positive, width_class), class_edges in sorted(classes.items()):
         x: list[float | None] = []
         y: list[float | None] = []
-        for edge in own:
-            x += [places[edge.source][0], places[edge.target][0], None]
-            y += [places[edge.source][1], places[edge.target][1], None]
-        width = _EDGE_WIDTHS[0] + (_EDGE_WIDTHS[1] - _EDGE_WIDTHS[0]) * step / (_WIDTH_CLASSES - 1)
+        for edge in class_edges:  # `None` ends one line and starts the next
+            x += [positions[edge.source][0], positions[edge.target][0], None]
+            y += [positions[edge.source][1], positions[edge.target][1], None]
+        width = _THINNEST_EDGE + (_THICKEST_EDGE - _THINNEST_EDGE) * width_class / (_WIDTH_CLASSES - 1)
         figure.add_scatter(
             x=x,
             y=y,
             mode="lines",
             line={"width": width, "color": POSITIVE if positive else NEGATIVE, "dash": "solid" if solid else "dash"},
-            opacity=0.5 + 0.07 * step,
+            opacity=0.5 + 0.07 * width_class,
             hoverinfo="skip",
         )
-    figure.add_trace(_edge_hovers(graph, edges, places))
+    figure.add_trace(_edge_hovers(graph, edges, positions))
 
 
 def _edge_hovers(
-    graph: nx.DiGraph[Any], edges: Sequence[DrawnEdge], places: Mapping[Feature, tuple[float, float]]
+    graph: nx.DiGraph[Any], edges: Sequence[DrawnEdge], positions: Mapping[Feature, tuple[float, float]]
 ) -> go.Scatter:
-    """Invisible markers on the edges, because a line has no hover of its own."""
+    """Invisible markers on the edges, because Plotly shows no hover on a line between its points."""
 
     def along(edge: DrawnEdge, axis: int) -> float:
-        start, end = places[edge.source][axis], places[edge.target][axis]
+        start, end = positions[edge.source][axis], positions[edge.target][axis]
         return start + _HOVER_SHARE * (end - start)
 
     def name(node: Feature) -> str:

@@ -1,1 +1,1 @@
-"""How features hang together: correlations, lineage across layers, the graph of both."""
+"""How the features of a text are linked: correlation, attribution, ablation, and the circuit that they make up."""

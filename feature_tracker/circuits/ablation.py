@@ -1,9 +1,10 @@
-"""What downstream features really lose when an upstream feature is taken out of the residual stream.
+"""Ablation: how much downstream features lose when an upstream feature is removed from the residual stream.
 
-Feature i of layer u is taken out on every token where it fires: its activation times its decoder direction is
-subtracted from the residual stream after block u. The blocks above run on from there (nothing below is computed again),
-and every downstream layer is encoded anew, top-k included. A downstream feature's effect is its activation before minus
-after, summed over the text: positive where the upstream feature feeds it, negative where it holds it back. BOS stays.
+Feature i of layer u is removed on every token where it fires: its activation times its decoder direction is subtracted
+from the residual stream after block u. The blocks above run again from there (nothing below is recomputed), and every
+deeper SAE layer is encoded again, top-k included. The effect on a downstream feature is its activation before minus
+after, summed over the text: positive where the upstream feature feeds it, negative where it suppresses it. The BOS
+position is left unchanged.
 """
 
 from __future__ import annotations
@@ -15,21 +16,22 @@ import numpy as np
 import pandas as pd
 import torch
 
+from feature_tracker.circuits.correlation import PAIR_COLUMNS
 from feature_tracker.feature import Feature
 from feature_tracker.progress import Progress, silent
 from feature_tracker.tracing.recording import Recording
 
-COLUMNS = ["source_layer", "source_feature", "target_layer", "target_feature", "effect"]
+COLUMNS = [*PAIR_COLUMNS, "effect"]
 
-_TOKENS_AT_ONCE = 2048  # a few seconds on two cores: whoever waits for the next result can stop after it
+_TOKENS_PER_FORWARD = 2048  # a few seconds on two cores, so that a caller can stop after each result
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """What happened without one feature.
+    """The effects of removing one feature.
 
     Attributes:
-        source: the feature that was taken out.
+        source: the feature that was removed.
         effects: by deeper SAE layer, (n_latents,) activation before minus after, summed over the text.
     """
 
@@ -44,27 +46,28 @@ def ablate(
     next_layer_only: bool = False,
     progress: Progress = silent,
 ) -> Iterator[Ablation]:
-    """Take features out one at a time, several in one forward; each is yielded as soon as it is known.
+    """Remove each source on its own, several per forward, and yield each result as soon as it is computed.
 
     Args:
-        sources: of any SAE layer but the last; one that never fires has no effect.
-        next_layer_only: stop at the SAE layer after the source's, which is cheaper.
+        sources: features of any SAE layer but the last. A feature that never fires has no effect.
+        next_layer_only: compute effects only on the SAE layer after the source's, which is cheaper.
     """
     done = 0
     for layer in recording.layers[:-1]:
-        own = [source for source in sources if source.layer == layer]
-        stops = [stop for stop in recording.layers if stop > layer][: 1 if next_layer_only else None]
-        step = max(1, _TOKENS_AT_ONCE // recording.trace.n_tokens)
-        for start in range(0, len(own), step):
+        layer_sources = [source for source in sources if source.layer == layer]
+        deeper = [stop for stop in recording.layers if stop > layer]
+        stops = deeper[:1] if next_layer_only else deeper
+        step = max(1, _TOKENS_PER_FORWARD // recording.trace.n_tokens)
+        for start in range(0, len(layer_sources), step):
             progress("Taking features out", done / len(sources))
-            batch = own[start : start + step]
+            batch = layer_sources[start : start + step]
             yield from _ablate_batch(recording, batch, stops)
             done += len(batch)
     progress("Taking features out", 1.0)
 
 
 def effects_of(ablations: Sequence[Ablation], targets: Sequence[Feature]) -> pd.DataFrame:
-    """Effects on chosen targets, columns as `COLUMNS`; one row a source and target that was reached."""
+    """Effects on the given targets: one row per source and reached target, columns as `COLUMNS`."""
     rows = [
         (*ablation.source, *target, float(ablation.effects[target.layer][target.index]))
         for ablation in ablations
@@ -76,27 +79,27 @@ def effects_of(ablations: Sequence[Ablation], targets: Sequence[Feature]) -> pd.
 
 @torch.inference_mode()
 def _ablate_batch(recording: Recording, sources: Sequence[Feature], stops: Sequence[int]) -> list[Ablation]:
-    """Features of one layer, taken out of one copy of each window each."""
+    """Ablate features of one layer together: each is removed from its own copy of every window."""
     layer = sources[0].layer
     totals = {stop: np.zeros((len(sources), recording.saes[stop].n_latents)) for stop in stops}
     columns = np.stack([recording.trace.column(source) for source in sources])
     directions = recording.saes[layer].decoder[[source.index for source in sources]]
     for number, window in enumerate(recording.windows):
         activations = columns[:, recording.tokens_of(number)]
-        fires = np.flatnonzero(activations.any(axis=1))  # elsewhere nothing changes in this window
+        fires = np.flatnonzero(activations.any(axis=1))  # a window without firings needs no forward
         if not len(fires):
             continue
         resid = window.resid[layer].repeat(len(fires), 1, 1)
-        taken = torch.from_numpy(activations[fires]).to(directions)[:, :, None] * directions[fires][:, None, :]
-        resid[:, 1:] -= taken.to(resid.dtype)
+        removed = torch.from_numpy(activations[fires]).to(directions)[:, :, None] * directions[fires][:, None, :]
+        resid[:, 1:] -= removed.to(resid.dtype)
         for stop, changed in window.run(layer, resid, stops).items():
-            before = _summed(recording, stop, window.resid[stop][None])
-            totals[stop][fires] += before - _summed(recording, stop, changed)
-    return [Ablation(source, {stop: totals[stop][place] for stop in stops}) for place, source in enumerate(sources)]
+            before = _summed_activations(recording, stop, window.resid[stop][None])
+            totals[stop][fires] += before - _summed_activations(recording, stop, changed)
+    return [Ablation(source, {stop: totals[stop][row] for stop in stops}) for row, source in enumerate(sources)]
 
 
-def _summed(recording: Recording, layer: int, resid: torch.Tensor) -> np.ndarray:
-    """(n, n_latents) activations of streams (n, window, d_model), summed over the tokens, BOS left out."""
+def _summed_activations(recording: Recording, layer: int, resid: torch.Tensor) -> np.ndarray:
+    """(n, n_latents) activations of streams (n, window, d_model), summed over the tokens without BOS."""
     sae = recording.saes[layer]
     top = sae.encode(resid[:, 1:])
     summed = torch.zeros(len(resid), sae.n_latents, dtype=torch.float64, device=resid.device)

@@ -1,8 +1,8 @@
-"""Pearson correlation between features of different layers over the tokens of a text, and what chance would give.
+"""Pearson correlation between features of different layers over the tokens of a text, compared with chance.
 
-Tokens are not independent (features stay on for a while), activations are skewed (mostly 0), and pairs are many. So
-every pair carries an effective sample size, a p-value that knows of skew, and a Benjamini-Hochberg q; and the whole
-table carries the correlations of the same features with their layers shifted against each other.
+Tokens are not independent (features stay on for a while), activations are skewed (mostly 0), and there are many pairs.
+Every pair therefore has an effective sample size, a p-value that allows for skew, and a Benjamini-Hochberg q. The whole
+table has a null distribution: correlations of the same features with their layers shifted against each other.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from scipy.stats import false_discovery_control
 from feature_tracker.feature import Feature
 from feature_tracker.tracing.trace import Trace
 
-COLUMNS = [
-    "source_layer", "source_feature", "target_layer", "target_feature", "r", "n_either", "n_effective", "p", "q",
-]  # fmt: skip
+PAIR_COLUMNS = ["source_layer", "source_feature", "target_layer", "target_feature"]
+"""What identifies a pair of features of different layers, in every table of pairs; the source is shallower."""
+
+COLUMNS = [*PAIR_COLUMNS, "r", "n_either", "n_effective", "p", "q"]
 
 SIGNIFICANT = 0.05
-"""Largest q of a link that is more than chance."""
+"""Largest q of a link that counts as more than chance."""
 
 MIN_TOKENS = 8
 """Shorter texts leave no room to shift layers against each other."""
 
-_LONGEST_LAG = 200  # tokens, about a page's paragraph; a longer rhythm than that is a trend of the text
+_LONGEST_LAG = 200  # tokens, about one long paragraph; slower variation than that is a trend of the text
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,11 @@ class Correlations:
     """Correlations of a set of features over one text.
 
     Attributes:
-        pairs: one row a pair of features of different layers, columns as `COLUMNS`, the source in the shallower layer:
-            Pearson's `r`; tokens on which either fires; effective sample size; two-sided p-value; Benjamini-Hochberg q
-            over all pairs of the table.
-        n_rare: features left out, because they fire on too few tokens to be judged.
-        null_r: ascending |r| of all pairs in all shifted copies.
-        n_shifts: shifted copies.
+        pairs: one row per pair of features of different layers, columns as `COLUMNS`: Pearson's `r`; tokens on which
+            either fires; effective sample size; two-sided p-value; Benjamini-Hochberg q over all pairs of the table.
+        n_rare: features left out because they fire on too few tokens to be judged.
+        null_r: |r| of all pairs in all shifted copies, ascending.
+        n_shifts: number of shifted copies.
     """
 
     pairs: pd.DataFrame
@@ -53,18 +53,18 @@ class Correlations:
 
     def links(self, threshold: float) -> pd.DataFrame:
         """Pairs with |r| at the threshold or above, strongest first."""
-        kept = self.pairs[self.pairs["r"].abs() >= threshold]
-        return kept.sort_values("r", key=np.abs, ascending=False, kind="stable", ignore_index=True)
+        linked = self.pairs[self.pairs["r"].abs() >= threshold]
+        return linked.sort_values("r", key=np.abs, ascending=False, kind="stable", ignore_index=True)
 
     def chance(self, threshold: float) -> float:
-        """Links that chance alone would give at a threshold: the mean over the shifted copies."""
-        beyond = len(self.null_r) - np.searchsorted(self.null_r, threshold, side="left")
-        return float(beyond) / max(self.n_shifts, 1)
+        """Number of links that chance alone would give at a threshold: the mean over the shifted copies."""
+        n_beyond = len(self.null_r) - np.searchsorted(self.null_r, threshold, side="left")
+        return float(n_beyond) / max(self.n_shifts, 1)
 
     def false_discovery_rate(self, threshold: float) -> float:
-        """Share of the links at a threshold that chance alone would give, at most 1; NaN where there is no link."""
-        found = int((self.pairs["r"].abs() >= threshold).sum())
-        return min(1.0, self.chance(threshold) / found) if found else float("nan")
+        """Share of the links at a threshold that chance alone would give, at most 1; NaN if there are no links."""
+        n_links = int((self.pairs["r"].abs() >= threshold).sum())
+        return min(1.0, self.chance(threshold) / n_links) if n_links else float("nan")
 
 
 def correlate(
@@ -73,44 +73,46 @@ def correlate(
     """Pearson's r over the tokens that count (`Trace.counted`) for every pair of features of different layers.
 
     Args:
-        features: no feature twice; a latent index says nothing across layers, only (layer, index) does.
-        min_fires: a feature that fires on fewer tokens, or varies on none, is left out and counted.
-        n_shifts: copies with the layers' tokens shifted against each other, from which chance is counted; 200 where
-            None, in texts of more than 2,000 tokens fewer, at least 40.
-        seed: of the shifts.
+        features: each feature once.
+        min_fires: a feature that fires on fewer tokens, or whose activation is constant, is left out and counted.
+        n_shifts: number of copies with the layers' tokens shifted against each other, from which chance is counted. If
+            `None`, 200, or fewer (but at least 40) in texts of more than 2,000 tokens.
+        seed: for the random shifts.
     """
-    n_shifts = max(40, min(200, 400_000 // max(trace.n_tokens, 1))) if n_shifts is None else n_shifts
+    if n_shifts is None:  # 400,000 shifted tokens bound the time on long texts
+        n_shifts = max(40, min(200, 400_000 // max(trace.n_tokens, 1)))
     columns = activation_columns(trace, features)
     judged = ((columns > 0).sum(axis=0) >= min_fires) & (np.ptp(columns, axis=0) > 0)
     if len(columns) < MIN_TOKENS:
         judged[:] = False
     by_layer = _by_layer([feature for feature, keep in zip(features, judged, strict=True) if keep])
-    activations = {layer: activation_columns(trace, own) for layer, own in by_layer.items()}
-    fires = {layer: (own > 0).astype(np.float32) for layer, own in activations.items()}
-    scaled = {layer: standardize(own) for layer, own in activations.items()}
+    activations = {layer: activation_columns(trace, layer_features) for layer, layer_features in by_layer.items()}
+    fires = {layer: (layer_columns > 0).astype(np.float32) for layer, layer_columns in activations.items()}
+    scaled = {layer: standardize(layer_columns) for layer, layer_columns in activations.items()}
     pairs = [_layer_pairs(by_layer, fires, scaled, a, b) for a, b in combinations(by_layer, 2)]
-    table = pd.concat(pairs, ignore_index=True) if pairs else pd.DataFrame(columns=COLUMNS[:-1], dtype=float)
+    table = pd.concat(pairs, ignore_index=True) if pairs else pd.DataFrame(columns=COLUMNS, dtype=float)
     table["q"] = false_discovery_control(table["p"]) if len(table) else []
-    integers = dict.fromkeys([*COLUMNS[:4], "n_either"], int)
-    null = _null_r(scaled, n_shifts, seed) if len(table) else np.zeros(0)
-    return Correlations(table.astype(integers), int((~judged).sum()), null, n_shifts)
+    integers = dict.fromkeys([*PAIR_COLUMNS, "n_either"], int)
+    null_r = _null_r(scaled, n_shifts, seed) if len(table) else np.zeros(0)
+    return Correlations(table.astype(integers), int((~judged).sum()), null_r, n_shifts)
 
 
 def activation_columns(trace: Trace, features: Sequence[Feature]) -> np.ndarray:
-    """(n_counted, n_features) float64 activations on the tokens that count, see `Trace.counted`.
+    """(n_counted, n_features) float64 activations on the tokens that count (`Trace.counted`).
 
-    0 where a feature is not among its layer's top k.
+    A feature that is not among its layer's top k on a token has activation 0 there.
     """
     counted = trace.counted
     columns = np.zeros((len(counted), len(features)))
     for layer in {feature.layer for feature in features}:
-        places = [place for place, feature in enumerate(features) if feature.layer == layer]
-        columns[:, places] = trace.layers[layer].dense()[counted][:, [features[place].index for place in places]]
+        numbers = [number for number, feature in enumerate(features) if feature.layer == layer]
+        latents = [features[number].index for number in numbers]
+        columns[:, numbers] = trace.layers[layer].dense()[counted][:, latents]
     return columns
 
 
 def standardize(columns: np.ndarray) -> np.ndarray:
-    """Columns with mean 0 and sum of squares 1, so that the product of two is their r; NaN where one is constant."""
+    """Columns with mean 0 and sum of squares 1, so that the dot product of two is their r; constant ones become NaN."""
     centred = columns - columns.mean(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return centred / np.linalg.norm(centred, axis=0)
@@ -122,15 +124,15 @@ def pearson(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     NaN where a column is constant.
     """
     scaled = standardize(left)
-    # Of one matrix with itself NumPy computes only half.
+    # NumPy computes only half of a product of a matrix with its own transpose, but only if both are the same array.
     return np.clip(scaled.T @ (scaled if right is left else standardize(right)), -1, 1)
 
 
 def effective_size(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """(n_left, n_right) number of independent tokens that r between two autocorrelated columns is worth.
+    """(n_left, n_right) effective sample size of r: how many independent tokens two autocorrelated columns are worth.
 
     n / (1 + 2 sum_lag (1 - lag/n) rho_left(lag) rho_right(lag)), never above n. Source: Bartlett 1935; Bretherton et
-    al. 1999, eq. 31. Lags run to a quarter of the text, at most 200 tokens.
+    al. 1999, eq. 31. Lags run up to a quarter of the text and at most 200 tokens.
 
     Args:
         left, right: standardized columns, (n_tokens, n_left) and (n_tokens, n_right).
@@ -143,11 +145,11 @@ def effective_size(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def p_value(r: np.ndarray, n_effective: np.ndarray, skewness: np.ndarray) -> np.ndarray:
-    """Two-sided p-value of r where there is no correlation.
+    """Two-sided p-value of r under the null hypothesis of no correlation.
 
     The null distribution of r has variance 1 / (n - 1) and, for skewed columns, skewness g_left g_right / sqrt(n): two
-    features that rarely fire have no correlation for most alignments and a large one for some. It is taken to be a
-    Pearson type III (shifted gamma) distribution with these moments, as Josse, Pagès and Husson 2008 do for
+    features that rarely fire have almost no correlation in most alignments and a large one in a few. It is modelled as
+    a Pearson type III (shifted gamma) distribution with these moments, as Josse, Pagès and Husson 2008 do for
     permutations.
 
     Args:
@@ -155,12 +157,12 @@ def p_value(r: np.ndarray, n_effective: np.ndarray, skewness: np.ndarray) -> np.
     """
     spread = np.sqrt(np.maximum(n_effective - 1, 1))
     z = r * spread
-    skew = np.maximum(skewness / np.sqrt(n_effective), 1e-3)  # below that a gamma is a normal to three digits
+    skew = np.maximum(skewness / np.sqrt(n_effective), 1e-3)  # below that, gamma and normal agree to three digits
     shape = 4 / skew**2
-    place = np.maximum(shape + z * np.sqrt(shape), 0)
-    upper = gammaincc(shape, place)
-    # A gamma ends at the left, where a correlation need not: the normal's longer tail keeps negative r honest.
-    lower = np.maximum(gammainc(shape, place), ndtr(z))
+    x = np.maximum(shape + z * np.sqrt(shape), 0)  # z on the scale of a gamma variable of unit scale
+    upper = gammaincc(shape, x)
+    # A gamma distribution is bounded on the left and r is not, so the longer tail of the normal is used there.
+    lower = np.maximum(gammainc(shape, x), ndtr(z))
     return np.minimum(1, 2 * np.where(z > 0, upper, lower))
 
 
@@ -178,16 +180,25 @@ def _layer_pairs(
         scaled: (n_tokens, n_features) standardized activations by layer.
     """
     left, right = scaled[a], scaled[b]
-    n_fires = [fires[layer].sum(axis=0) for layer in (a, b)]
-    n_either = n_fires[0][:, None] + n_fires[1][None, :] - fires[a].T @ fires[b]
+    n_left, n_right = (fires[layer].sum(axis=0) for layer in (a, b))
+    n_either = n_left[:, None] + n_right[None, :] - fires[a].T @ fires[b]
     r = np.clip(left.T @ right, -1, 1)
     n_effective = effective_size(left, right)
-    skews = [np.sqrt(len(x)) * (x**3).sum(axis=0) for x in (left, right)]
-    p = p_value(r, n_effective, np.outer(*skews))
-    source, target = (places.ravel() for places in np.indices(r.shape))
-    ends = [np.array([f.index for f in features[layer]])[places] for layer, places in ((a, source), (b, target))]
-    values = [a, ends[0], b, ends[1], *(x.ravel() for x in (r, n_either, n_effective, p))]
-    return pd.DataFrame(dict(zip(COLUMNS, values, strict=False)))
+    skew_left, skew_right = (np.sqrt(len(columns)) * (columns**3).sum(axis=0) for columns in (left, right))
+    p = p_value(r, n_effective, np.outer(skew_left, skew_right))
+    source, target = (ends.ravel() for ends in np.indices(r.shape))
+    return pd.DataFrame(
+        {
+            "source_layer": a,
+            "source_feature": np.array([feature.index for feature in features[a]])[source],
+            "target_layer": b,
+            "target_feature": np.array([feature.index for feature in features[b]])[target],
+            "r": r.ravel(),
+            "n_either": n_either.ravel(),
+            "n_effective": n_effective.ravel(),
+            "p": p.ravel(),
+        }
+    )
 
 
 def _autocorrelation(scaled: np.ndarray, n_lags: int) -> np.ndarray:
@@ -198,17 +209,17 @@ def _autocorrelation(scaled: np.ndarray, n_lags: int) -> np.ndarray:
 
 
 def _null_r(scaled: dict[int, np.ndarray], n_shifts: int, seed: int) -> np.ndarray:
-    """Ascending |r| of all pairs of layers in copies whose layers are shifted circularly against each other.
+    """|r| of all pairs, ascending, in copies whose layers are shifted circularly against each other.
 
-    A shift keeps each feature's own rhythm and breaks what it shares with other layers. The layers' offsets are evenly
-    spread over the text and moved at random by up to a quarter of their distance, so that no two come to lie close.
+    A shift keeps each feature's own rhythm and breaks what it shares with other layers. The layers' offsets are spread
+    evenly over the text and jittered by up to a quarter of their spacing, so that no two layers end up nearly aligned.
     """
     generator = np.random.default_rng(seed)
     n_tokens, n_layers = len(next(iter(scaled.values()))), len(scaled)
-    found = []
+    null_r = []
     for _ in range(n_shifts):
-        places = generator.permutation(n_layers) + generator.uniform(-0.25, 0.25, n_layers)
-        shifts = np.rint(places * n_tokens / n_layers).astype(int)
-        moved = [np.roll(own, shift, axis=0) for own, shift in zip(scaled.values(), shifts, strict=True)]
-        found += [np.abs(left.T @ right).ravel() for left, right in combinations(moved, 2)]
-    return np.sort(np.concatenate(found))
+        slots = generator.permutation(n_layers) + generator.uniform(-0.25, 0.25, n_layers)
+        shifts = np.rint(slots * n_tokens / n_layers).astype(int)
+        shifted = [np.roll(columns, shift, axis=0) for columns, shift in zip(scaled.values(), shifts, strict=True)]
+        null_r += [np.abs(left.T @ right).ravel() for left, right in combinations(shifted, 2)]
+    return np.sort(np.concatenate(null_r))

@@ -20,18 +20,18 @@ from feature_tracker.labels.csv_files import to_csv
 from feature_tracker.model.next_token import NextToken
 from feature_tracker.tracing.trace import Trace
 
-# What XML 1.0 can't hold, and the line breaks and tabs that its readers turn into blanks.
+# Characters that XML 1.0 can't hold, and the line breaks and tabs that its readers turn into spaces.
 _NOT_XML = re.compile("[^\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
-# Words that GEXF and node-link JSON use themselves; `label` may stay, GEXF gives it back.
+# Attribute names that GEXF and node-link JSON use themselves. `label` may stay: GEXF returns it unchanged.
 _RESERVED = frozenset({"id", "source", "target", "key", "viz", "pid", "start", "end"})
 
 
 def portable(graph: nx.DiGraph[Any]) -> nx.DiGraph[Any]:
-    """A copy that every format holds whole.
+    """A copy of the graph that every format can store without loss.
 
-    Nodes become texts (`L4/F283`), values plain texts, numbers and truth values; characters that XML can't hold become
-    U+FFFD, and missing numbers are left out.
+    Nodes become strings (`L4/F283`) and values plain strings, numbers and booleans. Characters that XML can't hold
+    become U+FFFD, missing numbers are left out, and reserved attribute names get a trailing underscore.
     """
     plain = nx.DiGraph()
     for node, values in graph.nodes(data=True):
@@ -42,44 +42,46 @@ def portable(graph: nx.DiGraph[Any]) -> nx.DiGraph[Any]:
 
 
 def _plain_values(values: Mapping[str, Any]) -> dict[str, str | int | float | bool]:
-    found = {}
+    plain = {}
     for name, value in values.items():
-        own = value.item() if hasattr(value, "item") else value  # numpy's numbers
-        if isinstance(own, str):
-            own = _NOT_XML.sub("\ufffd", own)
-        if own is not None and not (isinstance(own, float) and not math.isfinite(own)):
-            found[f"{name}_" if name in _RESERVED else name] = own
-    return found
+        scalar = value.item() if hasattr(value, "item") else value  # NumPy scalars
+        if isinstance(scalar, str):
+            scalar = _NOT_XML.sub("\ufffd", scalar)
+        is_missing = scalar is None or (isinstance(scalar, float) and not math.isfinite(scalar))
+        if not is_missing:
+            plain[f"{name}_" if name in _RESERVED else name] = scalar
+    return plain
 
 
 def to_graphml(graph: nx.DiGraph[Any]) -> bytes:
-    """GraphML, which networkx, Gephi, Cytoscape and yEd read."""
-    return _written(nx.write_graphml, graph)
+    """GraphML, which NetworkX, Gephi, Cytoscape and yEd read."""
+    return _serialized(nx.write_graphml, graph)
 
 
 def to_gexf(graph: nx.DiGraph[Any]) -> bytes:
     """GEXF 1.2, Gephi's own format."""
-    return _written(nx.write_gexf, graph)
+    return _serialized(nx.write_gexf, graph)
 
 
 def to_node_link(graph: nx.DiGraph[Any]) -> bytes:
-    """Node-link JSON, which networkx and D3 read."""
+    """Node-link JSON, which NetworkX and D3 read."""
     return _json(nx.node_link_data(portable(graph), edges="links"))
 
 
 def export_files(
-    found: Circuit, graph: nx.DiGraph[Any], correlations: Correlations, fired: pd.DataFrame, viewer: Mapping[str, Any]
+    circuit: Circuit, graph: nx.DiGraph[Any], correlations: Correlations, fired: pd.DataFrame, viewer: Mapping[str, Any]
 ) -> dict[str, bytes]:
-    """Everything about a circuit, by file name.
+    """A circuit as the contents of files, by file name.
 
     Args:
-        fired: every feature that fires, rows of `rank_features`.
-        viewer: of `attribution_graph`.
+        graph: the circuit as `circuits.graph.circuit_graph` returns it.
+        fired: rows of `rank_features` for every feature that fires.
+        viewer: what `attribution_graph` returns.
     """
     return {
         "features.csv": to_csv(fired),
         "correlations.csv": to_csv(correlations.pairs),
-        "edges.csv": to_csv(found.edges[EDGE_COLUMNS]),
+        "edges.csv": to_csv(circuit.edges[EDGE_COLUMNS]),
         "graph.graphml": to_graphml(graph),
         "graph.gexf": to_gexf(graph),
         "graph.json": to_node_link(graph),
@@ -87,14 +89,14 @@ def export_files(
     }
 
 
-def _written(write: Callable[[nx.DiGraph[Any], BytesIO], None], graph: nx.DiGraph[Any]) -> bytes:
+def _serialized(write: Callable[[nx.DiGraph[Any], BytesIO], None], graph: nx.DiGraph[Any]) -> bytes:
     file = BytesIO()
     write(portable(graph), file)
     return file.getvalue()
 
 
 def _json(value: Mapping[str, Any]) -> bytes:
-    # A lone surrogate, half a character, has no UTF-8.
+    # A lone surrogate (half a character) can't be encoded in UTF-8.
     return json.dumps(value, ensure_ascii=False).encode("utf-8", errors="replace")
 
 
@@ -110,28 +112,29 @@ def attribution_graph(
 ) -> dict[str, Any]:
     """The JSON that circuit-tracer's viewer and Neuronpedia show.
 
-    That format has one node a feature and position; a feature of ours is summed over the text, and stands at the
-    position where it fires most. Links are the direct edges, weighed by attribution. Source: circuit_tracer 0.5.0,
+    That format has one node per feature and position. Features here are summed over the text, so each is placed at the
+    position where it fires most. Links are the direct edges, weighted by attribution. Source: circuit_tracer 0.5.0,
     frontend/graph_models.py.
 
     Args:
-        slug: the graph's name.
-        scan: the model's.
-        bos: how BOS reads, which is position 0 there.
+        graph: the circuit as `circuits.graph.circuit_graph` returns it.
+        slug: name of the graph.
+        scan: name of the model.
+        bos: text of the BOS token, which the format has at position 0.
         n_layers: blocks of the model.
-        expected: what the model expects after the text. The viewer draws as many layers as lie below it.
+        expected: the token that the model expects after the text. The viewer draws all layers below this node.
     """
-    places = {node: 1 + trace.peak(node) for node in graph if isinstance(node, Feature)}
-    nodes = [_feature_node(node, place, graph.nodes[node]) for node, place in places.items()]
+    positions = {node: 1 + trace.peak(node) for node in graph if isinstance(node, Feature)}
+    nodes = [_feature_node(node, position, graph.nodes[node]) for node, position in positions.items()]
     last = trace.n_tokens
     errors = [node for node in graph if isinstance(node, ErrorNode)]
     nodes += [_error_node(node, last, graph.nodes[node]) for node in errors]
     if expected is not None:
         nodes.append(_logit_node(expected, position=last, layer=n_layers + 1))
-    names = {node: _feature_id(node, place) for node, place in places.items()}
-    names |= {node: f"0_{node.layer}_{last}" for node in errors}
+    node_ids = {node: _feature_id(node, position) for node, position in positions.items()}
+    node_ids |= {node: _error_id(node, last) for node in errors}
     links = [
-        {"source": names[source], "target": names[target], "weight": edge["attribution"]}
+        {"source": node_ids[source], "target": node_ids[target], "weight": edge["attribution"]}
         for source, target, edge in graph.edges(data=True)
         if edge["direct"] and "attribution" in edge
     ]
@@ -151,17 +154,21 @@ def attribution_graph(
     }
 
 
-def _feature_id(node: Feature, place: int) -> str:
-    return f"{node.layer}_{node.index}_{place}"
+def _feature_id(node: Feature, position: int) -> str:
+    return f"{node.layer}_{node.index}_{position}"
 
 
-def _feature_node(node: Feature, place: int, values: Mapping[str, Any]) -> dict[str, Any]:
-    total = node.layer + node.index
+def _error_id(node: ErrorNode, position: int) -> str:
+    return f"0_{node.layer}_{position}"
+
+
+def _feature_node(node: Feature, position: int, values: Mapping[str, Any]) -> dict[str, Any]:
+    diagonal = node.layer + node.index
     return _node(
-        _feature_id(node, place),
-        feature=total * (total + 1) // 2 + node.index,  # Cantor's pairing of layer and index, as the viewer decodes it
+        _feature_id(node, position),
+        feature=diagonal * (diagonal + 1) // 2 + node.index,  # Cantor's pairing function, which the viewer decodes
         layer=str(node.layer),
-        ctx_idx=place,
+        ctx_idx=position,
         feature_type="cross layer transcoder",
         jsNodeId=f"{node.layer}_{node.index}-0",
         clerp=str(values.get("label", "")),
@@ -170,14 +177,14 @@ def _feature_node(node: Feature, place: int, values: Mapping[str, Any]) -> dict[
     )
 
 
-def _error_node(node: ErrorNode, place: int, values: Mapping[str, Any]) -> dict[str, Any]:
+def _error_node(node: ErrorNode, position: int, values: Mapping[str, Any]) -> dict[str, Any]:
     return _node(
-        f"0_{node.layer}_{place}",
+        _error_id(node, position),
         feature=-1,
         layer=str(node.layer),
-        ctx_idx=place,
+        ctx_idx=position,
         feature_type="mlp reconstruction error",
-        jsNodeId=f"{node.layer}_{place}-0",
+        jsNodeId=f"{node.layer}_{position}-0",
         clerp=str(values.get("label", "")),
     )
 
@@ -197,5 +204,5 @@ def _logit_node(expected: NextToken, *, position: int, layer: int) -> dict[str, 
 
 
 def _node(node_id: str, **values: Any) -> dict[str, Any]:
-    usual = {"token_prob": 0.0, "is_target_logit": False, "run_idx": 0, "reverse_ctx_idx": 0}
-    return {"node_id": node_id, **usual, "influence": None, "activation": None, **values}
+    defaults = {"token_prob": 0.0, "is_target_logit": False, "run_idx": 0, "reverse_ctx_idx": 0}
+    return {"node_id": node_id, **defaults, "influence": None, "activation": None, **values}

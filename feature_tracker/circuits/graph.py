@@ -1,4 +1,4 @@
-"""Features and what links them, as graphs."""
+"""Features and the links between them, as NetworkX graphs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import networkx as nx
 import pandas as pd
 
-from feature_tracker.circuits.circuit import EDGE_COLUMNS, Circuit
+from feature_tracker.circuits.circuit import EDGE_MEASURES, Circuit
 from feature_tracker.circuits.paths import Path, strongest_paths
 from feature_tracker.feature import Feature
 from feature_tracker.tracing.rows import Row, feature_of, rows_of
 
 
 class ErrorNode(NamedTuple):
-    """What a layer's SAE leaves out of the residual stream: its reconstruction error."""
+    """The reconstruction error of a layer's SAE: the part of the residual stream that its features do not explain."""
 
     layer: int
 
@@ -25,16 +25,16 @@ class ErrorNode(NamedTuple):
 
 
 def feature_graph(ranked: pd.DataFrame, links: pd.DataFrame) -> nx.DiGraph[Any]:
-    """A graph of the ranked features and the links between them.
+    """A graph of the ranked features and the correlations between them.
 
     Args:
-        ranked: rows of `tracing.rank.rank_features`; every row becomes a node, a `Feature`, with the row's values.
-        links: rows of `circuits.correlation.Correlations.links`; one with an end that is not ranked is left out.
+        ranked: rows of `tracing.rank.rank_features`. Each row becomes a node, a `Feature`, with the row's values.
+        links: rows of `circuits.correlation.Correlations.links`. Links to a feature that is not ranked are left out.
 
     Returns:
-        Edges go from the shallower layer to the deeper and carry `r`, `q` and `n_either`.
+        Edges go from the shallower layer to the deeper one and carry `r`, `q` and `n_either`.
     """
-    graph = _nodes(ranked)
+    graph = _graph_of_nodes(ranked)
     for link in rows_of(links):
         source, target = _ends(link)
         if source in graph and target in graph:
@@ -43,17 +43,17 @@ def feature_graph(ranked: pd.DataFrame, links: pd.DataFrame) -> nx.DiGraph[Any]:
 
 
 def circuit_graph(ranked: pd.DataFrame, circuit: Circuit) -> nx.DiGraph[Any]:
-    """A circuit as a graph from its first layer to its last.
+    """A circuit as a graph whose edges go from the shallower layer to the deeper one.
 
     Args:
-        ranked: rows of `tracing.rank.rank_features`: the circuit's features.
+        ranked: rows of `tracing.rank.rank_features` for the circuit's features.
 
     Returns:
-        Nodes are `Feature`s with the row's values, `kind` "feature" and `influence`, and one `ErrorNode` a layer that
-        contributes, with `kind` "error", `layer` and `label`. Edges carry those of `EDGE_COLUMNS`' measures that were
-        computed, `share`, and `direct`: whether the ends are neighbouring SAE layers, so that nothing lies between.
+        Nodes are `Feature`s with the row's values, `kind` "feature" and `influence`, and one `ErrorNode` per layer
+        whose error contributes, with `kind` "error", `layer` and `label`. Edges carry those of `EDGE_MEASURES` and
+        `share` that were computed, and `direct`: whether their ends lie in neighbouring SAE layers.
     """
-    graph = _nodes(ranked)
+    graph = _graph_of_nodes(ranked)
     influence = circuit.influence()
     for node in list(graph):
         graph.nodes[node].update(kind="feature", influence=float(influence.get(tuple(node), 0.0)))
@@ -61,10 +61,11 @@ def circuit_graph(ranked: pd.DataFrame, circuit: Circuit) -> nx.DiGraph[Any]:
     for edge in rows_of(circuit.edges):
         source, target = _ends(edge)
         if source in graph and target in graph:
-            known = {name: float(edge[name]) for name in (*EDGE_COLUMNS[4:], "share") if not math.isnan(edge[name])}
-            graph.add_edge(source, target, direct=before.get(target.layer) == source.layer, **known)
+            computed = {name: float(edge[name]) for name in (*EDGE_MEASURES, "share") if not math.isnan(edge[name])}
+            graph.add_edge(source, target, direct=before.get(target.layer) == source.layer, **computed)
     for row in rows_of(circuit.incoming):
-        target, total = feature_of(row), row["kept"] + row["other"] + abs(row["error"])
+        target = feature_of(row)
+        total = row["in_circuit"] + row["other"] + abs(row["error"])
         if target in graph and target.layer in before and total > 0:
             error = ErrorNode(before[target.layer])
             label = f"What the SAE of layer {error.layer} leaves out"
@@ -75,30 +76,34 @@ def circuit_graph(ranked: pd.DataFrame, circuit: Circuit) -> nx.DiGraph[Any]:
 
 
 def feature_layers(graph: nx.DiGraph[Any]) -> list[list[Feature]]:
-    """The graph's features by layer, layers ascending."""
+    """The graph's features grouped by layer, layers ascending."""
     features = sorted(node for node in graph if isinstance(node, Feature))
-    return [[f for f in features if f.layer == layer] for layer in sorted({f.layer for f in features})]
+    layers = sorted({feature.layer for feature in features})
+    return [[feature for feature in features if feature.layer == layer] for layer in layers]
 
 
 def circuit_paths(graph: nx.DiGraph[Any], k: int) -> list[Path]:
-    """The k strongest paths from the first layer's features to the last's, over direct edges.
+    """The k strongest paths from features of the first layer to features of the last, over direct edges.
 
-    A path's strength is the share of its last feature that runs through it: the product of the edges' `share`. Its sign
-    is the product of the signs of their effects, where those were verified, else of their attributions.
+    A path's strength is the share of its last feature that runs through it: the product of its edges' `share`. Its sign
+    is the product of its edges' signs: of the effect where an edge is verified, else of the attribution.
     """
     signed = nx.DiGraph()
     for source, target, edge in graph.edges(data=True):
         if edge["direct"] and edge.get("share") and isinstance(source, Feature):
-            signed.add_edge(
-                source, target, weight=math.copysign(edge["share"], edge.get("effect", edge["attribution"]))
-            )
+            sign_from = edge.get("effect", edge["attribution"])
+            signed.add_edge(source, target, weight=math.copysign(edge["share"], sign_from))
     layers = feature_layers(graph)
     signed.add_nodes_from(node for layer in layers for node in layer)
     return strongest_paths(signed, layers, k, weight="weight")
 
 
 def path_in_words(path: Path, graph: nx.DiGraph[Any], width: int = 40) -> str:
-    """A path as a sentence: 'interest rates' L4 → 'monetary policy' L16 → …"""
+    """A path in words: 'interest rates' L4/F283 → 'monetary policy' L16/F7 → …
+
+    Args:
+        width: longest label, in characters; longer ones are shortened.
+    """
     names = []
     for node in path.nodes:
         label = str(graph.nodes[node].get("label", node))
@@ -108,13 +113,15 @@ def path_in_words(path: Path, graph: nx.DiGraph[Any], width: int = 40) -> str:
 
 
 def firing_groups(links: pd.DataFrame, *, significant: float, seed: int = 0) -> list[list[Feature]]:
-    """Groups of features that fire together, the largest first.
+    """Groups of features that fire together, largest first.
 
-    Louvain communities (Blondel et al. 2008) of the features with significant positive correlations, weighed by r.
+    These are the Louvain communities (Blondel et al. 2008) of the graph of significant positive correlations, weighted
+    by r.
 
     Args:
         links: rows of `Correlations.pairs`.
-        significant: largest q that counts.
+        significant: largest q of a correlation that counts.
+        seed: for the order in which Louvain visits nodes.
     """
     graph = nx.Graph()
     for link in rows_of(links[(links["r"] > 0) & (links["q"] <= significant)]):
@@ -122,11 +129,11 @@ def firing_groups(links: pd.DataFrame, *, significant: float, seed: int = 0) -> 
         graph.add_edge(source, target, weight=float(link["r"]))
     if not graph:
         return []
-    groups = nx.community.louvain_communities(graph, seed=seed)
-    return sorted((sorted(group) for group in groups), key=lambda group: (-len(group), group))
+    communities = nx.community.louvain_communities(graph, seed=seed)
+    return sorted((sorted(community) for community in communities), key=lambda group: (-len(group), group))
 
 
-def _nodes(ranked: pd.DataFrame) -> nx.DiGraph[Any]:
+def _graph_of_nodes(ranked: pd.DataFrame) -> nx.DiGraph[Any]:
     graph = nx.DiGraph()
     for row in rows_of(ranked):
         graph.add_node(feature_of(row), **row)

@@ -12,11 +12,11 @@ Node = Hashable
 
 
 class Path(NamedTuple):
-    """A chain of nodes, one a layer.
+    """A chain of nodes, one per layer.
 
     Attributes:
         nodes: from the first layer to the last.
-        strength: product of the edges' |weight|, taken from the first edge on.
+        strength: product of the edges' |weight|, multiplied in this order.
         sign: product of the edges' signs, +1 or -1.
     """
 
@@ -26,54 +26,59 @@ class Path(NamedTuple):
 
 
 def strongest_paths(graph: nx.DiGraph[Any], layers: Sequence[Sequence[Node]], k: int, *, weight: str) -> list[Path]:
-    """The k paths of largest strength through all layers, strongest first; equal ones in the order of their nodes.
+    """The k strongest paths through all layers, strongest first; ties are ordered by their nodes.
 
-    Exact: dynamic programming keeps the k best paths into every node, layer by layer (the k-best form of Viterbi 1967).
-    A path that doesn't reach the last layer, or has an edge of weight 0, is none.
+    Exact: dynamic programming keeps the k strongest paths into every node, layer by layer (the k-best form of Viterbi
+    1967). A path has to reach the last layer, over edges whose weight is not 0.
 
     Args:
-        layers: the graph's nodes, each once, in order; edges count from one layer into the next.
+        layers: the graph's nodes, each once, in order. Only edges from one layer into the next count.
         weight: name of the edge attribute.
     """
     if not layers or k < 1:
         return []
-    # Paths into the nodes of a layer, ascending by their nodes, so that a stable sort by strength breaks ties by them.
+    # Paths into one layer are kept ascending by their nodes, so that stable sorts by strength break ties by nodes.
     paths = [Path((node,), 1.0, 1) for node in sorted(layers[0])]  # type: ignore[type-var]  # nodes of one kind compare
-    for here in layers[1:]:
-        found: list[Path] = []
+    for layer in layers[1:]:
+        extended: list[Path] = []
         strengths = np.array([path.strength for path in paths])
-        ends = _places([path.nodes[-1] for path in paths])
-        for node in here:
-            found += _best_into(node, graph.pred[node], paths, strengths, ends, k, weight)
-        paths = sorted(found, key=lambda path: path.nodes)
+        paths_into = _paths_by_end(paths)
+        for node in layer:
+            extended += _strongest_into(node, graph.pred[node], paths, strengths, paths_into, k, weight)
+        paths = sorted(extended, key=lambda path: path.nodes)
     return sorted(paths, key=lambda path: -path.strength)[:k]
 
 
-def _places(ends: Sequence[Node]) -> dict[Node, list[int]]:
-    """Which paths end in which node."""
-    places: dict[Node, list[int]] = {}
-    for place, end in enumerate(ends):
-        places.setdefault(end, []).append(place)
-    return places
+def _paths_by_end(paths: Sequence[Path]) -> dict[Node, list[int]]:
+    """By last node, the numbers of the paths that end in it."""
+    by_end: dict[Node, list[int]] = {}
+    for number, path in enumerate(paths):
+        by_end.setdefault(path.nodes[-1], []).append(number)
+    return by_end
 
 
-def _best_into(
+def _strongest_into(
     node: Node,
     edges: Mapping[Node, Mapping[str, float]],
     paths: Sequence[Path],
     strengths: np.ndarray,
-    ends: Mapping[Node, list[int]],
+    paths_into: Mapping[Node, list[int]],
     k: int,
     weight: str,
 ) -> list[Path]:
+    """The k strongest extensions of `paths` by an edge into a node."""
     weights = np.zeros(len(paths))
     for source, edge in edges.items():
-        if source in ends:
-            weights[ends[source]] = edge[weight]
+        if source in paths_into:
+            weights[paths_into[source]] = edge[weight]
     extended = strengths * np.abs(weights)
-    best = np.argsort(-extended, kind="stable")[:k]
+    strongest = np.argsort(-extended, kind="stable")[:k]
     return [
-        Path((*paths[at].nodes, node), float(extended[at]), paths[at].sign * (1 if weights[at] > 0 else -1))
-        for at in best
-        if extended[at] > 0
+        Path(
+            nodes=(*paths[number].nodes, node),
+            strength=float(extended[number]),
+            sign=paths[number].sign * (1 if weights[number] > 0 else -1),
+        )
+        for number in strongest
+        if extended[number] > 0
     ]

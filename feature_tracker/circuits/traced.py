@@ -1,4 +1,4 @@
-"""A circuit together with all that it was traced from."""
+"""A circuit together with the recording, features and correlations behind it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class TracedCircuit:
     """A circuit and what it was traced from.
 
     Attributes:
-        recording: the text, run once.
-        ranked: the circuit's features, rows of `tracing.rank.rank_features`.
-        correlations: of these features.
-        circuit: the links.
+        recording: the recorded text.
+        ranked: rows of `tracing.rank.rank_features` for the circuit's features.
+        correlations: between these features.
+        circuit: the edges between them.
     """
 
     recording: Recording
@@ -40,11 +40,12 @@ class TracedCircuit:
 def trace_features(
     recording: Recording, ranked: pd.DataFrame, *, threshold: float, effects: bool = False, progress: Progress = silent
 ) -> TracedCircuit:
-    """Correlate ranked features, attribute them to each other, and measure the effects of all edges if asked.
+    """Correlate ranked features, and attribute them to each other.
 
     Args:
         ranked: rows of `tracing.rank.rank_features`.
         threshold: smallest |r| of a correlation that makes an edge.
+        effects: verify every edge by ablation.
     """
     features = features_of(ranked)
     correlations = correlate(recording.trace, features)

@@ -1,1 +1,1 @@
-"""Inside one feature."""
+"""Views inside one feature."""

@@ -1,4 +1,4 @@
-"""Ranked features for the figures, their labels meant to do harm."""
+"""Ranked features with hostile labels, for tests of figures."""
 
 from __future__ import annotations
 

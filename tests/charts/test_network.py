@@ -1,4 +1,4 @@
-"""Networks and circuits as drawn: what is solid, what is left out, how many nodes."""
+"""How networks and circuits are drawn: which lines are solid, what is left out, how many nodes there are."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def graph(ranked: pd.DataFrame) -> nx.DiGraph:
 
 
 def lines(figure: go.Figure) -> list[tuple[str, str, int]]:
-    """Colour, dash and number of edges of each class of lines."""
+    """Colour, dash and number of edges of each trace of lines."""
     return [(t.line.color, t.line.dash, len(t.x) // 3) for t in figure.data if t.mode == "lines"]
 
 
@@ -39,22 +39,22 @@ def test_a_correlation_is_solid_only_where_it_is_more_than_chance(graph: nx.DiGr
     graph.add_edge(nodes[0], nodes[10], **link(0.9, 0.05))
     graph.add_edge(nodes[1], nodes[11], **link(0.9, 0.051))
     graph.add_edge(nodes[2], nodes[12], **link(-0.9, 0.001))
-    found = lines(plot_network(graph, colours=COLOURS, threshold=0.5, significant=0.05))
-    assert sorted(found) == sorted([(POSITIVE, "solid", 1), (POSITIVE, "dash", 1), (NEGATIVE, "solid", 1)])
+    drawn = lines(plot_network(graph, colours=COLOURS, threshold=0.5, significant=0.05))
+    assert sorted(drawn) == sorted([(POSITIVE, "solid", 1), (POSITIVE, "dash", 1), (NEGATIVE, "solid", 1)])
 
 
 def test_a_circuits_edges_take_sign_and_line_from_the_effect(graph: nx.DiGraph) -> None:
     nodes = list(graph)
     graph.add_edge(nodes[0], nodes[10], direct=True, attribution=2.0, share=0.2)
     graph.add_edge(nodes[1], nodes[11], direct=True, attribution=2.0, share=0.2, effect=-1.0)
-    found = lines(plot_circuit(graph, colours=COLOURS))
-    assert sorted(found) == sorted([(POSITIVE, "dash", 1), (NEGATIVE, "solid", 1)])
+    drawn = lines(plot_circuit(graph, colours=COLOURS))
+    assert sorted(drawn) == sorted([(POSITIVE, "dash", 1), (NEGATIVE, "solid", 1)])
 
 
 def test_estimates_are_thin_and_only_the_strongest_and_the_chosen_features_are_drawn(graph: nx.DiGraph) -> None:
     nodes = list(graph)
-    for place in range(10):
-        graph.add_edge(nodes[place], nodes[10 + place], direct=True, attribution=9.0, share=0.1 * place)
+    for row in range(10):
+        graph.add_edge(nodes[row], nodes[10 + row], direct=True, attribution=9.0, share=0.1 * row)
     graph.add_edge(nodes[0], nodes[11], direct=True, attribution=9.0, share=0.0, effect=9.0)
     some = plot_circuit(graph, colours=COLOURS, selected=nodes[10], most_unverified=3)
     assert sorted(lines(some)) == [(POSITIVE, "dash", 4), (POSITIVE, "solid", 1)]
@@ -96,7 +96,7 @@ def test_of_two_thousand_nodes_the_strongest_are_drawn_and_the_rest_is_counted(
     figure = plot_network(graph, colours=layer_colours((4, 10, 16, 22, 28)), threshold=0.5)
     drawn = [trace for trace in figure.data if trace.mode == "markers+text"]
     assert [len(trace.x) for trace in drawn] == [30] * 5
-    kept = {tuple(data) for trace in drawn for data in trace.customdata}
-    assert kept == {tuple(node) for place in range(5) for node in nodes[400 * place : 400 * place + 30]}
+    drawn_nodes = {tuple(data) for trace in drawn for data in trace.customdata}
+    assert drawn_nodes == {tuple(node) for layer in range(5) for node in nodes[400 * layer : 400 * layer + 30]}
     assert any("150 of 2,000 features" in note.text for note in figure.layout.annotations)
     assert sum(n for _, _, n in lines(figure)) == 30

@@ -23,7 +23,7 @@ def double(sae: Sae) -> Sae:
 
 @pytest.fixture(scope="module")
 def exact_model(tiny_model: LanguageModel) -> LanguageModel:
-    """The tiny Llama in float64, its norms too: transformers' LlamaRMSNorm computes in float32 whatever it is given."""
+    """The tiny Llama in float64, including its norms: transformers' LlamaRMSNorm always computes in float32."""
     model = copy.deepcopy(tiny_model.model).double()
     for block in model.get_decoder().layers:
         for name in ("input_layernorm", "post_attention_layernorm"):
@@ -36,7 +36,7 @@ def exact_model(tiny_model: LanguageModel) -> LanguageModel:
 
 @pytest.fixture(scope="module")
 def recording(tiny_trace: Trace, exact_model: LanguageModel, tiny_saes: dict[int, Sae]) -> Recording:
-    """Several windows of 15 tokens, in float64, where finite differences can be trusted."""
+    """Several windows of 15 tokens in float64, which finite differences need."""
     return record(tiny_trace.tokens, exact_model, {layer: double(sae) for layer, sae in tiny_saes.items()})
 
 
@@ -45,13 +45,13 @@ def strongest(recording: Recording, layer: int, n: int) -> list[Feature]:
     return [Feature(layer, int(index)) for index in np.argsort(-totals)[:n]]
 
 
-def kept_sum(recording: Recording, target: Feature, resid: dict[int, torch.Tensor], layer: int) -> float:
-    """The target's summed activation going on from changed streams of `layer`, by window; top-k held as it fell."""
+def target_sum(recording: Recording, target: Feature, resid: dict[int, torch.Tensor], layer: int) -> float:
+    """The target's summed activation given changed streams of `layer`, by window. Its top-k set is held fixed."""
     sae, total = recording.saes[target.layer], 0.0
     for number, window in enumerate(recording.windows):
         stream = window.run(layer, resid[number][None], [target.layer])[target.layer][0, 1:]
-        kept = recording.trace.layers[target.layer].column(target.index)[recording.tokens_of(number)] > 0
-        total += float(sae.pre_activations(stream)[torch.from_numpy(kept), target.index].sum())
+        fires = recording.trace.layers[target.layer].column(target.index)[recording.tokens_of(number)] > 0
+        total += float(sae.pre_activations(stream)[torch.from_numpy(fires), target.index].sum())
     return total
 
 
@@ -64,9 +64,9 @@ def test_contributions_equal_central_finite_differences(
     recording: Recording, source_layer: int, target_layer: int
 ) -> None:
     targets = strongest(recording, target_layer, 3)
-    found = attribute(recording, targets).upstream[source_layer].by_feature()
+    by_feature = attribute(recording, targets).upstream[source_layer].by_feature()
     step = 1e-5
-    for target, contributions in zip(targets, found, strict=True):
+    for target, contributions in zip(targets, by_feature, strict=True):
         for source in strongest(recording, source_layer, 4):
             column = torch.from_numpy(recording.trace.column(source)).double()
             direction = recording.saes[source_layer].decoder[source.index]
@@ -75,7 +75,7 @@ def test_contributions_equal_central_finite_differences(
                 changed = streams(recording, source_layer)
                 for number, resid in changed.items():
                     resid[1:] += sign * step * column[recording.tokens_of(number)][:, None] * direction
-                sums.append(kept_sum(recording, target, changed, source_layer))
+                sums.append(target_sum(recording, target, changed, source_layer))
             assert contributions[source.index] == pytest.approx((sums[0] - sums[1]) / (2 * step), rel=1e-4)
 
 
@@ -89,7 +89,7 @@ def test_all_contributions_add_up_to_the_linearized_change_from_the_zero_stream(
     step = 1e-6
     for target, total in zip(targets, totals, strict=True):
         sums = [
-            kept_sum(
+            target_sum(
                 recording, target, {n: (1 + sign * step) * r for n, r in streams(recording, source_layer).items()},
                 source_layer,
             )
@@ -100,17 +100,17 @@ def test_all_contributions_add_up_to_the_linearized_change_from_the_zero_stream(
 
 def test_per_position_contributions_sum_to_the_features(recording: Recording) -> None:
     attribution = attribute(recording, strongest(recording, 3, 2))
-    own = attribution.upstream[1]
-    assert own.values.shape == (2, recording.trace.n_tokens, recording.saes[1].k)
-    np.testing.assert_allclose(own.by_feature().sum(axis=1), own.values.sum(axis=(1, 2)))
+    upstream = attribution.upstream[1]
+    assert upstream.values.shape == (2, recording.trace.n_tokens, recording.saes[1].k)
+    np.testing.assert_allclose(upstream.by_feature().sum(axis=1), upstream.values.sum(axis=(1, 2)))
     np.testing.assert_allclose(attribution.activation, [recording.trace.column(t).sum() for t in attribution.targets])
 
 
 def test_a_feature_that_never_fires_contributes_nothing(recording: Recording) -> None:
     silent = np.flatnonzero(~recording.trace.layers[1].dense().any(axis=0))
     assert len(silent)
-    found = attribute(recording, strongest(recording, 3, 2)).upstream[1].by_feature()
-    assert not found[:, silent].any()
+    by_feature = attribute(recording, strongest(recording, 3, 2)).upstream[1].by_feature()
+    assert not by_feature[:, silent].any()
     never = np.flatnonzero(~recording.trace.layers[3].dense().any(axis=0))
     assert not attribute(recording, [Feature(3, int(never[0]))]).upstream[1].by_feature().any()
 
@@ -124,11 +124,11 @@ def test_targets_must_lie_in_one_layer_after_the_first(recording: Recording) -> 
 def from_the_embeddings(
     recording: Recording, model: LanguageModel, source: Feature, targets: list[Feature]
 ) -> list[float]:
-    """Effects by the long way: the whole forward of every window with the feature taken out by a hook."""
-    sae, ids = recording.saes[source.layer], recording.trace.tokens
+    """Effects by the long way: a whole forward of every window, with the feature removed by a hook."""
+    sae = recording.saes[source.layer]
     effects = np.zeros(len(targets))
-    for row in ids.windows():
-        tokens = torch.from_numpy(np.concatenate([[model.bos_id], row]))[None]
+    for ids in recording.trace.tokens.windows():
+        tokens = torch.from_numpy(np.concatenate([[model.bos_id], ids]))[None]
 
         def take_out(resid: torch.Tensor) -> torch.Tensor:
             top = sae.encode(resid)
@@ -139,10 +139,10 @@ def from_the_embeddings(
             clean = model.decoder(tokens, output_hidden_states=True, use_cache=False).hidden_states
             with replaced_residual(model.decoder, source.layer, take_out):
                 changed = model.decoder(tokens, output_hidden_states=True, use_cache=False).hidden_states
-            for place, target in enumerate(targets):
+            for number, target in enumerate(targets):
                 for states, sign in ((clean, 1), (changed, -1)):
                     top = recording.saes[target.layer].encode(states[target.layer + 1][:, 1:])
-                    effects[place] += sign * float(top.values[top.indices == target.index].sum())
+                    effects[number] += sign * float(top.values[top.indices == target.index].sum())
     return effects.tolist()
 
 
@@ -151,10 +151,10 @@ def test_ablation_from_the_recorded_layer_equals_the_same_from_the_embeddings(
 ) -> None:
     sources = strongest(recording, 1, 4) + strongest(recording, 3, 4)
     targets = strongest(recording, 3, 5) + strongest(recording, 4, 5)
-    found = effects_of(list(ablate(recording, sources)), targets)
-    assert len(found) == 4 * 10 + 4 * 5
-    assert found["effect"].abs().max() > 0.01
-    for source, rows in found.groupby(["source_layer", "source_feature"]):
+    effects = effects_of(list(ablate(recording, sources)), targets)
+    assert len(effects) == 4 * 10 + 4 * 5
+    assert effects["effect"].abs().max() > 0.01
+    for source, rows in effects.groupby(["source_layer", "source_feature"]):
         reached = [Feature(row.target_layer, row.target_feature) for row in rows.itertuples()]
         expected = from_the_embeddings(recording, exact_model, Feature(*source), reached)
         np.testing.assert_allclose(rows["effect"], expected, rtol=1e-5, atol=1e-5)
@@ -181,5 +181,5 @@ def test_recording_leaves_no_hook(tiny_trace: Trace, tiny_model: LanguageModel, 
     before = hooks()
     recording = record(tiny_trace.tokens, tiny_model, tiny_saes)
     assert hooks() == before
-    for layer, own in recording.trace.layers.items():
-        np.testing.assert_allclose(own.dense(), tiny_trace.layers[layer].dense(), rtol=1e-4, atol=1e-4)
+    for layer, layer_trace in recording.trace.layers.items():
+        np.testing.assert_allclose(layer_trace.dense(), tiny_trace.layers[layer].dense(), rtol=1e-4, atol=1e-4)

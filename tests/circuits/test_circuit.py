@@ -11,16 +11,14 @@ import pytest
 
 from feature_tracker.circuits.ablation import ablate, effects_of
 from feature_tracker.circuits.attribution import attribute
-from feature_tracker.circuits.circuit import EDGE_COLUMNS, Circuit, trace_circuit, unverified_sources, verify
-from feature_tracker.circuits.correlation import Correlations, correlate
+from feature_tracker.circuits.circuit import Circuit, trace_circuit, unverified_sources, verify
+from feature_tracker.circuits.correlation import PAIR_COLUMNS, Correlations, correlate
 from feature_tracker.circuits.graph import ErrorNode, circuit_graph, circuit_paths, firing_groups, path_in_words
 from feature_tracker.feature import Feature
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.sae.topk import Sae
 from feature_tracker.tracing.recording import Recording, part_of, record
 from feature_tracker.tracing.trace import Trace
-
-KEYS = EDGE_COLUMNS[:4]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +29,7 @@ def recording(tiny_trace: Trace, tiny_model: LanguageModel, tiny_saes: dict[int,
 @pytest.fixture(scope="module")
 def features(recording: Recording) -> list[Feature]:
     """The six strongest of each layer."""
-    totals = {layer: own.dense().sum(axis=0) for layer, own in recording.trace.layers.items()}
+    totals = {layer: layer_trace.dense().sum(axis=0) for layer, layer_trace in recording.trace.layers.items()}
     return [Feature(layer, int(index)) for layer in totals for index in np.argsort(-totals[layer])[:6]]
 
 
@@ -67,27 +65,28 @@ def test_direct_edges_carry_the_attribution_and_skips_none(recording: Recording,
     assert set(zip(direct["source_layer"], direct["target_layer"], strict=True)) == {(1, 3), (3, 4)}
     for row in direct.itertuples():
         target = Feature(row.target_layer, row.target_feature)
-        own = attribute(recording, [target]).upstream[row.source_layer].by_feature()[0]
-        assert row.attribution == pytest.approx(own[row.source_feature], rel=1e-4)
+        contributions = attribute(recording, [target]).upstream[row.source_layer].by_feature()[0]
+        assert row.attribution == pytest.approx(contributions[row.source_feature], rel=1e-4)
     assert circuit.edges["effect"].isna().all()
 
 
 def test_correlated_pairs_at_the_threshold_are_edges_too(circuit: Circuit, correlations: Correlations) -> None:
-    edges = set(circuit.edges[KEYS].itertuples(index=False, name=None))
-    linked = set(correlations.links(0.3)[KEYS].itertuples(index=False, name=None))
+    edges = set(circuit.edges[PAIR_COLUMNS].itertuples(index=False, name=None))
+    linked = set(correlations.links(0.3)[PAIR_COLUMNS].itertuples(index=False, name=None))
     assert linked <= edges
     assert any(source_layer == 1 and target_layer == 4 for source_layer, _, target_layer, _ in linked)
-    known = circuit.edges.merge(correlations.pairs, on=KEYS, suffixes=("", "_pair"))
-    np.testing.assert_allclose(known["r"], known["r_pair"])
-    assert not circuit.edges.duplicated(KEYS).any()
+    joined = circuit.edges.merge(correlations.pairs, on=PAIR_COLUMNS, suffixes=("", "_pair"))
+    np.testing.assert_allclose(joined["r"], joined["r_pair"])
+    assert not circuit.edges.duplicated(PAIR_COLUMNS).any()
 
 
 def test_what_reaches_a_target_adds_up(recording: Recording, circuit: Circuit) -> None:
     for row in circuit.incoming.itertuples():
-        found = attribute(recording, [Feature(row.layer, row.feature)], next_layer_only=True)
-        (own,) = found.upstream.values()
-        assert float(row.kept) + float(row.other) == pytest.approx(np.abs(own.by_feature()).sum(), rel=1e-4)
-        assert row.error == pytest.approx(own.error.sum(), rel=1e-3, abs=1e-4)
+        attribution = attribute(recording, [Feature(row.layer, row.feature)], next_layer_only=True)
+        (upstream,) = attribution.upstream.values()
+        from_features = np.abs(upstream.by_feature()).sum()
+        assert float(row.in_circuit) + float(row.other) == pytest.approx(from_features, rel=1e-4)
+        assert row.error == pytest.approx(upstream.error.sum(), rel=1e-3, abs=1e-4)
     share, error = circuit.completeness()
     assert 0 < share < 1
     assert 0 < error < 1
@@ -112,15 +111,15 @@ def test_verifying_gives_every_edge_the_effect_of_its_ablation(
     assert done["effect"].notna().all()
     sources = [feature for feature in features if feature.layer < 4]
     expected = effects_of(list(ablate(recording, sources)), features).rename(columns={"effect": "expected"})
-    joined = done.merge(expected, on=KEYS)
+    joined = done.merge(expected, on=PAIR_COLUMNS)
     assert len(joined) == len(done)
     np.testing.assert_allclose(joined["effect"], joined["expected"], rtol=1e-4, atol=1e-4)
 
 
 def test_stopping_early_leaves_the_rest_unverified(recording: Recording, circuit: Circuit) -> None:
     some = list(itertools.islice(verify(recording, circuit), 3))[-1]
-    known = some.edges["effect"].notna()
-    assert 0 < known.sum() < len(known)
+    has_effect = some.edges["effect"].notna()
+    assert 0 < has_effect.sum() < len(has_effect)
     assert len(unverified_sources(some)) == len(unverified_sources(circuit)) - 3
 
 
@@ -160,16 +159,16 @@ def test_a_paths_sign_follows_the_effects_once_they_are_known(
 
 def test_features_that_never_fire_make_a_circuit_without_edges(recording: Recording) -> None:
     silent = [
-        Feature(layer, int(np.flatnonzero(~own.dense().any(axis=0))[0]))
-        for layer, own in recording.trace.layers.items()
+        Feature(layer, int(np.flatnonzero(~layer_trace.dense().any(axis=0))[0]))
+        for layer, layer_trace in recording.trace.layers.items()
     ]
     correlations = correlate(recording.trace, silent)
     assert correlations.n_rare == len(silent)
-    found = trace_circuit(recording, silent, correlations)
-    assert found.edges.empty
-    assert all(math.isnan(share) for share in found.completeness())
-    assert list(verify(recording, found)) == []
-    graph = circuit_graph(ranked_of(silent), found)
+    circuit = trace_circuit(recording, silent, correlations)
+    assert circuit.edges.empty
+    assert all(math.isnan(share) for share in circuit.completeness())
+    assert list(verify(recording, circuit)) == []
+    graph = circuit_graph(ranked_of(silent), circuit)
     assert graph.number_of_edges() == 0
     assert len(graph) == len(silent)
 
@@ -179,7 +178,7 @@ def test_features_that_fire_together_form_groups() -> None:
         (4, 5, 10, 6, 0.8, 0.01),
         (4, 0, 10, 6, 0.9, 0.5),
     ]
-    links = pd.DataFrame(rows, columns=[*KEYS, "r", "q"])
+    links = pd.DataFrame(rows, columns=[*PAIR_COLUMNS, "r", "q"])
     assert firing_groups(links, significant=0.05) == [
         [Feature(4, 0), Feature(4, 1), Feature(10, 0), Feature(10, 1)],
         [Feature(4, 5), Feature(10, 6)],
@@ -193,7 +192,7 @@ def test_a_part_does_not_count_the_token_at_its_cut(
     whole = tiny_trace.tokens
     part = record(part_of(whole, 1, 2), tiny_model, tiny_saes).trace
     start = whole.window_starts[1]
-    counted = [place for place in tiny_trace.counted.tolist() if start <= place < start + part.n_tokens]
+    counted = [position for position in tiny_trace.counted.tolist() if start <= position < start + part.n_tokens]
     assert (part.counted + start).tolist() == counted
     assert 0 not in part.counted
 

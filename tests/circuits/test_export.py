@@ -10,14 +10,14 @@ import networkx as nx
 import numpy as np
 from hypothesis import given, settings, strategies as st
 
+from benchmarks.planted import trace_of
 from feature_tracker.circuits.export import attribution_graph, portable, to_gexf, to_graphml, to_node_link
 from feature_tracker.circuits.graph import ErrorNode
 from feature_tracker.feature import Feature
 from feature_tracker.model.next_token import NextToken
-from tests.circuits.traces import trace_of
 
-# Written by `circuit_tracer.frontend.graph_models.Model.model_json_schema()` of circuit-tracer 0.5.0. That package has
-# our façade's name and pins another huggingface_hub, so it is not installed beside us.
+# Written by `circuit_tracer.frontend.graph_models.Model.model_json_schema()` of circuit-tracer 0.5.0. That package
+# is not a test dependency: it has the name of our circuit_tracer.py and pins another huggingface_hub.
 SCHEMA = json.loads((Path(__file__).parent / "attribution_graph.schema.json").read_text())
 
 HOSTILE = [
@@ -80,7 +80,7 @@ def test_gexf_gives_back_every_attribute(graph: nx.DiGraph) -> None:
         del edge["id"]  # GEXF numbers its edges
     written = portable(graph)
     for node in written:
-        written.nodes[node].setdefault("label", node)  # and names its nodes
+        written.nodes[node].setdefault("label", node)  # GEXF names its nodes
     assert_same(read, written)
 
 
@@ -108,14 +108,15 @@ def test_the_attribution_graph_follows_its_formats_schema(graph: nx.DiGraph) -> 
         if edge["direct"]:
             edge["attribution"] = -0.5
     trace = trace_of({layer: np.eye(3)[:, ::-1] for layer in (4, 10, 16)})
-    found = attribution_graph(graph, trace, slug="s", scan="m", bos="<s>", n_layers=30, expected=NextToken(5, "a", 0.3))
-    jsonschema.validate(json.loads(json.dumps(found)), SCHEMA)
-    for link in found["links"]:  # the schema leaves links open; the format's class `Link` has these three
+    expected = NextToken(5, "a", 0.3)
+    viewer = attribution_graph(graph, trace, slug="s", scan="m", bos="<s>", n_layers=30, expected=expected)
+    jsonschema.validate(json.loads(json.dumps(viewer)), SCHEMA)
+    for link in viewer["links"]:  # the schema leaves links open; the format's class `Link` has these three
         assert {name: type(value) for name, value in link.items()} == {"source": str, "target": str, "weight": float}
-    ids = [node["node_id"] for node in found["nodes"]]
+    ids = [node["node_id"] for node in viewer["nodes"]]
     assert len(ids) == len(set(ids))
-    assert {end for link in found["links"] for end in (link["source"], link["target"])} <= set(ids)
-    by_id = {node["node_id"]: node for node in found["nodes"]}
+    assert {end for link in viewer["links"] for end in (link["source"], link["target"])} <= set(ids)
+    by_id = {node["node_id"]: node for node in viewer["nodes"]}
     assert by_id["4_0_3"]["clerp"] == str(graph.nodes[Feature(4, 0)].get("label", ""))
-    assert found["metadata"]["prompt_tokens"] == ["<s>", "x", "x", "x"]
-    assert len(found["links"]) == sum(edge["direct"] for _, _, edge in graph.edges(data=True))
+    assert viewer["metadata"]["prompt_tokens"] == ["<s>", "x", "x", "x"]
+    assert len(viewer["links"]) == sum(edge["direct"] for _, _, edge in graph.edges(data=True))

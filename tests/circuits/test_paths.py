@@ -28,15 +28,15 @@ def layered(
 
 
 def brute_force(graph: nx.DiGraph, layers: list[list[Feature]], k: int) -> list[Path]:
-    found = []
+    paths = []
     for nodes in itertools.product(*layers):
         edges = list(itertools.pairwise(nodes))
         if all(graph.has_edge(*edge) for edge in edges):
             weights = [graph.edges[edge]["share"] for edge in edges]
             strength = math.prod(abs(weight) for weight in weights)
             if strength > 0:
-                found.append(Path(nodes, strength, int(math.prod(np.sign(weights)))))
-    return sorted(found, key=lambda path: (-path.strength, path.nodes))[:k]
+                paths.append(Path(nodes, strength, int(math.prod(np.sign(weights)))))
+    return sorted(paths, key=lambda path: (-path.strength, path.nodes))[:k]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -49,9 +49,9 @@ def test_equals_brute_force_on_small_random_graphs(seed: int, k: int) -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_equal_strengths_come_in_the_order_of_their_nodes(seed: int) -> None:
     graph, layers = layered([4, 4, 4, 4], seed=seed, rounded=True)
-    found = strongest_paths(graph, layers, 12, weight="share")
-    assert len({path.strength for path in found}) < len(found)
-    assert found == brute_force(graph, layers, 12)
+    paths = strongest_paths(graph, layers, 12, weight="share")
+    assert len({path.strength for path in paths}) < len(paths)
+    assert paths == brute_force(graph, layers, 12)
 
 
 def test_no_way_through_gives_no_path() -> None:
