@@ -1,7 +1,7 @@
-"""The one run: windows of text pass through the model in batches, and sinks take what each SAE layer gives.
+"""The one place that runs text: windows pass through the model in batches, and sinks consume each SAE layer's output.
 
-Tracing, recording, measuring and harvesting differ only in their windows and their sinks. A run is a generator, so that
-its caller reports progress, writes checkpoints and stops between batches.
+Tracing, recording, measuring and harvesting differ only in their windows and sinks. A run is a generator, so that its
+caller can report progress, write checkpoints or stop between batches.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from feature_tracker.sae.topk import Sae, TopK
 from feature_tracker.tracing.trace import LayerTrace, Trace
 
 TOKENS_A_FORWARD = 2048
-"""Enough to fill a processor, few enough to keep the residual streams small; 8 x 256 is the fastest on two cores."""
+"""Enough to keep a processor busy, and few enough to keep residual streams small. 8 x 256 is fastest on two cores."""
 
 
 class Batch(NamedTuple):
     """Windows that pass through the model together.
 
     Attributes:
-        token_ids: (n_windows, longest) int64, BOS first. Shorter windows are padded at their end, where no token of a
-            causal model looks.
-        is_token: (n_windows, longest - 1) bool, False where a window is padded; `None` where none is.
+        token_ids: (n_windows, longest) int64, BOS first. Shorter windows are padded at the end, where padding can't
+            affect any token of a causal model.
+        is_token: (n_windows, longest - 1) bool, False on padding; `None` if nothing is padded.
     """
 
     token_ids: torch.Tensor
@@ -39,16 +39,16 @@ class Batch(NamedTuple):
 
     @property
     def n_windows(self) -> int:
-        """Windows in the batch."""
+        """Number of windows in the batch."""
         return len(self.token_ids)
 
     @property
     def n_tokens(self) -> int:
-        """Tokens in the batch, BOS and padding not among them."""
+        """Number of tokens in the batch, without BOS and padding."""
         return self.token_ids[:, 1:].numel() if self.is_token is None else int(self.is_token.sum())
 
     def tokens_of(self, resid: torch.Tensor) -> torch.Tensor:
-        """The rows of a stream (n_windows, longest, d_model) that belong to tokens, as (..., d_model) in text order."""
+        """(..., d_model) the rows of a stream (n_windows, longest, d_model) that belong to tokens, in order."""
         without_bos = resid[:, 1:]
         return without_bos if self.is_token is None else without_bos[self.is_token.to(resid.device)]
 
@@ -57,10 +57,10 @@ StreamSink = Callable[[int, torch.Tensor, Batch], None]
 """Called as sink(layer, resid, batch) during the forward; resid is (n_windows, longest, d_model), BOS first."""
 
 ActivationSink = Callable[[int, TopK, Batch], None]
-"""Called as sink(layer, top, batch) after the forward; top holds the batch's tokens, (n_tokens, k) on the host."""
+"""Called as sink(layer, top, batch) after the forward; top holds the batch's tokens, (n_tokens, k), on the CPU."""
 
 Forward = Callable[[nn.Module, torch.Tensor, Sequence[int], ResidReader], None]
-"""Passes token ids through a decoder and hands each layer's stream to a reader, as `read_residuals` does."""
+"""Runs a decoder on token ids and passes each layer's stream to a reader, as `read_residuals` does."""
 
 
 def run(
@@ -73,21 +73,21 @@ def run(
     activation_sinks: Sequence[ActivationSink] = (),
     forward: Forward = read_residuals,
 ) -> Iterator[Batch]:
-    """Pass batches through the model, feed the sinks, and yield each batch once it is done.
+    """Run batches through the model, feed the sinks, and yield each batch when it is done.
 
-    Residual streams are encoded inside the hooks, in float32, whatever dtype the model has.
+    Residual streams are encoded inside the hooks, in float32 whatever the model's dtype.
 
     Args:
-        layers: 0-based blocks whose streams are read; the forward ends after the last.
-        saes: by layer; needed where there are activation sinks.
-        forward: how a batch passes through the decoder.
+        layers: 0-based blocks whose streams are read; the forward stops after the last.
+        saes: by layer; required if there are activation sinks.
+        forward: how to run the decoder on a batch.
     """
     for batch in batches:
         encoded = _run_batch(batch, language_model, layers, stream_sinks, saes if activation_sinks else None, forward)
-        for layer, top in encoded.items():  # after the forward: a copy within it would make a GPU wait for each layer
-            on_host = TopK(top.values.flatten(0, -2).cpu(), top.indices.flatten(0, -2).to(torch.int32).cpu())
+        for layer, top in encoded.items():  # after the forward: copying inside it would stall a GPU at every layer
+            on_cpu = TopK(top.values.flatten(0, -2).cpu(), top.indices.flatten(0, -2).to(torch.int32).cpu())
             for sink in activation_sinks:
-                sink(layer, on_host, batch)
+                sink(layer, on_cpu, batch)
         yield batch
 
 
@@ -114,25 +114,25 @@ def _run_batch(
 def batched(
     windows: Iterable[np.ndarray], *, window: int, bos_id: int, tokens: int = TOKENS_A_FORWARD
 ) -> Iterator[Batch]:
-    """Put windows into batches: whole ones together, shorter ones padded together.
+    """Group windows into batches: full windows with full ones, shorter windows padded together.
 
-    Windows of one document keep their order, because only its last can be short.
+    Windows of one document keep their order, because only its last window can be short.
 
     Args:
-        windows: (n_tokens,) ids each, BOS not among them, at most `window - 1`.
-        window: length of a whole window, BOS included.
-        tokens: a batch's size, BOS and padding included; a window that is longer has a batch of its own.
+        windows: (n_tokens,) token ids each, without BOS, at most `window - 1`.
+        window: length of a full window, BOS included.
+        tokens: largest size of a batch, BOS and padding included. A longer window gets a batch of its own.
     """
-    whole: list[np.ndarray] = []
+    full: list[np.ndarray] = []
     short: list[np.ndarray] = []
     for ids in windows:
-        waiting = whole if len(ids) == window - 1 else short
+        waiting = full if len(ids) == window - 1 else short
         longest = max(len(ids), *map(len, waiting)) if waiting else len(ids)
         if waiting and (len(waiting) + 1) * (longest + 1) > tokens:
             yield _stacked(waiting, bos_id)
             waiting.clear()
         waiting.append(ids)
-    yield from (_stacked(waiting, bos_id) for waiting in (whole, short) if waiting)
+    yield from (_stacked(waiting, bos_id) for waiting in (full, short) if waiting)
 
 
 def _stacked(windows: Sequence[np.ndarray], bos_id: int) -> Batch:
@@ -157,11 +157,11 @@ class Activations:
         self._tops: dict[int, list[TopK]] = {layer: [] for layer in sorted(saes)}
 
     def __call__(self, layer: int, top: TopK, _batch: Batch) -> None:
-        """Take one layer's activations of a batch."""
+        """Keep one layer's activations on a batch."""
         self._tops[layer].append(top)
 
     def layer_traces(self) -> dict[int, LayerTrace]:
-        """What was kept, by layer.
+        """The kept activations by layer.
 
         Raises:
             TrackerError: an activation is not finite.
@@ -191,11 +191,14 @@ def _layer_trace(layer: int, sae: Sae, tops: Sequence[TopK]) -> LayerTrace:
     values, indices = (torch.cat(parts).numpy() for parts in zip(*tops, strict=True))
     if not np.isfinite(values).all():
         raise TrackerError(
-            f"Layer {layer} gives numbers that are not finite, so nothing can be said of this text. float16 is too "
-            "small for some models: set dtype to bfloat16 or float32. Otherwise the weights are damaged: fetch them "
-            "again."
+            f"Layer {layer} gives numbers that are not finite, so this text can't be analyzed. If the bundle's dtype "
+            "is float16, set it to bfloat16 or float32: some models overflow in float16. Otherwise the weights are "
+            "damaged; fetch them again."
         )
-    if sae.activation not in ("topk", "groupmax"):  # kinds without a k: as many columns as the busiest token needs
-        most = max(1, int((values > 0).sum(axis=1).max()))  # the largest come first, so only zeros are cut off
-        values, indices = np.ascontiguousarray(values[:, :most]), np.ascontiguousarray(indices[:, :most])
+    if sae.activation not in (
+        "topk",
+        "groupmax",
+    ):  # kinds without a k: as many columns as the token with most activations needs
+        n_columns = max(1, int((values > 0).sum(axis=1).max()))  # the largest come first, so only zeros are cut
+        values, indices = np.ascontiguousarray(values[:, :n_columns]), np.ascontiguousarray(indices[:, :n_columns])
     return LayerTrace(layer, values, indices, sae.n_latents)
