@@ -1,1 +1,1 @@
-"""Traces: which features fire on which tokens, aggregated, ranked, compared."""
+"""Traces: which features fire on which tokens; running, recording and ranking them."""

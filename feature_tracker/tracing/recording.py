@@ -1,4 +1,4 @@
-"""A text run once through the model and kept, so that its upper blocks can run again on a changed residual stream."""
+"""A recorded text: run once, with what it takes to run the upper blocks again on a changed residual stream."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Recording:
     """Every window of a text, recorded at the SAE layers.
 
     Attributes:
-        trace: the top-k activations of this run; those of a run in bfloat16 differ.
-        windows: one `Replay` a window.
-        starts: first token of each window, BOS not counted.
+        trace: the top-k activations of this run. A run in another dtype gives slightly different ones.
+        windows: one `Replay` per window.
+        starts: position of each window's first token, not counting BOS.
         saes: by layer, float32.
     """
 
@@ -40,18 +40,18 @@ class Recording:
         return sorted(self.trace.layers)
 
     def tokens_of(self, window: int) -> slice:
-        """The text's tokens in a window."""
+        """Positions of a window's tokens in the text."""
         start = self.starts[window]
         n_tokens = len(self.windows[window].resid[self.layers[0]]) - 1
         return slice(start, start + n_tokens)
 
 
 def part_of(tokens: TokenizedText, first: int, n_windows: int) -> TokenizedText:
-    """Some windows of a text, as a text of its own.
+    """Consecutive windows of a text, as a text of their own.
 
     Args:
-        first: the first of these windows.
-        n_windows: how many at most.
+        first: number of the first window.
+        n_windows: number of windows, or fewer at the end of the text.
     """
     start = tokens.window_starts[first]
     stop = min(start + n_windows * (tokens.window - 1), tokens.n_tokens)
@@ -72,7 +72,7 @@ def record(
     """Run a text once and keep the residual streams of the SAE layers.
 
     Args:
-        language_model: best in float32; an ablation changes some activations by less than bfloat16 can tell apart.
+        language_model: preferably in float32: some effects of an ablation are smaller than bfloat16 can represent.
     """
     layers = sorted(saes)
     activations = Activations(saes)

@@ -1,4 +1,4 @@
-"""Rows of a table of features, one at a time."""
+"""Access to the rows of a table of features."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ import pandas as pd
 from feature_tracker.feature import Feature
 
 Row = dict[str, Any]
-"""One row of `rank_features` by column, or of another table with `layer` and `feature`."""
+"""One row of `rank_features`, or of another table with `layer` and `feature`, by column."""
 
 
 def rows_of(table: pd.DataFrame) -> list[Row]:
-    """The rows in order."""
+    """All rows, in order."""
     return cast("list[Row]", table.to_dict("records"))
 
 
 def feature_of(row: Mapping[str, Any], end: str = "") -> Feature:
-    """Which feature a row is about.
+    """The feature that a row describes.
 
     Args:
-        end: `source_` or `target_` where a row is about a pair.
+        end: `source_` or `target_` if the row describes a pair.
     """
     return Feature(int(row[f"{end}layer"]), int(row[f"{end}feature"]))
 
 
 def features_of(table: pd.DataFrame, end: str = "") -> list[Feature]:
-    """The features of a table's rows, in order; see `feature_of`."""
-    ids = zip(table[f"{end}layer"], table[f"{end}feature"], strict=True)
-    return [Feature(int(layer), int(index)) for layer, index in ids]
+    """The features that a table's rows describe, in order; see `feature_of`."""
+    pairs = zip(table[f"{end}layer"], table[f"{end}feature"], strict=True)
+    return [Feature(int(layer), int(index)) for layer, index in pairs]
 
 
 def marked_labels(ranked: pd.DataFrame) -> pd.Series:
-    """The labels of rows of `rank_features`, ` ?` after the unreliable ones."""
+    """The labels of rows of `rank_features`, with ` ?` after unreliable ones."""
     labels = ranked["label"].astype(str)
     return labels.where(ranked["reliable"], labels + " ?")

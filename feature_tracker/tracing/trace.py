@@ -1,4 +1,4 @@
-"""A trace: what the SAEs of every layer found in each token of a text."""
+"""A trace: the SAE activations of every layer on each token of a text."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from feature_tracker.model.tokens import TokenizedText
 
 @dataclass(frozen=True)
 class LayerTrace:
-    """Top-k activations of one layer's SAE on the tokens of a text, BOS not among them.
+    """Top-k activations of one layer's SAE on the tokens of a text, without BOS.
 
     Attributes:
         layer: 0-based decoder block.
-        values: (n_tokens, k) float32, in no order, never negative. k is the SAE's, or for a kind without one the most
-            activations that a token of this text has.
+        values: (n_tokens, k) float32, never negative, in no particular order. k is the SAE's; for a kind of SAE without
+            one it is the largest number of activations on any token of this text.
         indices: (n_tokens, k) int32 latent indices.
         n_latents: latents of the SAE.
     """
@@ -28,7 +28,7 @@ class LayerTrace:
     n_latents: int
 
     def dense(self) -> np.ndarray:
-        """(n_tokens, n_latents) float32, 0 where a latent is not among the top k."""
+        """(n_tokens, n_latents) float32 activations, 0 where a latent is not among the top k."""
         out = np.zeros((len(self.values), self.n_latents), np.float32)
         np.put_along_axis(out, self.indices.astype(np.int64), self.values, axis=1)
         return out
@@ -43,8 +43,8 @@ class Trace:
     """A text's tokens and their top-k activations in every SAE layer.
 
     Attributes:
-        tokens: the text and its tokens, BOS not among them.
-        layers: by layer, ascending.
+        tokens: the text and its tokens, without BOS.
+        layers: activations by layer, ascending.
     """
 
     tokens: TokenizedText
@@ -52,27 +52,28 @@ class Trace:
 
     @property
     def n_tokens(self) -> int:
-        """Tokens without BOS."""
+        """Number of tokens, without BOS."""
         return self.tokens.n_tokens
 
     @property
     def token_texts(self) -> list[str]:
-        """What each token reads in the text."""
+        """The text of each token."""
         return self.tokens.token_texts
 
     @property
     def counted(self) -> np.ndarray:
-        """Positions that rankings and correlations count: all but the first token of every window at a cut.
+        """Positions that count in rankings and correlations: all but the first token after each cut between windows.
 
-        The text was cut there, so the model saw no words before it, and such a token can become an attention sink on
-        which many features fire at once, far above what they do elsewhere. It is a trait of the cut, not of the text.
+        The model sees no words before such a token. It can become an attention sink, on which many features fire at
+        once and far more strongly than elsewhere, because of the cut and not because of the text.
         """
-        cuts = self.tokens.window_starts[0 if self.tokens.is_cut else 1 :]
-        kept = np.delete(np.arange(self.n_tokens), cuts)
-        return kept if len(kept) else np.arange(self.n_tokens)
+        starts = self.tokens.window_starts
+        cuts = starts if self.tokens.is_cut else starts[1:]
+        positions = np.delete(np.arange(self.n_tokens), cuts)
+        return positions if len(positions) else np.arange(self.n_tokens)
 
     def peak(self, feature: Feature) -> int:
-        """Where a feature fires most, of the positions that count."""
+        """The counted position on which a feature fires most strongly."""
         counted = self.counted
         return int(counted[self.column(feature)[counted].argmax()])
 
