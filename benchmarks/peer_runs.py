@@ -19,8 +19,7 @@ import torch
 
 from benchmarks.agreement import Found
 from feature_tracker.errors import TrackerError
-from feature_tracker.model.hooks import blocks_of
-from feature_tracker.model.load import LanguageModel
+from feature_tracker.model.load import LanguageModel, blocks_of
 from feature_tracker.sae.topk import Sae, TopK
 
 

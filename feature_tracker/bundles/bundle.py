@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal, get_args
@@ -212,7 +212,7 @@ def _named_model(text: str, *, bos: str) -> PretrainedModel:
 
 
 @contextlib.contextmanager
-def _explained(kind: type, where: str) -> Iterator[None]:
+def _explained(kind: type, where: str) -> Generator[None]:
     """Turn pydantic's errors about a `kind` into one TrackerError: what each key must be, and what was found."""
     try:
         yield

@@ -1,4 +1,4 @@
-"""The command `feature-tracker`. Each sub-command is imported when it is asked for: `--version` needs no PyTorch."""
+"""The command `feature-tracker`. A sub-command is imported when it is called, so `--help` needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -8,27 +8,31 @@ import click
 
 from feature_tracker import __version__
 
-_COMMANDS = {
-    "page": "feature_tracker.cli.page:main",
-    "trace": "feature_tracker.cli.trace:main",
-    "circuit": "feature_tracker.cli.circuit:main",
-    "fetch": "feature_tracker.cli.fetch:main",
-    "sae": "feature_tracker.cli.sae:main",
-    "labels": "feature_tracker.cli.labels:main",
+_SUMMARIES = {
+    "page": "Open the page in a browser.",
+    "trace": "Print the top features of a text as CSV.",
+    "circuit": "Trace which features of a text feed which.",
+    "fetch": "Download a bundle's model ahead of time.",
+    "sae": "Train, tune and measure sparse autoencoders.",
+    "labels": "Import, check, measure and make label tables.",
 }
+"""By command; each is the function `main` of the module of its name in this package."""
 
 
 class _LazyGroup(click.Group):
-    """A group whose sub-commands are imported when they are looked up."""
+    """A group whose sub-commands are imported when they are looked up, but not to be listed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(_SUMMARIES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in _SUMMARIES:
             return None
-        module, _, name = _COMMANDS[cmd_name].partition(":")
-        return getattr(importlib.import_module(module), name)
+        return importlib.import_module(f"{__name__}.{cmd_name}").main
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_SUMMARIES.items()))
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

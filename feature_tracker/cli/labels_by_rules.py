@@ -1,4 +1,4 @@
-"""The `feature-tracker labels` commands that label features by rules."""
+"""The sub-commands of `feature-tracker labels` that label features by rules."""
 
 from __future__ import annotations
 
@@ -25,13 +25,21 @@ from feature_tracker.rule_labels.make_lexicon import LexiconConfig, make_lexicon
 from feature_tracker.rule_labels.rules import rule_from_json
 from feature_tracker.rule_labels.trials import run_trials
 
-_BUNDLE = click.option("--bundle", "bundle_name", default=BUILT_IN, show_default=True, help="Whose features.")
+_BUNDLE = click.option(
+    "--bundle",
+    "bundle_name",
+    default=BUILT_IN,
+    show_default=True,
+    help="The labels' bundle: a shipped one's name or a TOML file.",
+)
 _WORK = click.option(
     "--work", default=Path("work"), type=Path, show_default=True,
-    help="Holds the activations that `feature-tracker sae train` and `feature-tracker sae quality` collected.",
+    help="Folder of the activations that `feature-tracker sae train` and `feature-tracker sae quality` collected.",
 )  # fmt: skip
-_SAMPLE = click.option("--sample", default=1000, show_default=True, help="Firing tokens scored, and as many silent.")
-_SEED = click.option("--seed", default=0, show_default=True, help="Of the samples.")
+_SAMPLE = click.option(
+    "--sample", default=1000, show_default=True, help="Firing tokens to score a label on, and as many silent ones."
+)
+_SEED = click.option("--seed", default=0, show_default=True, help="Seed of the samples.")
 _WINDOWS = click.option("--windows", default=6000, show_default=True, help="Training windows to learn from.")
 
 
@@ -44,10 +52,14 @@ def _on_corpus_firings(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command()
 @_on_corpus_firings
-@click.option("--jobs", default=os.cpu_count() or 1, show_default="one a core", help="Layers labelled at a time.")
+@click.option("--jobs", default=os.cpu_count() or 1, show_default="one per core", help="Layers to label at a time.")
 @telling_errors
 def make(bundle_name: str, work: Path, sample: int, seed: int, windows: int, jobs: int) -> None:
-    """Learn every feature's label on `train`, score it on `validation`, write the bundle's label table and lexicon."""
+    """Label a bundle's features by rules.
+
+    Learns each label on the `train` activations in --work and scores it on those of `validation`. Writes the bundle's
+    label table and its lexicon, and prints how well the labels score.
+    """
     bundle = load_bundle(bundle_name)
     corpus = load_corpus_firings(bundle, work, windows)
     train = [firings.train for firings in corpus.layers.values()]
@@ -65,16 +77,20 @@ def make(bundle_name: str, work: Path, sample: int, seed: int, windows: int, job
 @_on_corpus_firings
 @telling_errors
 def rescore(bundle_name: str, work: Path, sample: int, seed: int, windows: int) -> None:
-    """Score the table's rules anew on `validation`, on a sample of this seed, and compare with the F1 in the table."""
+    """Score a table's rules again, on another sample.
+
+    Reads the bundle's label table and lexicon, and the activations in --work. Prints the F1 on this sample beside those
+    in the table, and writes nothing.
+    """
     bundle = load_bundle(bundle_name)
     corpus = load_corpus_firings(bundle, work, windows)
     table = load_labels(bundle.labels, _latents(corpus), bundle)
     lexicon = load_lexicon(lexicon_path(bundle.labels), corpus.texts, corpus.bos_id)
-    for layer, own in table.frame.groupby("layer"):
-        firings, rows = corpus.layers[int(str(layer))], own.droplevel("layer")
+    for layer, layer_rows in table.frame.groupby("layer"):
+        firings, rows = corpus.layers[int(str(layer))], layer_rows.droplevel("layer")
         rules = {int(str(i)): rule_from_json(rule) for i, rule in rows["rule"].items() if rule}
         scores = {i: score_rule(rule, firings.held_out, i, lexicon, sample, seed) for i, rule in rules.items()}
-        again = pd.Series({i: found.f1 for i, found in scores.items()})
+        again = pd.Series({i: score.f1 for i, score in scores.items()})
         gap = (again - rows["f1"]).abs()
         click.echo(
             f"layer {layer}: median F1 {again.median():.3f} anew, {rows['f1'].median():.3f} in the table; "
@@ -88,7 +104,10 @@ def rescore(bundle_name: str, work: Path, sample: int, seed: int, windows: int) 
 @_WINDOWS
 @telling_errors
 def reword(bundle_name: str, work: Path, windows: int) -> None:
-    """Choose anew which words of each family the table's labels show; rules and scores stay."""
+    """Choose again which words of each family a table's labels show.
+
+    Reads the activations in --work, and writes the bundle's label table; rules and scores stay as they are.
+    """
     bundle = load_bundle(bundle_name)
     corpus = load_corpus_firings(bundle, work, windows)
     table = load_labels(bundle.labels, _latents(corpus), bundle)
@@ -108,13 +127,18 @@ def reword(bundle_name: str, work: Path, windows: int) -> None:
 
 @click.command()
 @_on_corpus_firings
-@click.option("--features", default=40, show_default=True, help="Features of each layer that are tried.")
-@click.option("--families", multiple=True, type=int, help="Make a lexicon of so many families and try it, too.")
+@click.option("--features", default=40, show_default=True, help="Features per layer to try.")
+@click.option(
+    "--families", multiple=True, type=int, help="Also try a lexicon of this many families; may be given several times."
+)
 @telling_errors
 def trials(
     bundle_name: str, work: Path, sample: int, seed: int, windows: int, features: int, families: tuple[int, ...]
 ) -> None:
-    """Try shorter rules, rules that look at less, and other lexicons on some features of each layer; write nothing."""
+    """Try shorter rules, rules that look at less, and other lexicons on some features.
+
+    Reads the activations in --work and the bundle's lexicon. Prints the scores, and writes nothing.
+    """
     bundle = load_bundle(bundle_name)
     corpus = load_corpus_firings(bundle, work, windows)
     lexicon = load_lexicon(lexicon_path(bundle.labels), corpus.texts, corpus.bos_id)

@@ -20,13 +20,20 @@ _SHOWN = 20
 
 @click.command("check")
 @click.argument("table_path", metavar="[TABLE]", required=False, type=Path)
-@click.option("--bundle", "bundle_name", default=BUILT_IN, show_default=True, help="Whose features the table is about.")
+@click.option(
+    "--bundle",
+    "bundle_name",
+    default=BUILT_IN,
+    show_default=True,
+    help="The labels' bundle: a shipped one's name or a TOML file.",
+)
 @LATENTS
 @telling_errors
 def check_table_file(table_path: Path | None, bundle_name: str, latents: int | None) -> None:
-    """Check a label table: its columns and their ranges, its features, and numbers that must agree.
+    """Check that a label table is sound.
 
-    TABLE is a CSV file, by default the bundle's own. The exit status is 1 if something is wrong.
+    TABLE is a CSV file, by default the bundle's own. Checks its columns and their ranges, its features, and numbers
+    that must agree. Prints what the table holds; the exit status is 1 if something is wrong.
     """
     bundle = load_bundle(bundle_name)
     n_latents = bundle_latents(bundle, latents)

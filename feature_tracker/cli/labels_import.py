@@ -18,33 +18,33 @@ from feature_tracker.labels.table import latents_of
 from feature_tracker.sae.load import load_saes
 
 LATENTS = click.option(
-    "--latents", type=click.IntRange(min=1), help="Latents of each SAE, where the SAE folder isn't on this machine."
+    "--latents", type=click.IntRange(min=1), help="Latents per layer, if the SAE folder is not on this machine."
 )
 """Option for commands that call `bundle_latents`."""
 
 
 @click.command("import")
 @click.argument("paths", nargs=-1, required=True, type=Path)
-@click.option("--bundle", "bundle_name", required=True, help="Whose features the labels are about.")
-@click.option("--out", type=Path, help="Where the table goes; the bundle's own table where left out.")
-@click.option("--replace", is_flag=True, help="Replace a table that stands there.")
-@click.option("--any-model", is_flag=True, help="Take labels of a model by another name than the bundle's.")
+@click.option("--bundle", "bundle_name", required=True, help="The labels' bundle: a shipped one's name or a TOML file.")
+@click.option("--out", type=Path, help="File for the label table. Default: the bundle's own table.")
+@click.option("--replace", is_flag=True, help="Replace the table if it already exists.")
+@click.option("--any-model", is_flag=True, help="Also take labels of models with other names than the bundle's.")
 @LATENTS
 @telling_errors
 def import_labels(
     paths: tuple[Path, ...], bundle_name: str, out: Path | None, replace: bool, any_model: bool, latents: int | None
 ) -> None:
-    """Make a bundle's label table from Delphi runs, CSV summaries and Neuronpedia exports.
+    """Make a label table from other tools' files.
 
-    PATHS are files, or folders to look through. Labels are cleaned and merged, and a report says what was read, cleaned
-    and rejected. See docs/labels.md.
+    PATHS are Delphi runs, CSV summaries and Neuronpedia exports, or folders to search for them. Labels are cleaned and
+    merged into the bundle's label table. Prints what was read, cleaned and rejected. See docs/labels.md.
     """
     bundle = load_bundle(bundle_name)
     models = () if any_model else model_names(bundle)
     target = Target(bundle.name, bundle_latents(bundle, latents), bundle.layers_chosen, models)
     path = out or bundle.labels
     if path.exists() and not replace:
-        raise TrackerError(f"{path} stands there already. Replace it with --replace, or name another file with --out.")
+        raise TrackerError(f"{path} already exists. Replace it with --replace, or name another file with --out.")
     files = find_sources(paths)
     if path.resolve() in [source.path.resolve() for source in files.sources]:
         raise TrackerError(f"{path} is one of the files to import. Name another file for the table with --out.")

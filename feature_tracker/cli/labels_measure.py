@@ -45,10 +45,11 @@ def measure(
     finance: tuple[Path, ...], general: tuple[Path, ...], bundle: Bundle, out: Path | None, replace: bool,
     split: str | None, window: int | None, tokens: int | None, checkpoint: Path | None,
 ) -> None:  # fmt: skip
-    """Measure on your own text how financial each feature is and how often and how strongly it fires.
+    """Measure features on your own text.
 
-    Runs the text through the bundle's model and SAEs, writes specialization, density and quantiles of activation to
-    the label table, and prints a summary. Labels and their scores stay as they are. No text is stored.
+    How financial is each feature, how often does it fire, and how strongly? Runs the text through the bundle's model
+    and SAEs, writes specialization, density and quantiles of activation to the label table, and prints a summary.
+    Labels and their scores stay as they are. No text is stored.
     """
     # Faults in the user's files show before gigabytes of a model are fetched and hours of text are run.
     _check_text("finance", finance, split)

@@ -16,15 +16,20 @@ from feature_tracker.files import data_root
 
 
 @click.command("page")
-@click.option("--port", type=click.IntRange(1, 65535), default=8502, show_default=True, help="The page's port.")
-@click.option("--no-browser", is_flag=True, help="Only serve the page.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=8502, show_default=True, help="Port to serve the page on."
+)
+@click.option("--no-browser", is_flag=True, help="Don't open a browser.")
 @telling_errors
 def main(port: int, no_browser: bool) -> None:
-    """Serve the page at http://localhost:PORT until you press Ctrl-C."""
+    """Serve the page at http://localhost:PORT and open it in a browser. Ctrl-C ends it."""
     _check_port(port)
     # -P: a `feature_tracker` or `streamlit` in the working folder must not stand in for the installed one.
     command = [sys.executable, "-P", "-m", "streamlit", "run", str(data_root() / "feature_activation_tracker.py")]
     command += ["--server.port", str(port), "--server.headless", str(no_browser).lower()]
+    if os.name == "posix":
+        # Streamlit takes this process's place, so that Ctrl-C and `kill` reach it and nothing outlives the command.
+        os.execv(sys.executable, command)
     try:
         sys.exit(subprocess.call(command))
     except KeyboardInterrupt:

@@ -27,17 +27,21 @@ from feature_tracker.training.train import TrainConfig, stream_scale, train_sae
 log = logging.getLogger(__name__)
 
 _BUNDLE = click.option(
-    "--bundle", "bundle_name", default=BUILT_IN, show_default=True, help="The bundle whose SAEs these are."
-)
+    "--bundle", "bundle_name", default=BUILT_IN, show_default=True,
+    help="Model, layers and SAE folder: a shipped bundle's name or a TOML file.",
+)  # fmt: skip
 _TEXT = "a folder of .txt files, or a .jsonl(.gz) file with `text` and `split` in every line"
 _FINANCE = click.option("--finance", required=True, type=Path, help=f"Finance text: {_TEXT}.")
 _GENERAL = click.option("--general", type=Path, help=f"General text: {_TEXT}. Default: none.")
 _WORK = click.option(
     "--work", default=Path("work"), type=Path, show_default=True,
-    help="Folder for the activations that are collected (gigabytes); they are used again by later commands.",
+    help="Folder of the activations, which are collected once and take gigabytes.",
 )  # fmt: skip
 _SEED = click.option(
-    "--seed", default=0, show_default=True, help="Seed of the order of the text and of the first weights."
+    "--seed",
+    default=0,
+    show_default=True,
+    help="Seed of the order of the text, and of the weights that training starts from.",
 )
 _POSITIVE = click.IntRange(min=1)
 

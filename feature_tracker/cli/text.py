@@ -1,4 +1,4 @@
-"""The text a command line was given: written out, or as a file's path."""
+"""The text that a command is given, itself or as the path of a file."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from feature_tracker.errors import TrackerError
 
 
 def text_or_file(text: str) -> str:
-    """The file's text where `text` is a file's path, else `text` itself.
+    """The content of the file that `text` is the path of, or `text` itself if there is no such file.
 
     Raises:
-        TrackerError: the file is not UTF-8, or there is none where `text` looks like its path.
+        TrackerError: the file can't be read or is not UTF-8, or `text` looks like a path but there is no such file.
     """
     try:
         is_file = Path(text).is_file()
@@ -19,15 +19,17 @@ def text_or_file(text: str) -> str:
         is_file = False
     if not is_file and _looks_like_a_path(text):
         raise TrackerError(
-            f"{text} looks like a file's path, but there is no such file here. Correct the path; to trace these "
-            "letters themselves, give them with a space behind."
+            f"{text} looks like a file's path, but there is no such file. Correct the path, or add a space at the end "
+            "to trace these characters themselves."
         )
     if not is_file:
         return text
     try:
-        return Path(text).read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+        return Path(text).read_text(encoding="utf-8-sig")  # some editors start a file with a byte order mark
     except UnicodeDecodeError as error:
         raise TrackerError(f"{text} is not UTF-8 text (byte {error.start}). Save it as UTF-8 and try again.") from None
+    except OSError as error:
+        raise TrackerError(f"{text} can't be read ({error.strerror}).") from None
 
 
 def _looks_like_a_path(text: str) -> bool:

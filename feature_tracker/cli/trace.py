@@ -1,4 +1,4 @@
-"""`feature-tracker trace`: the top features of a text in a terminal, as CSV."""
+"""`feature-tracker trace`: the top features of a text, as CSV."""
 
 from __future__ import annotations
 
@@ -19,14 +19,29 @@ from feature_tracker.tracker import Tracker
 @click.command("trace")
 @click.argument("text")
 @bundle_options
-@click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="Features a layer.")
-@click.option("--by", type=click.Choice(get_args(RankBy)), default="percentile", show_default=True, help="Rank by.")
+@click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="Features per layer.")
 @click.option(
-    "--aggregation", type=click.Choice(get_args(Aggregation)), default="max", show_default=True, help="Over the tokens."
+    "--by", type=click.Choice(get_args(RankBy)), default="percentile", show_default=True, help="Measure to rank by."
 )
-@click.option("--min-f1", default=0.0, show_default=True, help="Leave out labels that score less.")
+@click.option(
+    "--aggregation",
+    type=click.Choice(get_args(Aggregation)),
+    default="max",
+    show_default=True,
+    help="How activations are combined over tokens.",
+)
+@click.option(
+    "--min-f1",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Leave out features whose label has a smaller F1.",
+)
 def main(text: str, bundle: Bundle, top: int, by: RankBy, aggregation: Aggregation, min_f1: float) -> None:
-    """Print the top features of TEXT, or of the UTF-8 file that TEXT names, as CSV."""
+    """Print the top features of a text as CSV.
+
+    TEXT is the text itself, or the path of a UTF-8 file. Notes and progress go to standard error.
+    """
     click.echo(" ".join(filter(None, [f"Bundle: {bundle.title}.", labels_note(bundle)])), err=True)
     text = text_or_file(text)
     with terminal_progress("Looking for the model") as progress:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -119,7 +119,7 @@ class Measurement:
     def _save(self) -> None:
         if self._checkpoint is None:
             return
-        arrays = {
+        arrays: dict[str, Any] = {
             f"{layer}.{name}": array for layer, sums in self._sums.items() for name, array in sums.state().items()
         }
         progress = {"origin": asdict(self._origin), "batches_done": self._batches_done}

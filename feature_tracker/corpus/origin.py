@@ -60,7 +60,8 @@ class Origin:
         Raises:
             TypeError, ValueError: not such a record.
         """
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in dict(record).items()}
+        values: dict[str, Any] = dict(record)
+        values |= {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
         texts = values.pop("text", None)
         if texts is not None:  # version 0.1 kept finance and general text in one list
             values["finance_text"], values["general_text"] = texts[:1], texts[1:]
@@ -86,7 +87,7 @@ def fingerprint(saes: Mapping[int, Sae]) -> str:
         digest.update(f"{layer} {sae.activation} {sae.k}".encode())
         for weights in (sae.encoder_weight, sae.encoder_bias, sae.decoder, sae.b_dec, sae.threshold):
             if weights is not None:
-                digest.update(weights.contiguous().cpu().numpy())
+                digest.update(weights.contiguous().cpu().numpy().data)
     return digest.hexdigest()[:12]
 
 

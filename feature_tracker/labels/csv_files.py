@@ -29,9 +29,9 @@ def open_labels(bundle: Bundle, n_latents: Mapping[int, int]) -> LabelTable:
     Raises:
         TrackerError: see `load_labels`.
     """
-    if not bundle.labels.exists():
-        return unlabelled_table(n_latents)
-    return load_labels(bundle.labels, n_latents, bundle)
+    if bundle.labels.exists():
+        return load_labels(bundle.labels, n_latents, bundle)
+    return unlabelled_table(n_latents)
 
 
 def load_labels(path: Path, n_latents: Mapping[int, int], bundle: Bundle | None = None) -> LabelTable:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from feature_tracker.errors import TrackerError
+from feature_tracker.model.load import blocks_of
 
 ResidReader = Callable[[int, torch.Tensor], None]
 """Called as reader(layer, resid), with resid (n_windows, window, d_model) in the model's dtype."""
@@ -25,22 +25,6 @@ ReplaceResid = Callable[[torch.Tensor], torch.Tensor]
 
 class _Stop(Exception):
     """Raised by the hook on the last layer that is read, to skip the blocks above it."""
-
-
-def blocks_of(decoder: nn.Module) -> nn.ModuleList:
-    """The decoder's blocks, in order: `.layers` in the Llama, Mistral, Qwen and Gemma families, `.h` in GPT-2's.
-
-    Raises:
-        TrackerError: the decoder has neither.
-    """
-    for name in ("layers", "h"):
-        blocks = getattr(decoder, name, None)
-        if isinstance(blocks, nn.ModuleList):
-            return blocks
-    raise TrackerError(
-        f"{type(decoder).__name__} has its blocks neither in `.layers` nor in `.h`: this family of models is not "
-        "supported. docs/bundles.md names the families that are."
-    )
 
 
 @contextlib.contextmanager

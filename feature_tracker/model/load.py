@@ -22,9 +22,9 @@ from transformers import (
 )
 
 from feature_tracker.bundles.bundle import Bundle
+from feature_tracker.bundles.missing import require_model
 from feature_tracker.errors import TrackerError
 from feature_tracker.model.fetching import ensure_model_folder
-from feature_tracker.model.hooks import blocks_of
 from feature_tracker.model.memory import check_fits, free_memory
 from feature_tracker.progress import Progress, silent
 
@@ -76,6 +76,22 @@ class LanguageModel:
         return device if device.type != "meta" else torch.device("cuda", 0)
 
 
+def blocks_of(decoder: nn.Module) -> nn.ModuleList:
+    """The decoder's blocks, in order: `.layers` in the Llama, Mistral, Qwen and Gemma families, `.h` in GPT-2's.
+
+    Raises:
+        TrackerError: the decoder has neither.
+    """
+    for name in ("layers", "h"):
+        blocks = getattr(decoder, name, None)
+        if isinstance(blocks, nn.ModuleList):
+            return blocks
+    raise TrackerError(
+        f"{type(decoder).__name__} has its blocks neither in `.layers` nor in `.h`: this family of models is not "
+        "supported. docs/bundles.md names the families that are."
+    )
+
+
 def load_model(bundle: Bundle, progress: Progress = silent, *, dtype: str | None = None) -> LanguageModel:
     """Load a bundle's model, fetched and converted first where that was never finished.
 
@@ -86,6 +102,7 @@ def load_model(bundle: Bundle, progress: Progress = silent, *, dtype: str | None
         TrackerError: it can't be fetched or stored, doesn't fit into memory, or has too few layers for the bundle.
     """
     folder = ensure_model_folder(bundle, progress)
+    require_model(folder, bundle.model.name)
     model_width(folder, bundle.layers)
     progress("Loading the model", 0.0)
     return load_model_folder(folder, dtype or bundle.dtype, name=bundle.model.name, bos=bundle.model.bos)
@@ -143,8 +160,8 @@ def _dtype_name(name: str) -> str:
     # Without native instructions half precision is emulated and slower than float32.
     if torch.cuda.is_available():
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bfloat16" if native else "float32"
+    processor = torch.cpu.get_capabilities()
+    return "bfloat16" if processor.get("avx512_bf16") or processor.get("amx_tile") else "float32"
 
 
 def _load_config(folder: Path, name: str) -> PreTrainedConfig:

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from feature_tracker.model.hooks import ResidReader, blocks_of, reading_residuals
+from feature_tracker.model.hooks import ResidReader, reading_residuals
+from feature_tracker.model.load import blocks_of
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""The one place that runs text: windows pass through the model in batches, and sinks consume each SAE layer's output.
+"""Run text through the model and encode it: the one place that does so.
 
-Tracing, recording, measuring and harvesting differ only in their windows and sinks. A run is a generator, so that its
-caller can report progress, write checkpoints or stop between batches.
+Windows pass through the model in batches, and sinks receive the residual stream or the activations of each layer.
+Tracing, recording, measuring and harvesting differ only in their windows and their sinks. A run is a generator, so that
+its caller can report progress, write checkpoints and stop between batches.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from feature_tracker.progress import Progress, silent
 from feature_tracker.sae.topk import Sae, TopK
 from feature_tracker.tracing.trace import LayerTrace, Trace
 
-TOKENS_A_FORWARD = 2048
+TOKENS_PER_FORWARD = 2048
 """Enough to keep a processor busy, and few enough to keep residual streams small. 8 x 256 is fastest on two cores."""
 
 
@@ -44,7 +45,7 @@ class Batch(NamedTuple):
 
     @property
     def n_tokens(self) -> int:
-        """Number of tokens in the batch, without BOS and padding."""
+        """Number of tokens in the batch, BOS and padding excluded."""
         return self.token_ids[:, 1:].numel() if self.is_token is None else int(self.is_token.sum())
 
     def tokens_of(self, resid: torch.Tensor) -> torch.Tensor:
@@ -57,7 +58,7 @@ StreamSink = Callable[[int, torch.Tensor, Batch], None]
 """Called as sink(layer, resid, batch) during the forward; resid is (n_windows, longest, d_model), BOS first."""
 
 ActivationSink = Callable[[int, TopK, Batch], None]
-"""Called as sink(layer, top, batch) after the forward; top holds the batch's tokens, (n_tokens, k), on the CPU."""
+"""Called as sink(layer, top, batch) after the forward; top holds the batch's tokens, (n_tokens, k) on the CPU."""
 
 Forward = Callable[[nn.Module, torch.Tensor, Sequence[int], ResidReader], None]
 """Runs a decoder on token ids and passes each layer's stream to a reader, as `read_residuals` does."""
@@ -73,18 +74,18 @@ def run(
     activation_sinks: Sequence[ActivationSink] = (),
     forward: Forward = read_residuals,
 ) -> Iterator[Batch]:
-    """Run batches through the model, feed the sinks, and yield each batch when it is done.
+    """Pass batches through the model, feed the sinks, and yield each batch when it is done.
 
     Residual streams are encoded inside the hooks, in float32 whatever the model's dtype.
 
     Args:
         layers: 0-based blocks whose streams are read; the forward stops after the last.
-        saes: by layer; required if there are activation sinks.
+        saes: by layer; required with activation sinks.
         forward: how to run the decoder on a batch.
     """
     for batch in batches:
         encoded = _run_batch(batch, language_model, layers, stream_sinks, saes if activation_sinks else None, forward)
-        for layer, top in encoded.items():  # after the forward: copying inside it would stall a GPU at every layer
+        for layer, top in encoded.items():  # a copy during the forward would make a GPU wait at each layer
             on_cpu = TopK(top.values.flatten(0, -2).cpu(), top.indices.flatten(0, -2).to(torch.int32).cpu())
             for sink in activation_sinks:
                 sink(layer, on_cpu, batch)
@@ -112,27 +113,27 @@ def _run_batch(
 
 
 def batched(
-    windows: Iterable[np.ndarray], *, window: int, bos_id: int, tokens: int = TOKENS_A_FORWARD
+    windows: Iterable[np.ndarray], *, window: int, bos_id: int, tokens: int = TOKENS_PER_FORWARD
 ) -> Iterator[Batch]:
-    """Group windows into batches: full windows with full ones, shorter windows padded together.
+    """Put windows into batches: whole windows with whole ones, shorter windows padded with shorter ones.
 
-    Windows of one document keep their order, because only its last window can be short.
+    Only the last window of a document can be short, so the windows of one document keep their order.
 
     Args:
-        windows: (n_tokens,) token ids each, without BOS, at most `window - 1`.
-        window: length of a full window, BOS included.
-        tokens: largest size of a batch, BOS and padding included. A longer window gets a batch of its own.
+        windows: (n_tokens,) ids each, BOS excluded, at most `window - 1`.
+        window: length of a whole window, BOS included.
+        tokens: largest size of a batch, BOS and padding included. A longer window makes a batch of its own.
     """
-    full: list[np.ndarray] = []
+    whole: list[np.ndarray] = []
     short: list[np.ndarray] = []
     for ids in windows:
-        waiting = full if len(ids) == window - 1 else short
-        longest = max(len(ids), *map(len, waiting)) if waiting else len(ids)
+        waiting = whole if len(ids) == window - 1 else short
+        longest = max(map(len, [*waiting, ids]))
         if waiting and (len(waiting) + 1) * (longest + 1) > tokens:
             yield _stacked(waiting, bos_id)
             waiting.clear()
         waiting.append(ids)
-    yield from (_stacked(waiting, bos_id) for waiting in (full, short) if waiting)
+    yield from (_stacked(waiting, bos_id) for waiting in (whole, short) if waiting)
 
 
 def _stacked(windows: Sequence[np.ndarray], bos_id: int) -> Batch:

@@ -31,7 +31,7 @@ from feature_tracker.errors import TrackerError
 from feature_tracker.files import replacing
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.sae.topk import Sae, TopK
-from feature_tracker.tracing.run import TOKENS_A_FORWARD, Batch, batched, run
+from feature_tracker.tracing.run import TOKENS_PER_FORWARD, Batch, batched, run
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +178,7 @@ def start_harvest(folder: Path, token_ids: np.ndarray, finance: np.ndarray, orig
     _write_progress(folder, origin, 0)
 
 
-def continue_harvest(folder: Path, language_model: LanguageModel, *, tokens: int = TOKENS_A_FORWARD) -> Harvest:
+def continue_harvest(folder: Path, language_model: LanguageModel, *, tokens: int = TOKENS_PER_FORWARD) -> Harvest:
     """Run the windows that are still missing, and append their residual streams.
 
     Args:

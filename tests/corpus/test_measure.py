@@ -3,7 +3,7 @@ from __future__ import annotations
 import copy
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -98,7 +98,7 @@ class Interrupted(Exception):
 
 
 @contextmanager
-def interrupted_after(forwards: int, model: LanguageModel) -> Iterator[None]:
+def interrupted_after(forwards: int, model: LanguageModel) -> Generator[None]:
     """Let the model run so many batches, then interrupt it."""
     n_run = 0
 

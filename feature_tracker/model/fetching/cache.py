@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -63,7 +63,7 @@ def is_whole(folder: Path, identity: Mapping[str, str]) -> bool:
 
 
 @contextlib.contextmanager
-def storage_errors(folder: Path) -> Iterator[None]:
+def storage_errors(folder: Path) -> Generator[None]:
     """Turn the file system's errors into a `TrackerError` about `folder`."""
     try:
         yield
@@ -88,7 +88,7 @@ def disk_full(folder: Path) -> TrackerError:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path, progress: Progress) -> Iterator[None]:
+def _locked(folder: Path, progress: Progress) -> Generator[None]:
     lock = FileLock(folder.with_name(folder.name + ".lock"))
     while True:
         try:

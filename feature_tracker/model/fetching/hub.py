@@ -22,7 +22,7 @@ from huggingface_hub.utils import filter_repo_objects
 from tqdm.auto import tqdm
 
 from feature_tracker.bundles.bundle import PretrainedModel
-from feature_tracker.bundles.missing import PICKLES, model_gap
+from feature_tracker.bundles.missing import PICKLES, model_gap, require_model
 from feature_tracker.errors import TrackerError
 from feature_tracker.progress import Progress, silent
 
@@ -85,11 +85,12 @@ def _fetch(source: PretrainedModel, progress: Progress) -> Path:
         source.id, revision=source.revision, allow_patterns=FILES, ignore_patterns=_NOT_IN_FOLDERS, max_workers=4,
         tqdm_class=_bar_for(source, cached, total, progress),
     )  # fmt: skip
+    require_model(Path(folder), source.id)
     progress(f"{source.id} is in the cache", 1.0)
     return Path(folder)
 
 
-def _bar_for(source: PretrainedModel, cached: int, total: int, progress: Progress) -> type[tqdm]:
+def _bar_for(source: PretrainedModel, cached: int, total: int, progress: Progress) -> type[tqdm[Any]]:
     """A class of progress bars that draw nothing and pass huggingface_hub's counts on to `progress`.
 
     huggingface_hub makes several bars of it: bytes received, bytes written, files. Of those in bytes, the one that is

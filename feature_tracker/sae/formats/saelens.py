@@ -97,7 +97,7 @@ def _folded(files: SaeFiles, kind: str, tensors: dict[str, torch.Tensor]) -> Sae
     if not config.get("apply_b_dec_to_input", True):
         bias = bias + encoder @ b_dec
     n_latents = len(bias)
-    parts = {
+    parts: dict[str, Any] = {
         "encoder_weight": encoder.float().contiguous(),
         "encoder_bias": bias.float(),
         "decoder": decoder.float().contiguous(),

@@ -342,7 +342,7 @@ def test_the_command_imports_checks_and_never_overwrites_unasked(tmp_path: Path)
     done = CliRunner().invoke(main, [*command, "--out", str(out)])
     assert done.exit_code == 0, done.output
     assert "1 of 2,000 features" in done.output
-    assert "stands there already" in CliRunner().invoke(main, [*command, "--out", str(out)]).output
+    assert "already exists" in CliRunner().invoke(main, [*command, "--out", str(out)]).output
     refused = CliRunner().invoke(main, [*command, "--out", str(path), "--replace"])
     assert "one of the files to import" in refused.output
     check = ["check", str(out), "--bundle", "smollm2-135m", "--latents", "400"]

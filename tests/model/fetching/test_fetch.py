@@ -157,7 +157,7 @@ def served(index: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The index over HTTP."""
     handler = functools.partial(SlowServer, directory=str(index))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         monkeypatch.setenv("PIP_FIND_LINKS", f"http://127.0.0.1:{server.server_port}/")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         yield
