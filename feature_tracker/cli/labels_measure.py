@@ -67,7 +67,7 @@ def measure(
         max_tokens=tokens,
         checkpoint=checkpoint,
         origin=dataclasses.replace(
-            Origin.of_bundle(bundle, tracker.language_model.d_model),
+            Origin.from_bundle(bundle, tracker.language_model.d_model),
             finance_text=tuple(map(name_with_size, finance)),
             general_text=tuple(map(name_with_size, general)),
             split=split or "all",

@@ -116,7 +116,7 @@ def finetune(bundle_name: str, work: Path, seed: int, layers: tuple[int, ...], s
     check_writable(bundle.sae_folder, tuned_layers)
     harvest = load_harvest(work / "train")
     language_model = load_model(bundle)
-    harvest.check_origin(Origin.of_bundle(bundle, language_model.d_model))
+    harvest.check_origin(Origin.from_bundle(bundle, language_model.d_model))
     saes = load_saes(bundle.sae_folder, tuned_layers, d_model=language_model.d_model)
     token_ids = torch.from_numpy(harvest.token_ids).long()
     config = FinetuneConfig(steps=steps, seed=seed)

@@ -44,7 +44,7 @@ class Origin:
     max_tokens: int | Literal["all"] | None = None
 
     @classmethod
-    def of_bundle(cls, bundle: Bundle, d_model: int) -> Origin:
+    def from_bundle(cls, bundle: Bundle, d_model: int) -> Origin:
         """The origin of anything computed with a bundle's model, whose residual stream is `d_model` wide."""
         source = bundle.model
         if isinstance(source, WheelSource):

@@ -41,7 +41,7 @@ def load_corpus_firings(bundle: Bundle, work: Path, windows: int) -> CorpusFirin
     language_model = load_model(bundle)
     saes = load_saes(bundle.sae_folder, bundle.layers, d_model=language_model.d_model)
     for harvest in (train, held_out):
-        harvest.check_origin(Origin.of_bundle(bundle, language_model.d_model))
+        harvest.check_origin(Origin.from_bundle(bundle, language_model.d_model))
     layers = {}
     for layer, sae in saes.items():
         log.info("encoding layer %d", layer)

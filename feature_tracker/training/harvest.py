@@ -128,7 +128,7 @@ def collect_split(
     folder = work / split
     window = language_model.window(_TRAIN_WINDOW if split == "train" else bundle.window)
     origin = replace(
-        Origin.of_bundle(bundle, language_model.d_model),
+        Origin.from_bundle(bundle, language_model.d_model),
         finance_text=(name_with_size(finance),),
         general_text=() if general is None else (name_with_size(general),),
         split=split, window=window, seed=seed, max_tokens=max_tokens or "all",
