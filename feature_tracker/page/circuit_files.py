@@ -9,6 +9,7 @@ from weakref import ref
 
 import streamlit as st
 
+from feature_tracker.errors import TrackerError
 from feature_tracker.page.circuit_run import SessionCircuit
 from feature_tracker.page.pool import evicted_error
 from feature_tracker.page.state import Scene
@@ -30,13 +31,13 @@ _ALL_FILES = "circuit.zip"
 
 def show_downloads(session: SessionCircuit, scene: Scene) -> None:
     """Offer each file, and all of them in one archive."""
-    # Streamlit keeps a button's arguments, which must not keep a model or its recording in memory.
-    tracker = ref(scene.tracker)
+    # Streamlit keeps what a button refers to, which must not keep a model or a recording in memory.
+    weak_session, weak_tracker = ref(session), ref(scene.tracker)
     with st.popover("Download", icon=":material/download:"):
         for name, description in {_ALL_FILES: "All files", **_DESCRIPTIONS}.items():
             st.download_button(
                 f"{description} (:gray[{name}])",
-                data=partial(_file, name, session, tracker),
+                data=partial(_file, name, weak_session, weak_tracker),
                 file_name=name,
                 mime=_MIMES.get(name.rpartition(".")[2], "application/octet-stream"),
                 key=f"circuit_download_{name}",
@@ -45,10 +46,12 @@ def show_downloads(session: SessionCircuit, scene: Scene) -> None:
             )
 
 
-def _file(name: str, session: SessionCircuit, weak_tracker: ref[Tracker]) -> bytes:
-    tracker = weak_tracker()
+def _file(name: str, weak_session: ref[SessionCircuit], weak_tracker: ref[Tracker]) -> bytes:
+    session, tracker = weak_session(), weak_tracker()
     if tracker is None:
         raise evicted_error()
+    if session is None:
+        raise TrackerError("This circuit is no longer on the page. Trace it again to download its files.")
     files = tracker.circuit_files(session.traced())
     return _zipped(files) if name == _ALL_FILES else files[name]
 

@@ -130,8 +130,17 @@ def circuit_request(scene: Scene, first_window: int) -> CircuitRequest:
 
 def session_circuit(scene: Scene) -> SessionCircuit | None:
     """The circuit that was last traced for the text on the page."""
-    circuit = st.session_state.get(state.CIRCUIT)
-    return circuit if circuit is not None and circuit.page_trace is scene.analysis.trace else None
+    session = stored_circuit()
+    return session if session is not None and session.page_trace is scene.analysis.trace else None
+
+
+def stored_circuit() -> SessionCircuit | None:
+    """The circuit that this session stores.
+
+    Callbacks of buttons ask for it here. Streamlit keeps every callback until the session ends, and one that refers to
+    a circuit would keep that circuit's recording in memory.
+    """
+    return st.session_state.get(state.CIRCUIT)
 
 
 def trace(scene: Scene, request: CircuitRequest, progress: Progress) -> None:
@@ -146,6 +155,7 @@ def trace(scene: Scene, request: CircuitRequest, progress: Progress) -> None:
     traced = tracker.circuit(recording, ranked=ranked, threshold=request.settings.threshold, progress=progress)
     circuit = SessionCircuit(whole, request, ref(recording), ranked, traced.correlations, traced.circuit)
     _RECORDINGS.setdefault(tracker, WeakKeyDictionary())[circuit] = recording
+    st.session_state.pop(state.CIRCUIT, None)  # else Streamlit keeps the replaced circuit until the next run
     st.session_state[state.CIRCUIT] = circuit
 
 
@@ -157,7 +167,7 @@ def verify_with_progress(session: SessionCircuit) -> None:
     """
     with st.container(horizontal=True, vertical_alignment="center"):
         bar = st.progress(0.0, "Taking features out")
-        st.button("Stop", key="circuit_stop", icon=":material/stop:", on_click=session.stop)
+        st.button("Stop", key="circuit_stop", icon=":material/stop:", on_click=_stop_clicked)
     try:
         steps = verify(session.recording, session.circuit, session.queue)
         while session.queue:
@@ -170,6 +180,12 @@ def verify_with_progress(session: SessionCircuit) -> None:
         session.stop()  # otherwise every run of the page would try again
         raise
     st.rerun()  # draws the circuit with the new effects
+
+
+def _stop_clicked() -> None:
+    session = stored_circuit()
+    if session is not None:
+        session.stop()
 
 
 def _positions_in_part(positions: Sequence[int] | None, start: int, n_tokens: int) -> np.ndarray | None:

@@ -228,6 +228,19 @@ def test_a_circuit_keeps_neither_an_evicted_tracker_nor_its_recording(page: AppT
         _ = session.recording
 
 
+@pytest.mark.parametrize("leave", ["another text", "another circuit"])
+def test_a_recording_ends_with_its_circuit(page: AppTest, leave: str) -> None:
+    traced(page)
+    verify_all(page)
+    recording = ref(page.session_state["session_circuit"].recording)
+    if leave == "another text":
+        analyze(page, TEXT)
+    else:
+        page.button(key="circuit_trace").click().run()
+    gc.collect()
+    assert recording() is None
+
+
 @pytest.mark.browser
 @pytest.mark.model
 def test_stop_ends_a_verification_under_way_in_a_browser(served: str, tab: Any) -> None:

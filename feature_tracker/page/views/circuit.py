@@ -122,11 +122,17 @@ def _show_controls(session: SessionCircuit, scene: Scene) -> None:
         "Verify",
         icon=":material/science:",
         key="circuit_verify",
-        on_click=lambda: session.enqueue(_AMOUNTS[st.session_state[AMOUNT]]),
+        on_click=_verify_clicked,
         disabled=bool(session.queue) or not session.circuit.edges["effect"].isna().any(),
         help="Measures all links." if amount == "all" else f"Measures the {amount} strongest links not verified yet.",
     )
     show_downloads(session, scene)
+
+
+def _verify_clicked() -> None:
+    session = circuit_run.stored_circuit()
+    if session is not None:
+        session.enqueue(_AMOUNTS[st.session_state[AMOUNT]])
 
 
 def _show_circuit(session: SessionCircuit, scene: Scene) -> None:
