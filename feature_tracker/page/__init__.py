@@ -1,1 +1,1 @@
-"""Parts of the Streamlit page, one file a tab; what a person sees is written here."""
+"""The Streamlit page. Everything that a person reads there is written here; each tab has its file in `views`."""

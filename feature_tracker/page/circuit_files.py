@@ -1,4 +1,4 @@
-"""A circuit as files, made in memory when one is asked for."""
+"""Downloads of a circuit: files that are made in memory when their button is pressed."""
 
 from __future__ import annotations
 
@@ -9,33 +9,35 @@ from weakref import ref
 
 import streamlit as st
 
+from feature_tracker.errors import TrackerError
 from feature_tracker.page.circuit_run import SessionCircuit
-from feature_tracker.page.engine import evicted_error
+from feature_tracker.page.pool import evicted_error
 from feature_tracker.page.state import Scene
 from feature_tracker.tracker import Tracker
 
-_WHAT = {
+_DESCRIPTIONS = {
     "features.csv": "Every feature that fires, with its label, measures and peak word",
     "correlations.csv": "Every pair of the circuit's features, with r, p and q",
     "edges.csv": "The links: r, q, attribution, effect",
     "graph.graphml": "The graph for Gephi, Cytoscape and yEd",
     "graph.gexf": "The graph for Gephi",
     "graph.json": "The graph for D3 and NetworkX",
-    "attribution_graph.json": "For circuit-tracer's viewer and Neuronpedia; holds your text",
-    "figure.html": "The figure, to be opened in a browser",
+    "attribution_graph.json": "For circuit-tracer's viewer and Neuronpedia; contains your text",
+    "figure.html": "The figure, to open in a browser",
 }
 _MIMES = {"csv": "text/csv", "json": "application/json", "html": "text/html"}
-_ALL = "circuit.zip"
+_ALL_FILES = "circuit.zip"
 
 
 def show_downloads(session: SessionCircuit, scene: Scene) -> None:
-    """Offer every file, and all of them at once."""
-    tracker = ref(scene.tracker)  # Streamlit keeps what a button may need, and must not keep a model with it
+    """Offer each file, and all of them in one archive."""
+    # Streamlit keeps what a button refers to, which must not keep a model or a recording in memory.
+    weak_session, weak_tracker = ref(session), ref(scene.tracker)
     with st.popover("Download", icon=":material/download:"):
-        for name, what in {_ALL: "All of them", **_WHAT}.items():
+        for name, description in {_ALL_FILES: "All files", **_DESCRIPTIONS}.items():
             st.download_button(
-                f"{what} (:gray[{name}])",
-                data=partial(_file, name, session, tracker),
+                f"{description} (:gray[{name}])",
+                data=partial(_file, name, weak_session, weak_tracker),
                 file_name=name,
                 mime=_MIMES.get(name.rpartition(".")[2], "application/octet-stream"),
                 key=f"circuit_download_{name}",
@@ -44,12 +46,14 @@ def show_downloads(session: SessionCircuit, scene: Scene) -> None:
             )
 
 
-def _file(name: str, session: SessionCircuit, weak_tracker: ref[Tracker]) -> bytes:
-    tracker = weak_tracker()
+def _file(name: str, weak_session: ref[SessionCircuit], weak_tracker: ref[Tracker]) -> bytes:
+    session, tracker = weak_session(), weak_tracker()
     if tracker is None:
         raise evicted_error()
+    if session is None:
+        raise TrackerError("This circuit is no longer on the page. Trace it again to download its files.")
     files = tracker.circuit_files(session.traced())
-    return _zipped(files) if name == _ALL else files[name]
+    return _zipped(files) if name == _ALL_FILES else files[name]
 
 
 def _zipped(files: dict[str, bytes]) -> bytes:

@@ -1,4 +1,4 @@
-"""A chart on the page, with its PNG download, whose clicks choose a feature or words."""
+"""Charts on the page, with their PNG download, and the clicks that choose a feature or words in them."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from feature_tracker.page import state
 
 
 def show_chart(figure: go.Figure, *, key: str, name: str, alt: str) -> None:
-    """Show a chart that only looks.
+    """Show a chart that cannot be clicked.
 
     Args:
-        key: its identity on the page.
-        name: of the downloaded PNG.
-        alt: what a screen reader says.
+        key: its Streamlit key.
+        name: of the downloaded PNG, without suffix.
+        alt: description for screen readers.
     """
     st.plotly_chart(_readable(figure), key=key, config=download_config(name), alt=alt)
 
 
 def show_feature_chart(figure: go.Figure, *, key: str, name: str, alt: str) -> None:
-    """Show a chart whose bars or nodes choose their feature; their `customdata` is [layer, index]."""
+    """Show a chart in which a click on a bar or node chooses its feature; its `customdata` is [layer, index]."""
 
     def take(points: list[dict[str, Any]]) -> None:
-        data = points[-1].get("customdata") if points else None
-        if data is not None:  # a second click on a bar takes Plotly's mark off it; the feature stays chosen
-            state.choose_feature(int(data[0]), int(data[1]))
+        clicked = points[-1].get("customdata") if points else None
+        if clicked is not None:  # a second click on a bar deselects it for Plotly; the feature stays chosen
+            layer, index = clicked
+            state.choose_feature(int(layer), int(index))
 
     _show_clickable(figure, key=key, name=name, alt=alt, take=take, mode="points")
 
 
 def show_word_chart(figure: go.Figure, *, key: str, name: str, alt: str, choose: Callable[[list[int]], None]) -> None:
-    """Show a chart whose cells choose columns; their `customdata` is [column]. None are chosen by a second click."""
+    """Show a chart in which clicks on cells choose their columns, a second click none; `customdata` is [column]."""
 
     def take(points: list[dict[str, Any]]) -> None:
         columns = sorted({int(point["customdata"][0]) for point in points if point.get("customdata") is not None})
@@ -57,9 +58,9 @@ def _show_clickable(
 
 
 def _readable(figure: go.Figure) -> go.Figure:
-    """Text in the stronger of Streamlit's greys, which the browser sets by theme: the weaker is 3.7:1 on white."""
+    """Set text in the stronger of Streamlit's greys, which follow the theme: the weaker has only 3.7:1 on white."""
     axis: dict[str, Any] = {"tickfont": {"color": GRAY_90}, "title": {"font": {"color": GRAY_90}}}
     figure.update_layout(font={"color": GRAY_90}, hoverlabel={"font": {"color": GRAY_90}})
-    for kind in ("scatter", "bar"):  # a click on a link or a bar would fade what is written at all the others
+    for kind in ("scatter", "bar"):  # else a click on one fades the text at all others
         figure.update_traces(unselected={"textfont": {"color": GRAY_90}}, selector={"type": kind})
     return figure.update_xaxes(**axis).update_yaxes(**axis)

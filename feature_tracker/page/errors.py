@@ -1,26 +1,35 @@
-"""Where errors become sentences for a person."""
+"""Text from outside on the page: errors as sentences, and labels and file contents free of markdown."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import traceback
 from collections.abc import Generator
 
 import streamlit as st
 
 from feature_tracker.errors import TrackerError
-from feature_tracker.page.plain import plain
 
 _log = logging.getLogger(__name__)
+
+# The signs of markdown, LaTeX, emoji shortcodes (`:smile:`) and Streamlit's directives (`:red[...]`).
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
+
+
+def plain(text: str) -> str:
+    """Escape text of the analyst or of a file: Streamlit's markdown then shows it letter by letter."""
+    return _SPECIAL.sub(r"\\\1", text)
 
 
 @contextlib.contextmanager
 def shown_errors(doing: str) -> Generator[None]:
-    """Show what goes wrong within, and go on after it.
+    """Show an error raised inside the block, and go on after the block.
 
-    A `TrackerError` is shown as it stands. Anything else is a fault of the program: the reader learns what failed, the
-    log gets the exception's type and place. Its message and its locals may hold the analyst's text and stay out.
+    A `TrackerError` is shown as it stands. Any other exception is a fault of the program: the reader learns what
+    failed, and the log gets the exception's type and place. Its message and its locals may contain the analyst's text,
+    so neither is shown or logged.
 
     Args:
         doing: completes "Something went wrong while ...".
@@ -35,6 +44,6 @@ def shown_errors(doing: str) -> Generator[None]:
         _log.error("%s while %s at %s", type(error).__name__, doing, place)
         st.error(
             f"Something went wrong while {doing} ({type(error).__name__}). Your text is still in the box: press "
-            "Analyze again, and if it fails again, look into the terminal for the place in the program.",
+            "Analyze again. If it fails again, the terminal shows where in the program it failed.",
             icon=":material/error:",
         )

@@ -1,4 +1,4 @@
-"""What is shown of a traced text: its figures, the shared selection, and the open tab."""
+"""The page below the text box: counts, the chosen feature and words, and the open tab."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ import streamlit as st
 from feature_tracker.charts.theme import layer_colours
 from feature_tracker.feature import Feature
 from feature_tracker.page import state
-from feature_tracker.page.errors import shown_errors
-from feature_tracker.page.plain import plain
-from feature_tracker.page.ranking import rank_under
+from feature_tracker.page.errors import plain, shown_errors
 from feature_tracker.page.state import Analysis, Scene, Settings
 from feature_tracker.page.views import (
     circuit,
@@ -42,18 +40,21 @@ _TABS = {
     "Evolution": evolution.show,
 }
 
+TITLES = tuple(_TABS)
+"""Titles of the views, in the order of their tabs."""
 
 _FAMILY_WORDS = 5
-TITLES = tuple(_TABS)
-"""The views, in the order of their tabs."""
 
 
 def show_results(analysis: Analysis, tracker: Tracker, settings: Settings) -> None:
-    """Draw everything below the text box. Only the open tab computes anything."""
-    state.keep_undrawn("view", heatmap.MODE, circuit.AMOUNT)
+    """Draw everything below the text box. Only the open tab's view is computed."""
+    state.keep_widget_values("view", heatmap.MODE, circuit.AMOUNT)
     if st.session_state[state.TEXT] != analysis.trace.tokens.text:
-        st.info("The text in the box has changed. What follows belongs to the text analyzed before: press Analyze.")
-    _show_figures(analysis, tracker)
+        st.info(
+            "The text in the box has changed. The results below are for the text analyzed before; press Analyze to "
+            "update them."
+        )
+    _show_counts(analysis, tracker)
     if not settings.layers:
         st.warning("No layer is chosen. Choose at least one in the sidebar.")
         return
@@ -64,7 +65,7 @@ def show_results(analysis: Analysis, tracker: Tracker, settings: Settings) -> No
     positions = None if chosen is None else np.asarray(chosen, dtype=np.int64)
     if positions is not None:
         _show_chosen_positions(analysis, positions)
-    ranked = rank_under(settings, tracker, analysis.trace, settings.layers, positions)
+    ranked = settings.rank(tracker, analysis.trace, positions)
     if ranked.empty:
         st.warning("No feature passes the filters. Lower the minimum F1 or choose more layers in the sidebar.")
         return
@@ -78,23 +79,23 @@ def show_results(analysis: Analysis, tracker: Tracker, settings: Settings) -> No
                 show(scene)
 
 
-def _show_figures(analysis: Analysis, tracker: Tracker) -> None:
+def _show_counts(analysis: Analysis, tracker: Tracker) -> None:
     trace = analysis.trace
     n_windows = len(trace.tokens.window_starts)
     read = f"**{trace.n_tokens:,} tokens** (words and parts of words), read in {analysis.seconds:.1f} s"
     if n_windows > 1:
         read += (
-            f" in {n_windows:,} windows of {tracker.bundle.window - 1:,}. Nothing is left out; the first token of each "
-            "further window, which the model reads without the words before it, counts in no ranking or correlation"
+            f" in {n_windows:,} windows of {tracker.bundle.window - 1:,}. Every token is read; the first token of each "
+            "later window is left out of rankings and correlations, because the model reads it without what precedes it"
         )
-    st.caption(f"{read}. Features are read at {len(trace.layers)} depths of the model.")
+    st.caption(f"{read}. Features come from {len(trace.layers)} layers of the model.")
 
 
 def _show_chosen_positions(analysis: Analysis, positions: np.ndarray) -> None:
     with st.container(horizontal=True, vertical_alignment="center", border=True):
         excerpt = words.excerpt(analysis.trace.tokens, positions, width=80)
-        n = len(positions)
-        st.markdown(f"**Ranked by {n:,} chosen token{'s' if n > 1 else ''}:** {plain(excerpt)}", width="stretch")
+        tokens = "1 chosen token" if len(positions) == 1 else f"{len(positions):,} chosen tokens"
+        st.markdown(f"**Ranked by {tokens}:** {plain(excerpt)}", width="stretch")
         st.button(
             "Use the whole text",
             icon=":material/close:",
@@ -105,33 +106,33 @@ def _show_chosen_positions(analysis: Analysis, positions: np.ndarray) -> None:
 
 
 def _choose_feature(ranked: pd.DataFrame, tracker: Tracker, settings: Settings) -> Feature:
-    """Draw the selector of the one feature that all views share, and return what it is set to."""
+    """Draw the selector of the feature that all views share, and return the chosen one."""
     labels = {
         tuple(feature): _option(feature, label)
         for feature, label in zip(features_of(ranked), marked_labels(ranked), strict=True)
     }
     chosen = state.chosen_feature()
     if chosen is not None and chosen not in labels and chosen[0] in settings.layers:
-        feature = Feature(*chosen)  # stays chosen though it isn't among the top here
+        feature = Feature(*chosen)  # stays chosen, though not among the top features now
         mark = "" if tracker.labels.is_reliable(feature) else " ?"
         labels = {chosen: _option(feature, tracker.labels.name(feature) + mark)} | labels
     if chosen is None or chosen not in labels:
         chosen = next(iter(labels))
     st.session_state["feature_box"] = chosen
 
-    def take() -> None:
-        taken = st.session_state["feature_box"]
-        if taken in labels:  # a browser that is a run behind sends an old option, which Streamlit passes on as its text
-            state.choose_feature(*taken)
+    def choose() -> None:
+        option = st.session_state["feature_box"]
+        if option in labels:  # a browser that is a run behind sends an old option, which Streamlit passes on as text
+            state.choose_feature(*option)
 
     st.selectbox(
         "Chosen feature",
         list(labels),
         key="feature_box",
         format_func=lambda option: labels.get(option, str(option)),
-        on_change=take,
-        help="All views point at this feature. A click on a bar or a node chooses it too. A question mark after a "
-        "label means that it is unreliable.",
+        on_change=choose,
+        help="All views highlight this feature. You can also choose one by clicking a bar or a node. A question mark "
+        "after a label means that the label is unreliable.",
     )
     return Feature(*chosen)
 
@@ -144,10 +145,10 @@ def _explain_label(scene: Scene) -> None:
 
 
 def family_line(families: Mapping[str, Sequence[str]]) -> str:
-    """Markdown: what a label calls each family of words, and a few more of its words.
+    """Markdown that lists each family of words in a label by its name, with a few more of its words.
 
     Args:
-        families: of `label_families`.
+        families: words by name, as `label_families` returns them.
     """
     parts = []
     for name, family in families.items():

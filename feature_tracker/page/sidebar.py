@@ -1,10 +1,10 @@
-"""The settings beside the page; moving one recomputes from the kept trace."""
+"""The sidebar: the choice of bundle, and settings that apply to the current trace without tracing again."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import get_args
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -13,23 +13,26 @@ from feature_tracker.bundles.choice import bundle_names, opening_bundle
 from feature_tracker.bundles.missing import labels_note, missing_parts
 from feature_tracker.bundles.settings import Environment
 from feature_tracker.errors import TrackerError
-from feature_tracker.page.plain import plain
-from feature_tracker.page.state import LAYERS, Aggregation, RankBy, Settings, forget_analysis
+from feature_tracker.page.errors import plain
+from feature_tracker.page.state import LAYERS, Settings, forget_analysis
+
+if TYPE_CHECKING:  # this imports pandas, which the first screen need not wait for
+    from feature_tracker.tracing.rank import Aggregation, RankBy
 
 _AGGREGATIONS: dict[Aggregation, str] = {
     "max": "Strongest word",
     "mean": "Average over words",
     "sum": "Sum over words",
-    "share": "Share of words it fires on",
+    "share": "Share of words that fire",
 }
 _RANKINGS: dict[RankBy, str] = {"activation": "Activation", "percentile": "Percentile"}
 
 
 def choose_bundle() -> Bundle:
-    """Draw the choice of bundles, say which one this is, and return it.
+    """Draw the choice of bundles with notes on what is missing, and return the chosen one.
 
     Raises:
-        TrackerError: it can't be read.
+        TrackerError: the bundle can't be read.
     """
     opening = opening_bundle()
     with st.sidebar:
@@ -42,12 +45,12 @@ def choose_bundle() -> Bundle:
             key="bundle",
             format_func=titles.__getitem__,
             on_change=forget_analysis,
-            help="What belongs together is a bundle. Your own opens by itself once all its parts are there; "
-            "docs/bundles.md says how to add one.",
+            help="A bundle is a model with the SAEs and labels made for it. Your own bundle opens automatically once "
+            "all its parts are in place; docs/bundles.md explains how to add one.",
         )
         if opening.lacking and name == opening.name:
             st.warning(
-                f"The built-in model is shown because your bundle {plain(Environment().user_bundle)} is not complete. "
+                f"This is the built-in model, because your bundle {plain(Environment().user_bundle)} is not complete. "
                 f"{plain(opening.lacking)}"
             )
         bundle = load_bundle(name)
@@ -58,49 +61,49 @@ def choose_bundle() -> Bundle:
 
 
 def bundle_titles(names: Sequence[str]) -> dict[str, str]:
-    """What each bundle is called in the list: no two alike, for Streamlit tells options apart by their text."""
+    """Title of each bundle in the list. No two are alike, because Streamlit tells options apart by their text."""
     titles = {}
     for name in names:
         try:
             titles[name] = load_bundle(name).title
-        except TrackerError:  # said in full once it is chosen
+        except TrackerError:  # shown in full once the bundle is chosen
             titles[name] = name
     counts = Counter(titles.values())
     return {name: title if counts[title] == 1 else f"{title} ({name})" for name, title in titles.items()}
 
 
 def read_settings(layers: Sequence[int]) -> Settings:
-    """Draw the sidebar and return what it is set to.
+    """Draw the settings and return their values.
 
     Args:
-        layers: those the bundle has SAEs for.
+        layers: the bundle's SAE layers.
     """
     with st.sidebar:
         st.subheader("Features")
-        top = st.slider("Number of top features", 5, 20, 10, help="How many features each layer shows.")
-        chosen = st.pills(
+        top = st.slider("Number of top features", 5, 20, 10, help="Features shown for each layer.")
+        chosen_layers = st.pills(
             "Layers",
             list(layers),
             selection_mode="multi",
             default=list(layers),
             key=LAYERS,
-            help="Depth in the model, counted from 0. Early layers know words, late layers what comes next.",
+            help="Depth in the model, counted from 0. Early layers recognize words, late layers predict the next one.",
         )
-        by = st.segmented_control(
+        by: RankBy = st.segmented_control(
             "Rank by",
-            get_args(RankBy),
+            list(_RANKINGS),
             default="percentile",
             required=True,
             format_func=_RANKINGS.__getitem__,
-            help="Percentile: how rarely the feature fires as strongly as here in a large body of text; it brings out "
-            "what is special about your text. Activation: how strongly it fires; the same few features lead in most "
-            "texts.",
+            help="Percentile ranks by rarity: how seldom the feature fires this strongly in a large body of text. It "
+            "brings out what is special about your text. Activation ranks by strength; the same few features lead in "
+            "most texts.",
         )
         aggregation = st.selectbox(
-            "A feature's activation is its",
-            get_args(Aggregation),
+            "Activation over the text",
+            list(_AGGREGATIONS),
             format_func=_AGGREGATIONS.__getitem__,
-            help="How the activations on single words become one number for the text.",
+            help="How a feature's activations on single words become one number for the text.",
         )
         st.subheader("Filters")
         min_f1 = st.slider(
@@ -109,13 +112,14 @@ def read_settings(layers: Sequence[int]) -> Settings:
             1.0,
             0.0,
             0.05,
-            help="F1 says how well a label predicts, on text it was not made from, where its feature fires. Labels "
-            "that don't beat guessing “always” (0.67 where half the sample fires) are marked with a question mark.",
+            help="F1 measures how well a label predicts where its feature fires, on text that was not used to write "
+            "it. A question mark means that the label does no better than the guess that the feature always fires "
+            "(0.67 where half the sample fires).",
         )
-        hide = st.toggle(
+        hide_always_on = st.toggle(
             "Hide always-on features",
             value=True,
-            help="Features that fire on more than 80 % of all words say little about a text.",
+            help="Features that fire on more than 80% of all words say little about a text.",
         )
         st.subheader("Links between layers")
         threshold = st.slider(
@@ -124,7 +128,15 @@ def read_settings(layers: Sequence[int]) -> Settings:
             0.9,
             0.5,
             0.05,
-            help="Correlations and Network show pairs of features whose activations over the words correlate at least "
-            "this much, up or down.",
+            help="Correlations and Network show pairs of features whose activations correlate at least this strongly "
+            "over the words, positively or negatively.",
         )
-    return Settings(threshold, top, tuple(sorted(chosen or [])), aggregation or "max", by or "percentile", hide, min_f1)
+    return Settings(
+        threshold=threshold,
+        top=top,
+        layers=tuple(sorted(chosen_layers or [])),
+        aggregation=aggregation or "max",
+        by=by,
+        hide_always_on=hide_always_on,
+        min_f1=min_f1,
+    )

@@ -1,7 +1,7 @@
 """What the page remembers in one browser session, and what all views share.
 
-Everything lives in Streamlit's session state: in memory, seen by this session alone, gone with it. Nothing of the
-analyst's text reaches a cache, a log, a file or the address bar.
+Everything is in Streamlit's session state: in memory, visible to this session alone, and gone with it. The analyst's
+text never reaches a cache, a log, a file or the address bar.
 """
 
 from __future__ import annotations
@@ -9,43 +9,41 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
-if TYPE_CHECKING:  # these import torch, which takes seconds; the inputs are painted before it
+if TYPE_CHECKING:  # these import torch, which takes seconds; the inputs are drawn before that
     import numpy as np
     import pandas as pd
 
     from feature_tracker.feature import Feature
+    from feature_tracker.tracing.rank import Aggregation, RankBy
     from feature_tracker.tracing.trace import Trace
     from feature_tracker.tracker import Tracker
 
-Aggregation = Literal["max", "mean", "sum", "share"]
-RankBy = Literal["activation", "percentile"]
-
 TEXT = "text"
+LAYERS = "layers"
+PENDING_TEXT = "pending_text"
+PENDING_CIRCUIT = "pending_circuit"
+CIRCUIT = "session_circuit"
+CORRELATIONS = "session_correlations"
 _ANALYSIS = "analysis"
 _FEATURE = "feature"
 _POSITIONS = "chosen_positions"
-_ROUND = "positions_round"
-CIRCUIT = "circuit_kept"
-CORRELATIONS = "correlations_kept"
-ASKED = "text_asked"
-CIRCUIT_ASKED = "circuit_asked"
-_OF_ONE_TEXT = (_FEATURE, CIRCUIT, CORRELATIONS, ASKED, CIRCUIT_ASKED)
-LAYERS = "layers"
+_HEATMAP_VERSION = "heatmap_version"
+_KEYS_OF_ONE_TEXT = (_FEATURE, CIRCUIT, CORRELATIONS, PENDING_TEXT, PENDING_CIRCUIT)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the sidebar is set to.
+    """The sidebar's settings.
 
     Attributes:
-        threshold: |r| from which a correlation is shown.
-        top: features a layer.
+        threshold: smallest |r| of a correlation that is shown.
+        top: features per layer.
         layers: 0-based, ascending.
-        aggregation: how a feature's activations over the words become one number.
+        aggregation: how a feature's activations over the tokens become one number.
         by: what features are ranked by.
         hide_always_on: leave out features that fire nearly everywhere.
         min_f1: leave out features whose label scores less.
@@ -59,14 +57,31 @@ class Settings:
     hide_always_on: bool
     min_f1: float
 
+    def rank(self, tracker: Tracker, trace: Trace, positions: np.ndarray | None) -> pd.DataFrame:
+        """Rank a trace's features under these settings; see `rank_features`.
+
+        Args:
+            positions: tokens that count; `None` for all.
+        """
+        return tracker.rank(
+            trace,
+            layers=self.layers,
+            top=self.top,
+            aggregation=self.aggregation,
+            by=self.by,
+            hide_always_on=self.hide_always_on,
+            min_f1=self.min_f1,
+            positions=positions,
+        )
+
 
 @dataclass(frozen=True)
 class Analysis:
     """A traced text.
 
     Attributes:
-        trace: what the SAEs found in it.
-        seconds: time the tracing took.
+        trace: the text's activations.
+        seconds: how long tracing took.
     """
 
     trace: Trace
@@ -75,16 +90,16 @@ class Analysis:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a view draws: a trace, a selection and the settings; where they came from is not its business.
+    """Everything that a view draws from: a trace, the settings, and what is chosen.
 
     Attributes:
         analysis: the traced text.
         tracker: the opened bundle.
         settings: the sidebar's.
-        ranked: rows of `rank_features` under these settings and this selection.
-        colours: one a layer.
-        feature: the one feature all views point at.
-        chosen_positions: tokens that rank the features, ascending; None for the whole text.
+        ranked: rows of `rank_features` under these settings and chosen positions.
+        colours: one per layer.
+        feature: the chosen feature, which all views highlight.
+        chosen_positions: tokens that rank the features, ascending; `None` for the whole text.
     """
 
     analysis: Analysis
@@ -96,38 +111,39 @@ class Scene:
     chosen_positions: np.ndarray | None
 
 
-def analysis() -> Analysis | None:
-    """The last text that was analyzed."""
+def current_analysis() -> Analysis | None:
+    """The text that was analyzed last."""
     return st.session_state.get(_ANALYSIS)
 
 
-def keep_analysis(done: Analysis) -> None:
-    """Take a new text's trace; choices made in the old one lose their meaning."""
-    _forget(*_OF_ONE_TEXT)
-    st.session_state[_ANALYSIS] = done
+def set_analysis(analysis: Analysis) -> None:
+    """Replace the analyzed text, and forget the choices made in the old one."""
+    _forget(*_KEYS_OF_ONE_TEXT)
+    st.session_state[_ANALYSIS] = analysis
 
 
 def forget_analysis() -> None:
-    """Another bundle was chosen: a trace, a circuit and the choice of layers belong to the one that made them."""
-    _forget(_ANALYSIS, LAYERS, *_OF_ONE_TEXT)
+    """Forget everything that belongs to a bundle, because another one was chosen: trace, circuit, layers."""
+    _forget(_ANALYSIS, LAYERS, *_KEYS_OF_ONE_TEXT)
 
 
 @contextlib.contextmanager
-def asked_until_done(key: str) -> Generator[None]:
-    """Work that was asked for under a key, and is so no longer once it is done or fails.
+def clear_when_finished(key: str) -> Generator[None]:
+    """Remove a key that marks work as pending once the work in the block is done or has failed.
 
-    A click on another control ends Streamlit's run amid the work: then `key` stays, and the next run does it again.
+    A click on another control ends Streamlit's run in the middle of the work. The key then stays, and the next run
+    starts the work again.
     """
     try:
         yield
-    except Exception:
+    except Exception:  # not `finally`: Streamlit ends a run with a BaseException
         st.session_state.pop(key, None)
         raise
     st.session_state.pop(key, None)
 
 
-def keep_undrawn(*keys: str) -> None:
-    """Keep what widgets are set to while they are not on the page; Streamlit would forget it."""
+def keep_widget_values(*keys: str) -> None:
+    """Keep the values of widgets while they are not on the page; Streamlit would forget them."""
     for key in keys:
         if key in st.session_state:
             st.session_state[key] = st.session_state[key]
@@ -140,32 +156,32 @@ def _forget(*keys: str) -> None:
 
 
 def chosen_feature() -> tuple[int, int] | None:
-    """(layer, index) of the feature all views point at."""
+    """(layer, index) of the chosen feature."""
     return st.session_state.get(_FEATURE)
 
 
 def choose_feature(layer: int, index: int) -> None:
-    """Point all views at a feature."""
+    """Make all views highlight this feature."""
     st.session_state[_FEATURE] = (layer, index)
 
 
 def chosen_positions() -> tuple[int, ...] | None:
-    """Chosen token positions, ascending; None for the whole text."""
+    """Chosen token positions, ascending; `None` for the whole text."""
     return st.session_state.get(_POSITIONS)
 
 
-def choose_positions(positions: tuple[int, ...] | None, *, by_chart: bool = False) -> None:
-    """Rank the features by some tokens only, or by the whole text.
+def choose_positions(positions: tuple[int, ...] | None, *, in_heatmap: bool = False) -> None:
+    """Rank the features by these tokens only, or by the whole text.
 
     Args:
-        by_chart: chosen in the heatmap, which then shows its own frame around them.
+        in_heatmap: they were chosen there, and the heatmap already frames them.
     """
     st.session_state[_POSITIONS] = positions or None
-    if not by_chart:
-        # The heatmap would go on framing what was clicked there before; a new key gives it a clean start.
-        st.session_state[_ROUND] = positions_round() + 1
+    if not in_heatmap:
+        # The heatmap would go on framing an earlier click; a new key draws it without a frame.
+        st.session_state[_HEATMAP_VERSION] = heatmap_version() + 1
 
 
-def positions_round() -> int:
-    """How often the choice of positions has changed outside the heatmap."""
-    return st.session_state.get(_ROUND, 0)
+def heatmap_version() -> int:
+    """Part of the heatmap's key: how often positions were chosen elsewhere."""
+    return st.session_state.get(_HEATMAP_VERSION, 0)

@@ -1,4 +1,4 @@
-"""Settings of `st.dataframe` that follow from the columns' records."""
+"""Settings of `st.dataframe`, derived from the column records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from feature_tracker.labels.columns import Column
 
 
 def column_settings(columns: Iterable[Column]) -> dict[str, ColumnConfig]:
-    """Help and number format of columns that are shown under their titles."""
+    """Help and number format of each column, by its title."""
     return {column.title: _setting(column) for column in columns}
 
 
@@ -21,10 +21,10 @@ def _setting(column: Column) -> ColumnConfig:
     return st.column_config.TextColumn(help=column.help, width="large" if column.name == "label" else None)
 
 
-def _streamlit_format(form: str) -> str | None:
-    """A format of Python's language in Streamlit's."""
-    if form.endswith("%"):
+def _streamlit_format(spec: str) -> str | None:
+    """Translate a Python format specification into Streamlit's."""
+    if spec.endswith("%"):
         return "percent"
-    if form.startswith(","):
+    if spec.startswith(","):
         return "localized"
-    return f"%{form}" if form else None
+    return f"%{spec}" if spec else None

@@ -15,7 +15,7 @@ from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 import feature_tracker.page.app
-import feature_tracker.page.engine
+import feature_tracker.page.pool
 from feature_tracker.bundles.bundle import Bundle, load_bundle
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.tracker import Tracker
@@ -42,9 +42,9 @@ def page(monkeypatch: pytest.MonkeyPatch, tiny_bundle: Bundle, tiny_tracker: Tra
     monkeypatch.setattr(Tracker, "open", lambda *_, **__: replace(tracker))  # a new one each time, as from disk
     monkeypatch.setattr(feature_tracker.page.app, "choose_bundle", lambda: tiny_bundle)
     monkeypatch.setattr(feature_tracker.page.app, "missing_parts", lambda bundle: [])
-    feature_tracker.page.engine.engine_pool.clear()
+    feature_tracker.page.pool.tracker_pool.clear()
     yield AppTest.from_file(str(ROOT / "feature_activation_tracker.py"), default_timeout=30).run()
-    feature_tracker.page.engine.engine_pool.clear()
+    feature_tracker.page.pool.tracker_pool.clear()
 
 
 @pytest.fixture

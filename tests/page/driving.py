@@ -1,4 +1,4 @@
-"""What a person does on the page, and sees there."""
+"""Steps of a person on the page, and what the page shows them."""
 
 from __future__ import annotations
 

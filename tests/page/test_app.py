@@ -4,22 +4,39 @@ from __future__ import annotations
 
 import logging
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-import feature_tracker.page.engine
+import feature_tracker.page.app
+import feature_tracker.page.pool
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.page.results import _TABS
 from feature_tracker.tracker import Tracker
 from tests.page.driving import TEXT, analyze, errors, open_tab, slider
-from tests.support import SENTENCES
+from tests.support import ROOT, SENTENCES
 
 SECRET = "Zebrafish quarterly"
+
+
+def test_the_first_screen_waits_for_neither_the_model_nor_the_views() -> None:
+    program = (
+        "import sys, streamlit; before = set(sys.modules); import feature_tracker.page.app;"  # Streamlit brings Plotly
+        "print(*{name.partition('.')[0] for name in sys.modules.keys() - before},"
+        "*(name for name in sys.modules if name.startswith(('feature_tracker.charts', 'feature_tracker.page.views'))))"
+    )
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    imported = set(run.stdout.split())
+    assert "feature_tracker" in imported
+    heavy = {"torch", "transformers", "pandas", "numpy", "scipy", "networkx", "plotly"}
+    assert not heavy & imported
+    assert not any(name.startswith("feature_tracker.") for name in imported)
 
 
 def test_first_screen_says_what_to_do(page: AppTest) -> None:
@@ -92,7 +109,7 @@ def test_a_bundle_that_fails_to_load_is_named_and_tried_again(page: AppTest, mon
         raise TrackerError("No SAE for layer 10 in a_folder_of_mine.")
 
     monkeypatch.setattr(Tracker, "open", fails)
-    feature_tracker.page.engine.engine_pool.clear()
+    feature_tracker.page.pool.tracker_pool.clear()
     analyze(page, TEXT)
     assert errors(page) == [r"No SAE for layer 10 in a\_folder\_of\_mine\."]
     assert page.text_area(key="text").value == TEXT
@@ -235,10 +252,10 @@ def test_an_empty_file_is_refused_and_the_box_unchanged(page: AppTest) -> None:
 
 def test_an_analysis_that_a_click_interrupted_goes_on(page: AppTest) -> None:
     page.text_area(key="text").set_value(SENTENCES).run()
-    page.session_state["text_asked"] = TEXT  # what Analyze leaves until it is done
+    page.session_state["pending_text"] = TEXT  # what Analyze leaves until it is done
     slider(page, "Number of top features").set_value(5).run()
     assert page.session_state["analysis"].trace.tokens.text == TEXT
-    assert "text_asked" not in page.session_state
+    assert "pending_text" not in page.session_state
     assert page.text_area(key="text").value == SENTENCES
 
 

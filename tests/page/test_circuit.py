@@ -12,13 +12,14 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import networkx as nx
 import pytest
 from streamlit.testing.v1 import AppTest
 
 import feature_tracker.page.circuit_run
-import feature_tracker.page.engine
+import feature_tracker.page.pool
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.circuits.circuit import EDGE_COLUMNS, Circuit
 from feature_tracker.errors import TrackerError
@@ -42,7 +43,7 @@ def traced(page: AppTest, text: str = SHORT) -> SessionCircuit:
     page.button(key="circuit_trace").click().run()
     assert not errors(page)
     assert not page.exception
-    return page.session_state["circuit_kept"]
+    return page.session_state["session_circuit"]
 
 
 def says(page: AppTest, words: str) -> bool:
@@ -59,13 +60,13 @@ def test_nothing_is_traced_before_it_is_asked_for(page: AppTest) -> None:
     analyze(page, SHORT)
     open_tab(page, "Circuit")
     assert says(page, "Only an effect is a cause")
-    assert "circuit_kept" not in page.session_state
+    assert "session_circuit" not in page.session_state
     assert "circuit_verify" not in [button.key for button in page.button]
 
 
 def test_tracing_shows_the_circuit_and_what_it_holds(page: AppTest) -> None:
-    kept = traced(page)
-    n_links = len(kept.circuit.edges)
+    session = traced(page)
+    n_links = len(session.circuit.edges)
     assert n_links > 20
     assert says(page, f"**0 of {n_links:,} links** are verified")
     assert says(page, "of what feeds the circuit")
@@ -76,9 +77,9 @@ def test_tracing_shows_the_circuit_and_what_it_holds(page: AppTest) -> None:
 def test_verifying_all_gives_every_link_an_effect(page: AppTest) -> None:
     traced(page)
     verify_all(page)
-    found = page.session_state["circuit_kept"].circuit
-    assert found.edges["effect"].notna().all()
-    assert says(page, f"**{len(found.edges):,} of {len(found.edges):,} links** are verified")
+    edges = page.session_state["session_circuit"].circuit.edges
+    assert edges["effect"].notna().all()
+    assert says(page, f"**{len(edges):,} of {len(edges):,} links** are verified")
     assert page.button(key="circuit_verify").disabled
     assert any(", verified)" in text.value or "; verified)" in text.value for text in page.markdown)
 
@@ -87,40 +88,40 @@ def test_stopping_keeps_what_was_verified_and_the_rest_can_follow(
     page: AppTest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    kept = traced(page)
+    session = traced(page)
     whole = feature_tracker.page.circuit_run.verify
 
     def stopped_after_two(*args: Any) -> Iterator[Circuit]:
-        for n, found in enumerate(whole(*args), start=1):
+        for n, step in enumerate(whole(*args), start=1):
             if n == 2:
-                kept.stop()  # what the Stop button calls
-            yield found
+                session.stop()  # what the Stop button calls
+            yield step
 
     monkeypatch.setattr(feature_tracker.page.circuit_run, "verify", stopped_after_two)
     verify_all(page)
-    known = kept.circuit.edges["effect"].notna()
-    assert 0 < known.sum() < len(known)
-    assert says(page, f"**{known.sum():,} of {len(known):,} links** are verified")
+    verified = session.circuit.edges["effect"].notna()
+    assert 0 < verified.sum() < len(verified)
+    assert says(page, f"**{verified.sum():,} of {len(verified):,} links** are verified")
     monkeypatch.setattr(feature_tracker.page.circuit_run, "verify", whole)
     verify_all(page)
-    assert kept.circuit.edges["effect"].notna().all()
+    assert session.circuit.edges["effect"].notna().all()
 
 
 def test_a_verification_that_was_interrupted_goes_on(page: AppTest) -> None:
-    kept = traced(page)
-    kept.ask(None)
+    session = traced(page)
+    session.enqueue(None)
     page.run()
-    assert kept.waiting == []
-    assert kept.circuit.edges["effect"].notna().all()
+    assert session.queue == []
+    assert session.circuit.edges["effect"].notna().all()
 
 
 def test_a_circuit_that_a_click_interrupted_is_traced(page: AppTest) -> None:
     analyze(page, SHORT)
     open_tab(page, "Circuit")
-    page.session_state["circuit_asked"] = True  # what the button leaves until it is done
+    page.session_state["pending_circuit"] = True  # what the button leaves until it is done
     slider(page, "Correlation threshold").set_value(0.3).run()
-    assert "circuit_kept" in page.session_state
-    assert "circuit_asked" not in page.session_state
+    assert "session_circuit" in page.session_state
+    assert "pending_circuit" not in page.session_state
 
 
 def test_other_settings_are_said_and_traced_on_request(page: AppTest) -> None:
@@ -129,7 +130,7 @@ def test_other_settings_are_said_and_traced_on_request(page: AppTest) -> None:
     assert says(page, "traced under other settings")
     page.button(key="circuit_trace").click().run()
     assert not says(page, "traced under other settings")
-    assert page.session_state["circuit_kept"].ranked.groupby("layer").size().max() == 5
+    assert page.session_state["session_circuit"].ranked.groupby("layer").size().max() == 5
 
 
 def test_a_new_text_has_no_circuit_yet(page: AppTest) -> None:
@@ -141,9 +142,9 @@ def test_a_new_text_has_no_circuit_yet(page: AppTest) -> None:
 
 @pytest.mark.parametrize("text", ["rates", "a b c", "<b>**rates**</b> $x$ \x00 שיעורי ריבית"])
 def test_short_and_strange_texts_are_traced(page: AppTest, text: str) -> None:
-    kept = traced(page, text)
+    session = traced(page, text)
     verify_all(page)
-    assert kept.page_trace.tokens.text == text
+    assert session.page_trace.tokens.text == text
 
 
 def test_a_long_text_is_traced_a_part_at_a_time(
@@ -158,14 +159,14 @@ def test_a_long_text_is_traced_a_part_at_a_time(
     page.selectbox(key="circuit_part").select_index(1).run()
     assert says(page, "traced under other settings")
     page.button(key="circuit_trace").click().run()
-    tokens, whole = (page.session_state["circuit_kept"].recording.trace.tokens, page.session_state["analysis"].trace)
+    tokens, whole = (page.session_state["session_circuit"].recording.trace.tokens, page.session_state["analysis"].trace)
     assert tokens.ids.tolist() == whole.tokens.ids[60:120].tolist()
     assert tokens.text in SENTENCES
 
 
 def test_a_chosen_node_shows_what_feeds_it(page: AppTest) -> None:
-    kept = traced(page)
-    edge = kept.circuit.edges.sort_values("share", ascending=False).iloc[0]
+    session = traced(page)
+    edge = session.circuit.edges.sort_values("share", ascending=False).iloc[0]
     page.session_state["feature"] = (int(edge.target_layer), int(edge.target_feature))
     page.run()
     assert says(page, "What feeds it")
@@ -184,10 +185,10 @@ def test_the_files_hold_the_circuit_and_nothing_reaches_the_disk(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    kept = traced(page)
+    session = traced(page)
     verify_all(page)
     labels = LabelTable(tiny_labels(tiny_bundle, 40).frame.assign(label="=HYPERLINK(1)"))
-    files = Tracker(tiny_bundle, tiny_model, tiny_saes, labels).circuit_files(kept.traced())
+    files = Tracker(tiny_bundle, tiny_model, tiny_saes, labels).circuit_files(session.traced())
     with zipfile.ZipFile(io.BytesIO(_zipped(files))) as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == files
     edges = list(csv.DictReader(io.StringIO(files["edges.csv"].decode("utf-8-sig"))))
@@ -203,23 +204,41 @@ def test_the_files_hold_the_circuit_and_nothing_reaches_the_disk(
 
 
 def test_what_belonged_to_the_last_text_is_let_go(page: AppTest) -> None:
-    kept = traced(page)
+    session = traced(page)
     open_tab(page, "Correlations")
-    of_the_text = ("circuit_kept", "correlations_kept")
+    of_the_text = ("session_circuit", "session_correlations")
     assert all(key in page.session_state for key in of_the_text)
     open_tab(page, "Top features")
     analyze(page, SHORT + " Rates fell.")
     assert not any(key in page.session_state for key in of_the_text)
-    assert kept.page_trace.tokens.text == SHORT
+    assert session.page_trace.tokens.text == SHORT
 
 
-def test_a_kept_circuit_holds_no_model(page: AppTest, tiny_bundle: Bundle) -> None:
-    kept = traced(page)
-    assert kept.recording.trace.n_tokens > 0
-    feature_tracker.page.engine.engine_pool.clear()
+def test_a_circuit_keeps_neither_an_evicted_tracker_nor_its_recording(page: AppTest, tiny_bundle: Bundle) -> None:
+    session = traced(page)
+    verify_all(page)
+    recording = ref(session.recording)
+    tracker = ref(feature_tracker.page.pool.tracker_pool().loading(tiny_bundle).outcome.result())
+    assert tracker() is not None
+    feature_tracker.page.pool.tracker_pool.clear()
     gc.collect()
-    with pytest.raises(TrackerError, match="made room"):
-        _ = kept.recording
+    assert tracker() is None
+    assert recording() is None
+    with pytest.raises(TrackerError, match="to make room"):
+        _ = session.recording
+
+
+@pytest.mark.parametrize("leave", ["another text", "another circuit"])
+def test_a_recording_ends_with_its_circuit(page: AppTest, leave: str) -> None:
+    traced(page)
+    verify_all(page)
+    recording = ref(page.session_state["session_circuit"].recording)
+    if leave == "another text":
+        analyze(page, TEXT)
+    else:
+        page.button(key="circuit_trace").click().run()
+    gc.collect()
+    assert recording() is None
 
 
 @pytest.mark.browser

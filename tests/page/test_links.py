@@ -22,7 +22,7 @@ def test_links_are_counted_under_the_slider_beside_what_chance_gives(page: AppTe
     counts = []
     for threshold in (0.1, 0.5):
         slider(page, "Correlation threshold").set_value(threshold).run()
-        (under,) = [found for text in page.sidebar.caption if (found := COUNTED.match(text.value))]
+        (under,) = [match for text in page.sidebar.caption if (match := COUNTED.match(text.value))]
         assert float(under[2]) == threshold
         assert any(under[0] in text.value for text in page.markdown)
         shown = page.dataframe[0].value if page.dataframe else []
@@ -44,8 +44,8 @@ def test_a_threshold_that_leaves_no_link_is_said(page: AppTest) -> None:
     analyze(page, SENTENCES)
     open_tab(page, "Correlations")
     slider(page, "Correlation threshold").set_value(0.9).run()
-    kept = page.session_state["correlations_kept"][2]
-    if len(kept.links(0.9)):
+    correlations = page.session_state["session_correlations"].correlations
+    if len(correlations.links(0.9)):
         pytest.fail("the random model links features this strongly; take another text")
     assert any("Lower the correlation threshold" in info.value for info in page.info)
     open_tab(page, "Network")

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from streamlit.testing.v1 import AppTest
 
 import feature_tracker.cli.circuit as circuit_tracer
-import feature_tracker.page.engine
+import feature_tracker.page.pool
 from feature_tracker.bundles.bundle import BUILT_IN, BUNDLES, load_bundle
 from feature_tracker.bundles.choice import bundle_names
 from feature_tracker.errors import TrackerError
@@ -93,17 +93,17 @@ def labelled(parts: Path) -> Path:
 
 @pytest.fixture
 def page(parts: Path) -> Iterator[AppTest]:
-    """The page as it opens, its engine loaded from the folders."""
-    feature_tracker.page.engine.engine_pool.clear()
+    """The page as it opens, its tracker loaded from the folders."""
+    feature_tracker.page.pool.tracker_pool.clear()
     yield AppTest.from_file(str(ROOT / "feature_activation_tracker.py"), default_timeout=60).run()
-    feature_tracker.page.engine.engine_pool.clear()
+    feature_tracker.page.pool.tracker_pool.clear()
 
 
 def test_the_whole_page_works_on_the_users_files(labelled: Path, page: AppTest) -> None:
     assert page.selectbox(key="bundle").value == "llama2-7b-finance"
     analyze(page, SENTENCES)
     assert not errors(page)
-    assert any("read at 3 depths" in caption.value for caption in page.caption)
+    assert any("from 3 layers of the model" in caption.value for caption in page.caption)
     for title in TITLES:
         open_tab(page, title)
         assert not errors(page), title
@@ -138,14 +138,14 @@ def test_what_is_missing_is_said_and_the_built_in_model_opens(parts: Path, monke
         raise TrackerError("not here")
 
     monkeypatch.setattr(Tracker, "open", fails)
-    feature_tracker.page.engine.engine_pool.clear()
+    feature_tracker.page.pool.tracker_pool.clear()
     page = AppTest.from_file(str(ROOT / "feature_activation_tracker.py"), default_timeout=60).run()
     assert page.selectbox(key="bundle").value == BUILT_IN
     assert "elsewhere" in page.sidebar.warning[0].value
     page.selectbox(key="bundle").set_value("llama2-7b-finance").run()
     assert "FEATURE\\_TRACKER\\_SAES" in errors(page)[0]
     assert "llama2-7b-finance" not in loaded
-    feature_tracker.page.engine.engine_pool.clear()
+    feature_tracker.page.pool.tracker_pool.clear()
 
 
 def test_bundles_of_the_same_title_can_be_told_apart(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,8 +161,8 @@ def test_bundles_of_the_same_title_can_be_told_apart(parts: Path, monkeypatch: p
 
 
 @pytest.mark.slow
-def test_one_large_engine_is_kept_and_a_given_up_load_ends(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pool = feature_tracker.page.engine.EnginePool()
+def test_one_large_tracker_is_kept_and_an_evicted_load_ends(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = feature_tracker.page.pool.TrackerPool()
     first = load_bundle("llama2-7b-finance")
     monkeypatch.setenv("FEATURE_TRACKER_DTYPE", "bfloat16")
     second = load_bundle("llama2-7b-finance")
@@ -170,12 +170,12 @@ def test_one_large_engine_is_kept_and_a_given_up_load_ends(parts: Path, monkeypa
     old.outcome.result(timeout=60)
     new = pool.loading(second)
     assert new.outcome.result(timeout=60).language_model.model.dtype == torch.bfloat16
-    with pytest.raises(TrackerError, match="made room"):
+    with pytest.raises(TrackerError, match="to make room"):
         old.report("Loading", 0.5)
-    with pytest.raises(TrackerError, match="made room"):
+    with pytest.raises(TrackerError, match="to make room"):
         pool.loading(first).outcome.result(timeout=0)
     assert pool.loading(second) is new  # the glance at the first took nothing away
-    assert pool.loading(first, again=True).outcome.result(timeout=60)
+    assert pool.loading(first, retry=True).outcome.result(timeout=60)
     assert pool.loading(second).failed
 
 

@@ -22,7 +22,7 @@ def test_labels_stand_side_by_side_by_rank() -> None:
 def test_pairs_carry_both_labels_joined_by_layer_and_index() -> None:
     ranked = make_ranked((4, 10), 3).assign(label=[f"label {i}" for i in range(6)], reliable=True)
     ranked.loc[ranked["layer"] == 10, "feature"] = ranked.loc[ranked["layer"] == 4, "feature"].to_numpy()
-    found = pd.DataFrame(
+    links = pd.DataFrame(
         {
             "source_layer": [4],
             "source_feature": [int(ranked["feature"].iloc[1])],
@@ -35,7 +35,7 @@ def test_pairs_carry_both_labels_joined_by_layer_and_index() -> None:
             "q": [0.02],
         }
     )
-    row = describe(found, ranked).iloc[0]
+    row = describe(links, ranked).iloc[0]
     assert (row["Label"], row["Deeper label"]) == ("label 1", "label 4")
     assert (row["Tokens"], row["Effective tokens"], row["q"]) == (12, 9.5, 0.02)
 

@@ -1,1 +1,1 @@
-"""Components of our own for the browser."""
+"""Streamlit components of this project: each has Python, HTML, CSS and JavaScript files of one name."""

@@ -41,7 +41,7 @@ export default function (component) {
     while (last + 1 < drawn.spans.length && word(last + 1) === word(last)) last += 1;
     return [first, last];
   };
-  // The pointer is captured during a drag, so the event's target doesn't tell what lies under it.
+  // The pointer is captured during a drag, so the event's target is not what lies under it.
   const at = (event) => {
     const hit = root.getRootNode().elementFromPoint(event.clientX, event.clientY);
     return hit?.dataset?.i === undefined ? null : Number(hit.dataset.i);
@@ -65,7 +65,7 @@ export default function (component) {
     preview(drawn.anchor, drawn.cursor);
   };
   root.onpointermove = (event) => {
-    // Over a space or beyond a line's end, the drag stays at the last word that it met.
+    // Over a space or beyond a line's end, the drag stays at the last word it passed.
     if (!root.hasPointerCapture(event.pointerId)) return;
     drawn.cursor = at(event) ?? drawn.cursor;
     preview(drawn.anchor, drawn.cursor);

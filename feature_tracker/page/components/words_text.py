@@ -1,7 +1,8 @@
-"""The analyzed text as a component: shaded words, of which a click, a drag or the keyboard chooses a range.
+"""The analyzed text as a component: shaded words; a click, a drag or the keyboard chooses a range of them.
 
-The text reaches the browser as data and is shown by text nodes (`textContent`), never as HTML. The component uses
-Streamlit's Components v2: no frame, the theme's colours as CSS variables, `setTriggerValue` to answer Python.
+The text reaches the browser as data and becomes text nodes (`textContent`), never HTML. The component is one of
+Streamlit's Components v2: it has no frame, gets the theme's colours as CSS variables, and answers Python through
+`setTriggerValue`.
 """
 
 from __future__ import annotations
@@ -35,20 +36,20 @@ def show_text(
     """Draw the text.
 
     Args:
-        pieces: (n_tokens,) the text of each token; they join to the whole text.
+        pieces: (n_tokens,) the text of each token; together they are the whole text.
         activations: (n_tokens,) of the chosen feature.
-        feature: its name; when it changes, the box scrolls to its peak.
-        peak: position at which it fires most; stronger tokens that don't count are shaded alike.
+        feature: its name; when it changes, the box scrolls to the peak.
+        peak: position of its largest activation among the tokens that count; larger ones are shaded no darker.
         colour: of its layer, `#rrggbb`.
-        word_of: (n_tokens,) which word each token belongs to; a range snaps to whole words.
+        word_of: (n_tokens,) index of each token's word; a range snaps to whole words.
         chosen: positions to underline.
-        choose: called with the first and last position of a range that was just picked.
+        choose: called with the first and the last position of the range that was just picked.
     """
 
     def picked() -> None:
-        pair = st.session_state["words_text"].picked
-        if isinstance(pair, list) and len(pair) == 2 and 0 <= pair[0] <= pair[1] < len(pieces):
-            choose(int(pair[0]), int(pair[1]))
+        match st.session_state["words_text"].picked:  # from the browser, so not to be trusted
+            case [int(first), int(last)] if 0 <= first <= last < len(pieces):
+                choose(first, last)
 
     _component(
         key="words_text",

@@ -1,1 +1,1 @@
-"""One file a tab."""
+"""The views, one file per tab; `show` draws each."""

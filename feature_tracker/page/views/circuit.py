@@ -1,4 +1,4 @@
-"""Tab: what feeds what, estimated by gradients and verified by taking features out."""
+"""View: which features feed which, estimated from gradients and verified by taking features out."""
 
 from __future__ import annotations
 
@@ -18,126 +18,133 @@ from feature_tracker.circuits.paths import Path
 from feature_tracker.feature import Feature
 from feature_tracker.page import circuit_run, state
 from feature_tracker.page.circuit_files import show_downloads
-from feature_tracker.page.circuit_run import Question, SessionCircuit
+from feature_tracker.page.circuit_run import CircuitRequest, SessionCircuit
 from feature_tracker.page.clicks import show_feature_chart
-from feature_tracker.page.plain import plain
+from feature_tracker.page.errors import plain
 from feature_tracker.page.state import Scene
 from feature_tracker.tracing.rank import Aggregation
 
-if TYPE_CHECKING:  # NetworkX belongs to circuits/; a graph is data here
+if TYPE_CHECKING:  # only circuits/ works with NetworkX; here a graph is data
     import networkx as nx
 
 _N_PATHS = 5
-_HALF_WIDTH = 512  # two beside each other on a laptop's screen
-_MOST_UNVERIFIED = 40  # more dashed lines hide the solid ones
+_HALF_WIDTH = 512  # fits twice side by side on a laptop's screen
+_MOST_UNVERIFIED = 40  # more dashed lines would hide the solid ones
 AMOUNT = "circuit_amount"
 _AMOUNTS = {"10": 10, "30": 30, "100": 100, "all": None}
 
 
 def show(scene: Scene) -> None:
-    """Draw the tab."""
+    """Draw the view."""
     st.markdown(
-        "How features of one layer feed features of the next. **Attribution** estimates it from the model's gradients. "
-        "An **effect** is measured: the feature is taken out, the model runs on, and what the deeper feature loses is "
-        "counted. **Only an effect is a cause.**"
+        "See which features of one layer feed which features of the next. An **attribution** is estimated from the "
+        "model's gradients. An **effect** is measured: a feature is taken out, the model runs on, and the loss of the "
+        "deeper feature is recorded. **Only an effect is a cause.**"
     )
-    question = circuit_run.question_of(scene, _first_window(scene))
-    kept = circuit_run.session_circuit(scene)
+    request = circuit_run.circuit_request(scene, _first_window(scene))
+    session = circuit_run.session_circuit(scene)
     bar_place = st.container()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         pressed = st.button(
-            "Trace the circuit" if kept is None else "Trace again",
-            type="primary" if kept is None else "secondary",
+            "Trace the circuit" if session is None else "Trace again",
+            type="primary" if session is None else "secondary",
             icon=":material/account_tree:",
             key="circuit_trace",
-            help="Runs the model forwards and back on this text; a few seconds for each hundred words.",
+            help="Runs the model forward and backward on this text, which takes a few seconds per hundred words.",
         )
         controls = st.container(horizontal=True, vertical_alignment="bottom", width="content")
     if pressed:
-        st.session_state[state.CIRCUIT_ASKED] = True
-    if state.CIRCUIT_ASKED in st.session_state:
-        with state.asked_until_done(state.CIRCUIT_ASKED):
-            _trace(scene, question, bar_place)
-        st.rerun()  # the button above says now what it does next
-    if kept is None:
+        st.session_state[state.PENDING_CIRCUIT] = True
+    if state.PENDING_CIRCUIT in st.session_state:
+        with state.clear_when_finished(state.PENDING_CIRCUIT):
+            _trace(scene, request, bar_place)
+        st.rerun()  # updates the button above
+    if session is None:
         return
-    if kept.question != question:
-        st.info("This circuit was traced under other settings. Trace again to see it under the present ones.")
+    if session.request != request:
+        st.info("This circuit was traced under other settings. Trace again to use the current ones.")
     with controls:
-        _show_controls(kept, scene)
+        _show_controls(session, scene)
     progress_place = st.container()
-    _show_circuit(kept, scene)
-    if kept.waiting:
+    _show_circuit(session, scene)
+    if session.queue:
         with progress_place:
-            circuit_run.verify_with_progress(kept)
+            circuit_run.verify_with_progress(session)
 
 
-def _trace(scene: Scene, question: Question, place: DeltaGenerator) -> None:
+def _trace(scene: Scene, request: CircuitRequest, place: DeltaGenerator) -> None:
     bar = place.progress(0.0, "Getting ready")
 
-    def report(what: str, share: float) -> None:
-        bar.progress(min(max(share, 0.0), 1.0), what)
+    def report(stage: str, share: float) -> None:
+        bar.progress(min(max(share, 0.0), 1.0), stage)
 
     try:
-        circuit_run.trace(scene, question, report)
+        circuit_run.trace(scene, request, report)
     finally:
         bar.empty()
 
 
 def _first_window(scene: Scene) -> int:
-    """First window of the part of the text to trace; a choice where there are several parts."""
+    """First window of the part of the text to trace; the reader chooses where there are several parts."""
     trace = scene.analysis.trace
-    firsts = circuit_run.part_starts(trace)
-    if len(firsts) == 1:
+    first_windows = circuit_run.part_starts(trace)
+    if len(first_windows) == 1:
         return 0
-    starts = [trace.tokens.window_starts[first] for first in firsts]
+    starts = [trace.tokens.window_starts[window] for window in first_windows]
     ends = [*starts[1:], trace.n_tokens]
 
-    def name(place: int) -> str:
-        begin, end = trace.tokens.offsets[starts[place], 0], trace.tokens.offsets[ends[place] - 1, 1]
+    def part_name(part: int) -> str:
+        begin, end = trace.tokens.offsets[starts[part], 0], trace.tokens.offsets[ends[part] - 1, 1]
         excerpt = shorten(trace.tokens.text[begin : min(end, begin + 60)], 50)
-        return f"Tokens {starts[place] + 1:,} to {ends[place]:,}: {excerpt}"
+        return f"Tokens {starts[part] + 1:,} to {ends[part]:,}: {excerpt}"
 
-    chosen = st.selectbox(
+    chosen_part = st.selectbox(
         "Part of the text",
         range(len(starts)),
-        format_func=name,
+        format_func=part_name,
         key="circuit_part",
-        help="The text is long, and a circuit is traced over one part of it at a time.",
+        help="A long text is traced one part at a time.",
     )
-    return firsts[chosen or 0]
+    return first_windows[chosen_part or 0]
 
 
-def _show_controls(kept: SessionCircuit, scene: Scene) -> None:
+def _show_controls(session: SessionCircuit, scene: Scene) -> None:
     st.session_state.setdefault(AMOUNT, "30")
     amount = st.selectbox(
         "Strongest links to verify",
         list(_AMOUNTS),
         key=AMOUNT,
         width=180,
-        help="A link is verified by taking its shallower feature out of the model, which takes a moment and tells that "
-        "feature's effect on all deeper ones: so many more links than these become verified with them.",
+        help="A link is verified by taking its shallower feature out of the model. That takes a moment and measures "
+        "the feature's effect on all deeper ones, so more links than these become verified.",
     )
     st.button(
         "Verify",
         icon=":material/science:",
         key="circuit_verify",
-        on_click=lambda: kept.ask(_AMOUNTS[st.session_state[AMOUNT]]),
-        disabled=bool(kept.waiting) or not kept.circuit.edges["effect"].isna().any(),
-        help=f"The {amount} strongest links that are not verified yet." if amount != "all" else "All links.",
+        on_click=_verify_clicked,
+        disabled=bool(session.queue) or not session.circuit.edges["effect"].isna().any(),
+        help="Measures all links." if amount == "all" else f"Measures the {amount} strongest links not verified yet.",
     )
-    show_downloads(kept, scene)
+    show_downloads(session, scene)
 
 
-def _show_circuit(kept: SessionCircuit, scene: Scene) -> None:
-    graph = kept.graph()
-    st.markdown(counts_in_words(kept))
+def _verify_clicked() -> None:
+    session = circuit_run.stored_circuit()
+    if session is not None:
+        session.enqueue(_AMOUNTS[st.session_state[AMOUNT]])
+
+
+def _show_circuit(session: SessionCircuit, scene: Scene) -> None:
+    graph = session.graph()
+    st.markdown(counts_in_words(session))
     st.caption(
-        "Blue: the deeper feature fires more because of the other; red: less. Solid: measured effect, the wider the "
-        "more of what reaches the same feature; dashed: estimated only. Of the links that are not verified, the "
-        f"{_MOST_UNVERIFIED} strongest and those of the chosen feature are drawn; one that skips a layer is drawn once "
-        "it is verified. Click a node for its details. A circuit is of the features of all layers that "
-        "fire most, however the page ranks them, in one part of a long text, and is traced in float32."
+        "Blue links raise the deeper feature, red links lower it. Solid links are measured effects, wider for a larger "
+        "share of what feeds the deeper feature; dashed links are only estimated. Of the unverified links, the "
+        f"{_MOST_UNVERIFIED} strongest and those of the chosen feature are drawn; a link that skips a layer is drawn "
+        "once it is verified. Click a node for its details. The circuit holds the features of all layers that fire "
+        "most strongly, whatever the page ranks by. It covers one part of a long text, and is traced in float32 if the "
+        "model is small enough."
     )
     show_feature_chart(
         plot_circuit(
@@ -145,36 +152,36 @@ def _show_circuit(kept: SessionCircuit, scene: Scene) -> None:
             colours=scene.colours,
             selected=scene.feature,
             most_unverified=_MOST_UNVERIFIED,
-            aggregation=kept.question.settings.aggregation,
+            aggregation=session.request.settings.aggregation,
         ),
         key="circuit",
         name="circuit",
-        alt="Circuit of features, one column a layer",
+        alt="Circuit of features, one column per layer",
     )
-    # Side by side where there is room, below each other where there is none.
+    # Side by side where there is room, else one below the other.
     with st.container(horizontal=True, gap="medium"):
         with st.container(width=_HALF_WIDTH):
             _show_paths(graph)
         with st.container(width=_HALF_WIDTH):
-            _show_details(graph, scene.feature, kept.question.settings.aggregation)
+            _show_details(graph, scene.feature, session.request.settings.aggregation)
 
 
-def counts_in_words(kept: SessionCircuit) -> str:
-    """How much of everything the circuit holds, how much is verified, and how far the estimates were right."""
-    edges = kept.circuit.edges
-    share, error = kept.circuit.completeness()
+def counts_in_words(session: SessionCircuit) -> str:
+    """How complete the circuit is, how much of it is verified, and how often estimates had the right sign."""
+    edges = session.circuit.edges
+    share, error = session.circuit.completeness()
     sentences = []
     if not math.isnan(share):
         sentences.append(
-            f"These features hold **{share:.0%}** of what feeds the circuit; **{error:.0%}** comes from what the SAEs "
-            "leave out, the rest from features that are not shown."
+            f"These features supply **{share:.0%}** of what feeds the circuit; **{error:.0%}** comes from what the "
+            "SAEs miss, the rest from features that are not shown."
         )
     verified = edges["effect"].notna()
     sentences.append(f"**{verified.sum():,} of {len(edges):,} links** are verified.")
     both = edges[verified & edges["attribution"].notna()]
     if len(both):
-        right = int((np.sign(both["effect"]) == np.sign(both["attribution"])).sum())
-        sentences.append(f"The estimate had the sign of the effect in {right:,} of {len(both):,}.")
+        same_sign = int((np.sign(both["effect"]) == np.sign(both["attribution"])).sum())
+        sentences.append(f"Estimate and effect have the same sign in {same_sign:,} of {len(both):,}.")
     return " ".join(sentences)
 
 
@@ -182,19 +189,19 @@ def _show_paths(graph: nx.DiGraph[Any]) -> None:
     st.markdown("**Strongest paths**")
     paths = circuit_paths(graph, _N_PATHS)
     if not paths:
-        st.caption("No path leads from the first layer to the last through the features shown.")
+        st.caption("No path through these features leads from the first layer to the last.")
         return
     st.markdown("\n".join(f"1. {path_line(path, graph)}" for path in paths))
 
 
 def path_line(path: Path, graph: nx.DiGraph[Any]) -> str:
-    """A path in words, as markdown: its features, its sign and share, and how much of it is verified."""
+    """A path as markdown: its features, its sign and share, and how much of it is verified."""
     edges = [graph.edges[edge] for edge in zip(path.nodes, path.nodes[1:], strict=False)]
     n_verified = sum("effect" in edge for edge in edges)
     checked = "verified" if n_verified == len(edges) else f"{n_verified} of {len(edges)} links verified"
     direction = "raises" if path.sign > 0 else "lowers"
     words = plain(path_in_words(path, graph))
-    return f"{words} :gray[({direction} the last; {path.strength:.2%} of its input; {checked})]"
+    return f"{words} :gray[({direction} the last feature; {path.strength:.2%} of its input; {checked})]"
 
 
 def _show_details(graph: nx.DiGraph[Any], feature: Feature, aggregation: Aggregation) -> None:
@@ -206,9 +213,9 @@ def _show_details(graph: nx.DiGraph[Any], feature: Feature, aggregation: Aggrega
     st.markdown(f"**{plain(str(row['label']))}** :gray[{feature}]")
     peak = plain(shorten(str(row["peak_word"]), 40))
     st.caption(
-        f"{activation_text(row['activation'], aggregation)}, most on “{peak}”. Label {stated(row, 'f1')}. "
+        f"{activation_text(row['activation'], aggregation)}, strongest on “{peak}”. Label {stated(row, 'f1')}. "
         f"{stated(row, 'specialization_index')}. {stated(row, 'density')}. "
-        f"{row['influence']:.1%} of what the last layer's features get runs through it."
+        f"{row['influence']:.1%} of the input of the last layer's features passes through it."
     )
     _show_edges("What feeds it", graph, [(source, data) for source, _, data in graph.in_edges(feature, data=True)])
     _show_edges("What it feeds", graph, [(target, data) for _, target, data in graph.out_edges(feature, data=True)])
@@ -228,17 +235,22 @@ def _show_edges(title: str, graph: nx.DiGraph[Any], edges: list[tuple[object, di
         column_config={
             "Label": st.column_config.TextColumn(width="medium"),
             "Effect": st.column_config.NumberColumn(
-                format="%+.3g", help="What the deeper feature really lost, summed over the text. Empty: not verified."
+                format="%+.3g",
+                help="What the deeper feature lost, measured and summed over the text. Empty: not verified.",
             ),
-            "Attribution": st.column_config.NumberColumn(format="%+.3g", help="The estimate, in the same unit."),
-            "Share": st.column_config.NumberColumn(format="percent", help="Of all that feeds the deeper feature."),
+            "Attribution": st.column_config.NumberColumn(
+                format="%+.3g", help="The estimated effect, in the same unit."
+            ),
+            "Share": st.column_config.NumberColumn(
+                format="percent", help="Share of everything that feeds the deeper feature."
+            ),
             "r": st.column_config.NumberColumn(format="%+.2f", help="Correlation over the tokens."),
         },
     )
 
 
 def edge_table(graph: nx.DiGraph[Any], edges: list[tuple[object, dict[str, float]]]) -> pd.DataFrame:
-    """Edges with the node at their other end, the largest share first."""
+    """Edges by descending share, each with the node at its other end."""
     rows = [
         {
             "Feature": str(node),

@@ -1,4 +1,4 @@
-"""Tab: the strongest features of all layers side by side."""
+"""View: the top features of all layers side by side."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import streamlit as st
 
 from feature_tracker.charts.comparison import plot_comparison
 from feature_tracker.page.clicks import show_feature_chart
-from feature_tracker.page.state import RankBy, Scene
+from feature_tracker.page.state import Scene
+from feature_tracker.tracing.rank import RankBy
 from feature_tracker.tracing.rows import marked_labels
 
-_MEASURED: dict[RankBy, str] = {
-    "activation": "Layers differ in the scale of their activations; rank by percentile to compare them fairly.",
-    "percentile": "The higher a bar, the rarer so strong an activation is for the feature.",
+_BARS: dict[RankBy, str] = {
+    "activation": "Activations differ in scale between layers; rank by percentile to compare layers fairly.",
+    "percentile": "Higher bars mark rarer activations: fewer words of a large body of text make the feature fire this "
+    "strongly.",
 }
 
 
 def show(scene: Scene) -> None:
-    """Draw the tab."""
+    """Draw the view."""
     show_feature_chart(
         plot_comparison(
             scene.ranked,
@@ -28,25 +30,29 @@ def show(scene: Scene) -> None:
         ),
         key="comparison",
         name="layer-comparison",
-        alt="Bars of the strongest features in groups by rank, one bar a layer",
+        alt="Bars of the top features in groups by rank, one bar per layer",
     )
     st.caption(
-        "Each group holds one feature a layer, the first of each layer in the first group. They are different "
-        "features. Faded bars have an unreliable label. " + _MEASURED[scene.settings.by]
+        "Each group holds the features of one rank, one per layer; these are different features. Faded bars have an "
+        f"unreliable label. {_BARS[scene.settings.by]}"
     )
-    table = side_by_side(scene.ranked)
     st.dataframe(
-        table,
+        side_by_side(scene.ranked),
         hide_index=True,
         key="comparison_table",
-        column_config={name: st.column_config.TextColumn(width="medium") for name in table.columns[1:]},
+        column_config={
+            _layer_title(layer): st.column_config.TextColumn(width="medium") for layer in scene.settings.layers
+        },
     )
 
 
 def side_by_side(ranked: pd.DataFrame) -> pd.DataFrame:
-    """One row a rank, one column a layer: the labels, `?` after the unreliable ones."""
+    """Labels by rank: one row per rank, one column per layer, and `?` after unreliable labels."""
     rank = ranked.groupby("layer").cumcount() + 1
     table = pd.DataFrame({"Rank": rank, "layer": ranked["layer"], "label": marked_labels(ranked)})
     wide = table.pivot(index="Rank", columns="layer", values="label").fillna("")
-    wide.columns = [f"Layer {layer}" for layer in wide.columns]
-    return wide.reset_index()
+    return wide.rename(columns=_layer_title).rename_axis(columns=None).reset_index()
+
+
+def _layer_title(layer: int) -> str:
+    return f"Layer {layer}"

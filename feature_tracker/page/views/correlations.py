@@ -1,29 +1,42 @@
-"""Tab: pairs of features of different layers that rise and fall together."""
+"""View: pairs of features of different layers that rise and fall together."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import pandas as pd
 import streamlit as st
 
 from feature_tracker.circuits.correlation import MIN_TOKENS, Correlations, correlate
+from feature_tracker.feature import Feature
 from feature_tracker.labels.csv_files import to_csv
 from feature_tracker.page import state
 from feature_tracker.page.state import Scene
 from feature_tracker.tracing.rows import features_of, marked_labels
+from feature_tracker.tracing.trace import Trace
+
+
+@dataclass(frozen=True)
+class SessionCorrelations:
+    """Correlations stored in a session, with what they were computed from."""
+
+    trace: Trace
+    features: list[Feature]
+    correlations: Correlations
 
 
 def correlations_of(scene: Scene) -> Correlations:
-    """Correlations of the features shown, over the whole text; kept until text or features change."""
+    """Correlations of the features shown, over the whole text; stored until the text or the features change."""
     trace, features = scene.analysis.trace, features_of(scene.ranked)
-    kept = st.session_state.get(state.CORRELATIONS)
-    if kept is None or kept[0] is not trace or kept[1] != features:
-        kept = (trace, features, correlate(trace, features))
-        st.session_state[state.CORRELATIONS] = kept
-    return kept[2]
+    stored: SessionCorrelations | None = st.session_state.get(state.CORRELATIONS)
+    if stored is None or stored.trace is not trace or stored.features != features:
+        stored = SessionCorrelations(trace, features, correlate(trace, features))
+        st.session_state[state.CORRELATIONS] = stored
+    return stored.correlations
 
 
 def say_too_short(scene: Scene) -> bool:
-    """Say so where the text has too few tokens for any correlation."""
+    """Return whether the text has too few tokens for any correlation, and say so if it has."""
     n_tokens = scene.analysis.trace.n_tokens
     if n_tokens < MIN_TOKENS:
         st.info(
@@ -34,39 +47,39 @@ def say_too_short(scene: Scene) -> bool:
 
 
 def show_counts(correlations: Correlations, threshold: float) -> None:
-    """Say, under the slider and above the view, how many links there are and how many chance alone would give."""
-    n_found = int((correlations.pairs["r"].abs() >= threshold).sum())
+    """Show, under the slider and above the view, the number of links and how many chance alone would give."""
+    n_links = int((correlations.pairs["r"].abs() >= threshold).sum())
     chance = correlations.chance(threshold)
     expected = "under 0.1" if chance < 0.1 else f"about {chance:,.{0 if chance >= 10 else 1}f}"
-    links = f"**{n_found:,} link{'' if n_found == 1 else 's'}**"
-    counted = f"{links} at |r| ≥ {threshold:.2f}; chance alone would give {expected}."
-    st.sidebar.caption(counted)
-    rare = correlations.n_rare
-    st.markdown(
-        counted + (f" {rare} feature{'s fire' if rare > 1 else ' fires'} on too few words to be judged." * bool(rare))
-    )
+    links = f"**{n_links:,} link{'' if n_links == 1 else 's'}**"
+    counts = f"{links} at |r| ≥ {threshold:.2f}; chance alone would give {expected}."
+    st.sidebar.caption(counts)
+    n_rare = correlations.n_rare
+    if n_rare:
+        counts += f" {n_rare} feature{' fires' if n_rare == 1 else 's fire'} on too few words to be judged."
+    st.markdown(counts)
 
 
 def show(scene: Scene) -> None:
-    """Draw the tab."""
+    """Draw the view."""
     if say_too_short(scene):
         return
     if len(scene.settings.layers) == 1:
-        st.info("Correlations are between layers. Choose a second layer in the sidebar.")
+        st.info("Correlations link features of different layers. Choose a second layer in the sidebar.")
         return
     correlations = correlations_of(scene)
     show_counts(correlations, scene.settings.threshold)
-    found = correlations.links(scene.settings.threshold)
-    if found.empty:
+    links = correlations.links(scene.settings.threshold)
+    if links.empty:
         st.info(
-            "No pair of the features shown correlates this much over the words of this text. Lower the correlation "
+            "None of the features shown correlate this strongly over the words of this text. Lower the correlation "
             "threshold or show more features."
         )
         return
-    table = describe(found, scene.ranked)
+    table = describe(links, scene.ranked)
     st.caption(
-        "Pairs of features in different layers, over the words of the whole text. A correlation is not a cause: both "
-        "may follow the same words."
+        "Pairs of features of different layers, correlated over the words of the whole text. Correlation is not "
+        "causation: both features may follow the same words."
     )
     st.dataframe(
         table,
@@ -75,19 +88,22 @@ def show(scene: Scene) -> None:
         height=560 if len(table) > 14 else "auto",
         column_config={
             "r": st.column_config.NumberColumn(
-                format="%+.2f", help="Pearson's correlation over the tokens: +1 together, −1 opposite."
+                format="%+.2f",
+                help="Pearson's correlation over the tokens: +1 always together, −1 always in opposite directions.",
             ),
             "q": st.column_config.NumberColumn(
                 format="%.2g",
-                help="Of the pairs with a q as small as this, the share that chance gives. Up to 0.05 counts.",
+                help="Share of pairs due to chance among those with this q or a smaller one. 0.05 or less counts "
+                "as significant.",
             ),
             "Tokens": st.column_config.NumberColumn(help="Tokens on which at least one of the two fires."),
             "Effective tokens": st.column_config.NumberColumn(
                 format="%.0f",
-                help="Independent tokens that this text is worth for the pair: features stay on for a while.",
+                help="How many independent tokens this text is worth for the pair: fewer than it has, because features "
+                "stay on for a while.",
             ),
-            "Label": st.column_config.TextColumn(width=330),
-            "Deeper label": st.column_config.TextColumn(width=330),
+            "Label": st.column_config.TextColumn(width=300),
+            "Deeper label": st.column_config.TextColumn(width=300),
         },
     )
     st.download_button(
@@ -100,19 +116,19 @@ def show(scene: Scene) -> None:
     )
 
 
-def describe(found: pd.DataFrame, ranked: pd.DataFrame) -> pd.DataFrame:
-    """Pairs with both labels in each row, `?` after the unreliable ones."""
-    names = dict(zip(features_of(ranked), marked_labels(ranked), strict=True))
-    sources, targets = features_of(found, "source_"), features_of(found, "target_")
+def describe(links: pd.DataFrame, ranked: pd.DataFrame) -> pd.DataFrame:
+    """Links with both labels in each row, and `?` after unreliable labels."""
+    labels = dict(zip(features_of(ranked), marked_labels(ranked), strict=True))
+    sources, targets = features_of(links, "source_"), features_of(links, "target_")
     return pd.DataFrame(
         {
-            "r": found["r"].to_numpy(),
+            "r": links["r"].to_numpy(),
             "From": [str(feature) for feature in sources],
-            "Label": [names[feature] for feature in sources],
+            "Label": [labels[feature] for feature in sources],
             "To": [str(feature) for feature in targets],
-            "Deeper label": [names[feature] for feature in targets],
-            "q": found["q"].to_numpy(),
-            "Tokens": found["n_either"].to_numpy(),
-            "Effective tokens": found["n_effective"].to_numpy(),
+            "Deeper label": [labels[feature] for feature in targets],
+            "q": links["q"].to_numpy(),
+            "Tokens": links["n_either"].to_numpy(),
+            "Effective tokens": links["n_effective"].to_numpy(),
         }
     )

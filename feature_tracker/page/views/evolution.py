@@ -16,35 +16,37 @@ from feature_tracker.page.tables import column_settings
 
 def show(scene: Scene) -> None:
     """Draw the view."""
-    line = with_labels(lineage(scene.analysis.trace, scene.tracker.saes, scene.feature), scene.tracker.labels)
+    related = with_labels(lineage(scene.analysis.trace, scene.tracker.saes, scene.feature), scene.tracker.labels)
     show_chart(
-        plot_lineage(line, colours=scene.colours, chosen_layer=scene.feature.layer),
+        plot_lineage(related, colours=scene.colours, chosen_layer=scene.feature.layer),
         key="evolution",
         name=f"evolution-L{scene.feature.layer}-F{scene.feature.index}",
         alt="Activation, specialization, cosine and correlation of one feature's lineage over the layers",
     )
     st.caption(
-        "The star is the chosen feature. Towards both ends, each point is the next layer's feature most like it: the "
-        "one whose direction in the model is nearest (cosine) and which moves most like it over these words (r)."
+        "The star is the chosen feature. From there towards both ends, each point is the next layer's feature most "
+        "like the one before: similar in its direction in the model (cosine) and in its activation over this text (r)."
     )
     titles = {name: BY_NAME[name].title for name in ("layer", "feature", "label", "f1", "specialization_index")}
     titles |= {"activation": "Activation", "cosine": "Cosine", "r": "r"}
     order = ["layer", "feature", "label", "f1", "activation", "specialization_index", "cosine", "r"]
     st.dataframe(
-        line[order].rename(columns=titles),
+        related[order].rename(columns=titles),
         hide_index=True,
         key="evolution_table",
         placeholder="",
         column_config=column_settings(BY_NAME[name] for name in order if name in BY_NAME)
         | {
             "Activation": st.column_config.NumberColumn(format="%.3f"),
-            "Cosine": st.column_config.NumberColumn(format="%.2f", help="Of the decoder directions: 1 is the same."),
-            "r": st.column_config.NumberColumn(format="%+.2f", help="Correlation with its neighbour over this text."),
+            "Cosine": st.column_config.NumberColumn(
+                format="%.2f", help="Cosine of the two decoder directions; 1 is the same direction."
+            ),
+            "r": st.column_config.NumberColumn(format="%+.2f", help="Correlation of the two features over this text."),
         },
     )
 
 
-def with_labels(line: pd.DataFrame, labels: LabelTable) -> pd.DataFrame:
-    """A lineage with what the label table says of its features; see `LabelTable.describe`."""
-    described = labels.describe(pd.MultiIndex.from_frame(line[KEYS]))
-    return line.assign(**{str(name): described[name].to_numpy() for name in described})
+def with_labels(related: pd.DataFrame, labels: LabelTable) -> pd.DataFrame:
+    """Add the label table's columns to a lineage; see `LabelTable.describe`."""
+    described = labels.describe(pd.MultiIndex.from_frame(related[KEYS]))
+    return related.assign(**{str(name): described[name].to_numpy() for name in described})

@@ -1,4 +1,4 @@
-"""Tab: features against the words of the text."""
+"""View: features against the words of the text."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from feature_tracker.page.state import Scene
 from feature_tracker.text import is_word
 from feature_tracker.tracing.rows import features_of
 
-MAX_COLUMNS = 60  # more would be too narrow to read a word
+MAX_COLUMNS = 60  # words would not fit under narrower columns
 MODE = "heatmap_mode"
 _STRETCHES, _TOKENS = "Whole text in stretches", "Single tokens"
 
 
 def show(scene: Scene) -> None:
-    """Draw the tab."""
+    """Draw the view."""
     trace = scene.analysis.trace
     tokens = trace.tokens
     first, last = 0, trace.n_tokens
@@ -34,7 +34,7 @@ def show(scene: Scene) -> None:
                 [_STRETCHES, _TOKENS],
                 required=True,
                 key=MODE,
-                help="The text has more tokens than fit side by side.",
+                help="The text has too many tokens to show all of them side by side.",
             )
             by_token = mode == _TOKENS
             if by_token:
@@ -42,8 +42,8 @@ def show(scene: Scene) -> None:
                     "First token",
                     0,
                     trace.n_tokens - MAX_COLUMNS,
-                    _worth_seeing(scene),
-                    key=f"heatmap_first_{state.positions_round()}_{scene.feature}",
+                    _first_token(scene),
+                    key=f"heatmap_first_{state.heatmap_version()}_{scene.feature}",
                 )
                 last = first + MAX_COLUMNS
     edges = np.arange(first, last + 1) if by_token else stretches(tokens, MAX_COLUMNS)
@@ -51,12 +51,12 @@ def show(scene: Scene) -> None:
     uncounted = np.setdiff1d(np.arange(trace.n_tokens), trace.counted)
     rows = [trace.column(feature) for feature in features_of(scene.ranked)]
     for row in rows:
-        row[uncounted] = np.nan  # one token at a cut would outshine all others
+        row[uncounted] = np.nan  # a single token at a cut would outshine all others
     values = np.stack([np.fmax.reduceat(row[:last], edges[:-1]) for row in rows])
     chosen = set() if scene.chosen_positions is None else set(scene.chosen_positions.tolist())
 
     def choose(columns: list[int]) -> None:
-        state.choose_positions(tuple(p for c in columns for p in range(*spans[c])), by_chart=True)
+        state.choose_positions(tuple(p for c in columns for p in range(*spans[c])), in_heatmap=True)
 
     show_word_chart(
         plot_heatmap(
@@ -68,37 +68,40 @@ def show(scene: Scene) -> None:
             chosen=[c for c, (a, b) in enumerate(spans) if not chosen.isdisjoint(range(a, b))],
             selected=scene.feature,
         ),
-        key=f"heatmap_{state.positions_round()}_{first}_{by_token}",
+        key=f"heatmap_{state.heatmap_version()}_{first}_{by_token}",
         name="heatmap",
         alt="Heatmap of features against words",
         choose=choose,
     )
     st.caption(
-        "A stronger colour is a stronger activation, each row measured against its own strongest cell. "
-        + ("" if by_token else f"Each column is a stretch of about {spans[0][1] - spans[0][0]} tokens. ")
+        "Stronger colours mark stronger activations; each row is scaled to its own strongest cell. "
+        + ("" if by_token else f"Each column is a stretch of about {round(last / len(spans))} tokens. ")
         + "Click a cell to rank the features by their activation there; for a range, choose Box Select above the "
-        "chart and drag over it."
+        "chart and drag over the cells."
     )
 
 
-def _worth_seeing(scene: Scene) -> int:
-    """First token of the frame to open with: some tokens before the chosen ones, or before the feature's peak."""
+def _first_token(scene: Scene) -> int:
+    """First token to show: somewhat before the chosen ones, or before the feature's peak."""
     trace = scene.analysis.trace
     chosen = scene.chosen_positions
-    place = trace.peak(scene.feature) if chosen is None else int(chosen[0])
-    return int(np.clip(place - MAX_COLUMNS // 4, 0, trace.n_tokens - MAX_COLUMNS))
+    target = trace.peak(scene.feature) if chosen is None else int(chosen[0])
+    return int(np.clip(target - MAX_COLUMNS // 4, 0, trace.n_tokens - MAX_COLUMNS))
 
 
 def stretches(tokens: TokenizedText, most: int) -> np.ndarray:
     """Edges of at most `most` stretches of about equal length that hold every token once.
 
-    A stretch begins with a whole word, or with a sign after white space: the full stop of a sentence stays with it.
+    A stretch begins with a whole word, or with a sign after white space: a full stop stays with its sentence.
+
+    Returns:
+        (n_stretches + 1,) token positions, from 0 to n_tokens.
     """
     spans, word_of = tokens.words
     after_space = spans[:, 0] > np.concatenate([[-1], spans[:-1, 1]])  # the text's start counts as one
     may_begin = after_space | [is_word(tokens.text[start:end]) for start, end in spans]
     begins = np.flatnonzero(np.diff(word_of, prepend=-1))[may_begin]
     n_tokens = tokens.n_tokens
-    wanted = np.linspace(0, n_tokens, min(most, n_tokens) + 1)[1:-1]
-    snapped = begins[np.searchsorted(begins, wanted, side="right") - 1]
+    equal = np.linspace(0, n_tokens, min(most, n_tokens) + 1)[1:-1]
+    snapped = begins[np.searchsorted(begins, equal, side="right") - 1]
     return np.unique(np.concatenate([[0], snapped, [n_tokens]])).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Tab: the features shown and their correlations as a network."""
+"""View: the features shown and their correlations as a network."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from feature_tracker.page.views.correlations import correlations_of, say_too_sho
 
 
 def show(scene: Scene) -> None:
-    """Draw the tab."""
+    """Draw the view."""
     threshold = scene.settings.threshold
     correlations = correlations_of(scene)
     if not say_too_short(scene):
         show_counts(correlations, threshold)
     graph = feature_graph(scene.ranked, correlations.links(threshold))
     st.caption(
-        "Larger nodes fire more strongly within their layer; wider lines correlate more: blue together, red opposite. "
-        f"A solid line is more than chance (q at most {SIGNIFICANT}), a dashed one may be chance. Click a node to "
-        "choose its feature."
+        "Larger nodes fire more strongly within their layer. Wider lines mark stronger correlations: blue where two "
+        "features rise and fall together, red where they move in opposite directions. Solid lines are more than "
+        f"chance (q at most {SIGNIFICANT}), dashed lines may be chance. Click a node to choose its feature."
     )
     show_feature_chart(
         plot_network(
@@ -35,5 +35,5 @@ def show(scene: Scene) -> None:
         ),
         key="network",
         name="feature-network",
-        alt="Network of features, one column a layer",
+        alt="Network of features, one column per layer",
     )

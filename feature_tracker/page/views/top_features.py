@@ -1,4 +1,4 @@
-"""View: the strongest features of each layer, as bars and as a table."""
+"""View: the top features of each layer, as bars and as a table."""
 
 from __future__ import annotations
 
@@ -15,33 +15,36 @@ from feature_tracker.charts.theme import shorten
 from feature_tracker.labels.columns import SHOWN, Column, names
 from feature_tracker.labels.csv_files import to_csv
 from feature_tracker.page.clicks import show_feature_chart
-from feature_tracker.page.state import RankBy, Scene
+from feature_tracker.page.state import Scene
 from feature_tracker.page.tables import column_settings
-from feature_tracker.tracing.rank import Aggregation
+from feature_tracker.tracing.rank import Aggregation, RankBy
 
-_ACTIVATION = Column("activation", "number", "activation", "How strongly it fires in your text.", format=".3f")
+_ACTIVATION = Column("activation", "number", "activation", "How strongly the feature fires in your text.", format=".3f")
 _ON_THIS_TEXT = (
     _ACTIVATION,
     Column(
         "percentile", "number", "activation",
-        "Where the feature's largest activation here lies among its own activations in a large body of text.",
+        "Percentile of the feature's largest activation here among its activations in a large body of text.",
         "Percentile", ".2f",
     ),
     Column(
         "one_in", "number", "activation",
-        "The feature is as strong as its strongest activation here on one word in so many.", "One in", ",.0f",
+        "Rarity of the largest activation here: it fires this strongly on 1 in N words of a large body of text.",
+        "One in", ",.0f",
     ),
-    Column("peak_word", "text", "activation", "Where in your text it fires most strongly.", "Peak word"),
+    Column("peak_word", "text", "activation", "The word on which the feature fires most strongly.", "Peak word"),
 )  # fmt: skip
-_RELIABLE = Column("reliable", "choice", "score", "The label's F1 beats guessing on the same sample.", "Reliable")
-_PUT_BEFORE = {"f1": _ON_THIS_TEXT, "mark": (_RELIABLE,)}
-_COLUMNS = [shown for column in SHOWN for shown in (*_PUT_BEFORE.get(column.name, ()), column)]
-_CHART_WIDTH = 512  # two beside each other on a laptop's screen
+_RELIABLE = Column(
+    "reliable", "choice", "score", "Whether the label's F1 beats guessing on the same sample.", "Reliable"
+)
+_INSERTED_BEFORE = {"f1": _ON_THIS_TEXT, "mark": (_RELIABLE,)}
+_COLUMNS = [shown for column in SHOWN for shown in (*_INSERTED_BEFORE.get(column.name, ()), column)]
+_CHART_WIDTH = 512  # fits twice side by side on a laptop's screen
 
-_ORDER: dict[RankBy, str] = {
-    "activation": "Longer bars fire more strongly; the word at a bar's end is where the feature fires most.",
-    "percentile": "Ordered by how unusual the strongest activation is for the feature: “rates” · 1 in 12,000 means on "
-    "the word rates, and so strongly on one word in 12,000 of a large body of text.",
+_BARS: dict[RankBy, str] = {
+    "activation": "Longer bars mark stronger activations. The word at a bar's end is where the feature peaks.",
+    "percentile": "The rarest activations come first; a bar's length is the activation. “rates” · 1 in 12,000 means: "
+    "the feature peaks on “rates”, and fires this strongly on 1 word in 12,000 of a large body of text.",
 }
 
 
@@ -49,10 +52,10 @@ def show(scene: Scene) -> None:
     """Draw the view."""
     settings, selected = scene.settings, scene.feature
     st.caption(
-        f"{_ORDER[settings.by]} Faded bars with a question mark have an unreliable label: its F1 does not beat "
-        "guessing, or it has none. Click a bar to choose its feature."
+        f"{_BARS[settings.by]} A faded bar with a question mark has an unreliable label: its F1 does not beat "
+        "guessing, or it has no F1. Click a bar to choose its feature."
     )
-    # Charts of a fixed width stand side by side where there is room and below each other where there is none.
+    # Charts of a fixed width stand side by side where there is room, else one below the other.
     with st.container(horizontal=True, gap="medium"):
         for layer in settings.layers:
             with st.container(width=_CHART_WIDTH, gap=None):
@@ -89,7 +92,7 @@ def show(scene: Scene) -> None:
 
 
 def page_columns(aggregation: Aggregation) -> list[Column]:
-    """The table's columns in order, the activation under its own title."""
+    """The table's columns in order; the title of the activation names the aggregation."""
     activation = replace(
         _ACTIVATION, title=TITLES[aggregation], format=".1%" if aggregation == "share" else _ACTIVATION.format
     )
@@ -97,7 +100,7 @@ def page_columns(aggregation: Aggregation) -> list[Column]:
 
 
 def table_of(ranked: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
-    """Rows of `rank_features` under the columns' titles."""
-    rare = [rounded(value) for value in rarity(ranked["percentile"])]
-    table = ranked.assign(one_in=rare, peak_word=[shorten(word, 40) for word in ranked["peak_word"]])
+    """Rows of `rank_features` with the columns' titles."""
+    one_in = [rounded(value) for value in rarity(ranked["percentile"])]
+    table = ranked.assign(one_in=one_in, peak_word=[shorten(word, 40) for word in ranked["peak_word"]])
     return table[names(columns)].set_axis([column.title for column in columns], axis=1)

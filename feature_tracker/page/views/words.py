@@ -1,4 +1,4 @@
-"""Tab: the text itself, each word shaded by the chosen feature's activation."""
+"""View: the text itself, each word shaded by the chosen feature's activation."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from feature_tracker.charts.theme import shorten
 from feature_tracker.model.tokens import TokenizedText
 from feature_tracker.page import state
 from feature_tracker.page.components.words_text import show_text
-from feature_tracker.page.plain import plain
+from feature_tracker.page.errors import plain
 from feature_tracker.page.state import Scene
 
 
 def show(scene: Scene) -> None:
-    """Draw the tab."""
+    """Draw the view."""
     trace = scene.analysis.trace
     activations, peak = trace.column(scene.feature), trace.peak(scene.feature)
     label = plain(shorten(str(scene.tracker.labels.name(scene.feature)), 120))
@@ -22,11 +22,8 @@ def show(scene: Scene) -> None:
     counted = np.zeros_like(activations)
     counted[trace.counted] = activations[trace.counted]
     strongest = ", ".join(f"“{plain(shorten(word, 30))}”" for word in strongest_words(trace.tokens, counted))
-    st.markdown(
-        f"**{label}** fires on {n_firing:,} of {trace.n_tokens:,} tokens"
-        + f", most on {strongest}" * bool(strongest)
-        + "."
-    )
+    strongest_part = f", most strongly on {strongest}" if strongest else ""
+    st.markdown(f"**{label}** fires on {n_firing:,} of {trace.n_tokens:,} tokens{strongest_part}.")
     show_text(
         trace.token_texts,
         activations,
@@ -38,14 +35,14 @@ def show(scene: Scene) -> None:
         choose=lambda first, last: state.choose_positions(tuple(range(first, last + 1))),
     )
     st.caption(
-        "The stronger a word's colour, the more strongly the chosen feature fires there. Click a word, or drag over "
-        "several, to rank all features by their activation on them. On the keyboard, the left and right arrows move "
-        "over the words, Shift extends and Enter chooses."
+        "Stronger colours mark stronger activations of the chosen feature. Click a word, or drag over several, to rank "
+        "all features by their activation there. On the keyboard, the left and right arrows move between words, Shift "
+        "extends the range and Enter chooses it."
     )
 
 
 def strongest_words(tokens: TokenizedText, activations: np.ndarray, most: int = 5) -> list[str]:
-    """The different words on which a feature fires most, strongest first; case makes no difference.
+    """Different words on which a feature fires most strongly, strongest first; case makes no difference.
 
     Args:
         activations: (n_tokens,) of the feature.
@@ -61,7 +58,7 @@ def strongest_words(tokens: TokenizedText, activations: np.ndarray, most: int = 
 
 
 def excerpt(tokens: TokenizedText, positions: np.ndarray, *, width: int) -> str:
-    """The words at some positions, whole and on one line, with an ellipsis where others lie between them."""
+    """Whole words at these positions, on one line, with an ellipsis for the words between them."""
     spans, word_of = tokens.words
     chosen = np.unique(word_of[positions])
     runs = np.split(chosen, np.flatnonzero(np.diff(chosen) > 1) + 1)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from feature_tracker.page.plain import plain
+from feature_tracker.page.errors import plain
 
 
 @pytest.mark.parametrize("text", ["**bold** _it_", "$x^2$", ":red[danger] :smile:", "[a](http://b)", "<b>", "# head"])
