@@ -196,10 +196,8 @@ def _layer_trace(layer: int, sae: Sae, tops: Sequence[TopK]) -> LayerTrace:
             "is float16, set it to bfloat16 or float32: some models overflow in float16. Otherwise the weights are "
             "damaged; fetch them again."
         )
-    if sae.activation not in (
-        "topk",
-        "groupmax",
-    ):  # kinds without a k: as many columns as the token with most activations needs
-        n_columns = max(1, int((values > 0).sum(axis=1).max()))  # the largest come first, so only zeros are cut
+    if sae.activation not in ("topk", "groupmax"):
+        # Kinds without a k get as many columns as their busiest token needs. The largest come first, so only zeros go.
+        n_columns = max(1, int((values > 0).sum(axis=1).max()))
         values, indices = np.ascontiguousarray(values[:, :n_columns]), np.ascontiguousarray(indices[:, :n_columns])
     return LayerTrace(layer, values, indices, sae.n_latents)
