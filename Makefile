@@ -36,6 +36,7 @@ format: $(VENV)/dev.stamp
 
 # benchmarks.peers wants other libraries and benchmarks.gpu a GPU: docs/benchmarks.md has their commands.
 bench: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.trace
 	$(BIN)/python -m benchmarks.page
 	$(BIN)/python -m benchmarks.circuits $(if $(CORPUS),--corpus $(CORPUS))

@@ -1,1 +1,1 @@
-"""What the project costs, as ratios measured in one run; each script's last line is a JSON object of its figures."""
+"""What the tracker costs, as ratios measured within one run. The last line each script prints is a JSON object."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.circuits`: how far attribution predicts ablation; what circuits and correlations cost."""
+"""`python -m benchmarks.circuits`: how well attribution predicts ablation; what circuits and correlations cost."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import statistics
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -19,35 +20,33 @@ from scipy.stats import spearmanr
 
 from benchmarks.alternate import alternate
 from benchmarks.planted import all_features, bursts, trace_of
-from feature_tracker.bundles.bundle import BUILT_IN, load_bundle
 from feature_tracker.circuits.ablation import ablate
 from feature_tracker.circuits.attribution import attribute
 from feature_tracker.circuits.correlation import SIGNIFICANT, correlate, pearson
 from feature_tracker.circuits.paths import Node, strongest_paths
 from feature_tracker.feature import Feature
-from feature_tracker.model.hooks import read_residuals, replaced_residual
-from feature_tracker.model.load import LanguageModel, load_model
-from feature_tracker.model.tokens import tokenize
+from feature_tracker.model.hooks import ReplaceResid, read_residuals, replaced_residual
+from feature_tracker.model.load import LanguageModel
 from feature_tracker.page.samples import SAMPLES
-from feature_tracker.sae.load import load_saes
 from feature_tracker.sae.topk import Sae, TopK
-from feature_tracker.tracing.recording import Recording, record
-from feature_tracker.tracing.trace import LayerTrace, Trace
+from feature_tracker.tracing.recording import Recording
+from feature_tracker.tracing.trace import Trace
+from feature_tracker.tracker import Tracker
 
-_TEXTS, _TOKENS = 5, 200
-_UPSTREAM, _DOWNSTREAM, _EDGES = 20, 10, 100
+_N_TEXTS, _N_TOKENS = 5, 200
+_N_UPSTREAM, _N_DOWNSTREAM, _N_EDGES = 20, 10, 100
+_LAYERS = (4, 10, 16, 22, 28)  # of made-up traces, the built-in bundle's
 
 
 @click.command()
 @click.option(
-    "--corpus", type=Path, help="Text with splits, a .jsonl.gz file; `validation` is read. Else: the samples."
+    "--corpus", type=Path, help="A .jsonl.gz file of texts, whose `validation` split is read; without it, the samples."
 )
 @click.option(
     "--only", type=click.Choice(["agreement", "ablation", "correlation", "paths", "chance"]), help="Measure one thing."
 )
 def main(corpus: Path | None, only: str | None) -> None:
     """Measure circuits on the built-in model; prints one JSON object."""
-    bundle = load_bundle(BUILT_IN)
     figures: dict[str, object] = {"threads": torch.get_num_threads()}
     if only in (None, "correlation"):
         figures["correlation"] = time_correlation()
@@ -56,56 +55,55 @@ def main(corpus: Path | None, only: str | None) -> None:
     if only in (None, "chance"):
         figures["planted"] = measure_planted()
     if only in (None, "agreement", "ablation", "chance"):
-        language_model = load_model(bundle, dtype="float32")
-        saes = load_saes(bundle.sae_folder, bundle.layers, d_model=language_model.d_model)
-        recordings = [_record(text, language_model, saes) for text in (_real_texts(corpus) if corpus else _samples())]
+        tracker = Tracker.open()
+        recordings = [_record(text, tracker) for text in (_corpus_texts(corpus) if corpus else _sample_texts())]
         if only in (None, "agreement"):
             figures["agreement"] = measure_agreement(recordings)
         if only in (None, "chance"):
             figures["shuffled"] = measure_shuffled(recordings)
         if only in (None, "ablation"):
-            figures["ablation"] = time_ablation(recordings[0], language_model)
+            figures["ablation"] = time_ablation(recordings[0], tracker.exact_model())
     click.echo(json.dumps(figures))
 
 
 def measure_agreement(recordings: Sequence[Recording]) -> dict[str, dict[str, float]]:
-    """By pair of layers: Spearman's correlation and share of equal signs between attribution and ablation.
+    """By pair of layers, how attribution agrees with ablation: Spearman's correlation, and the share of equal signs.
 
-    On the 100 largest edges by attribution (`spearman`, `same_sign`) and by effect (`..._by_effect`), of all texts' 20
-    strongest upstream by 10 strongest downstream features; the median over the texts.
+    Each text gives the edges from its 20 strongest upstream to its 10 strongest downstream features. `spearman` and
+    `same_sign` are over the 100 largest edges by attribution, `..._by_effect` over the 100 largest by effect. Figures
+    are medians over the texts.
     """
-    found: dict[str, list[tuple[float, ...]]] = {}
-    for recording in recordings:
-        top = {layer: _strongest(recording, layer, _UPSTREAM) for layer in recording.layers}
-        effects = {done.source: done.effects for done in ablate(recording, list(itertools.chain(*top.values())))}
-        for target_layer in recording.layers[1:]:
-            targets = top[target_layer][:_DOWNSTREAM]
-            attribution = attribute(recording, targets)
-            for layer, own in attribution.upstream.items():
-                sources = top[layer]
-                estimated = own.by_feature()[:, [source.index for source in sources]].T.ravel()
-                real = np.array([[effects[s][target_layer][t.index] for t in targets] for s in sources]).ravel()
-                found.setdefault(f"{layer}-{target_layer}", []).append(
-                    (*_agreement(estimated, real, np.abs(estimated)), *_agreement(estimated, real, np.abs(real)))
-                )
     names = ("spearman", "same_sign", "spearman_by_effect", "same_sign_by_effect")
+    by_pair: dict[str, list[tuple[float, ...]]] = {}
+    for recording in recordings:
+        strongest = {layer: _strongest(recording, layer, _N_UPSTREAM) for layer in recording.layers}
+        sources = list(itertools.chain(*strongest.values()))
+        effects = {ablation.source: ablation.effects for ablation in ablate(recording, sources)}
+        for target_layer in recording.layers[1:]:
+            targets = strongest[target_layer][:_N_DOWNSTREAM]
+            for source_layer, attribution in attribute(recording, targets).upstream.items():
+                upstream = strongest[source_layer]
+                estimated = attribution.by_feature()[:, [source.index for source in upstream]].T.ravel()
+                real = np.array([[effects[s][target_layer][t.index] for t in targets] for s in upstream]).ravel()
+                by_attribution = _agreement(estimated, real, np.abs(estimated))
+                by_effect = _agreement(estimated, real, np.abs(real))
+                by_pair.setdefault(f"{source_layer}-{target_layer}", []).append((*by_attribution, *by_effect))
+    medians = {pair: np.median(np.array(rows), axis=0) for pair, rows in by_pair.items()}
     return {
-        pair: {
-            name: round(float(np.median(column)), 3)
-            for name, column in zip(names, zip(*rows, strict=True), strict=True)
-        }
-        for pair, rows in found.items()
+        pair: {name: round(float(median), 3) for name, median in zip(names, medians[pair], strict=True)}
+        for pair in medians
     }
 
 
 def _agreement(estimated: np.ndarray, real: np.ndarray, size: np.ndarray) -> tuple[float, float]:
-    largest = np.argsort(-size)[:_EDGES]
-    rank = np.asarray(spearmanr(estimated[largest], real[largest]))[0]
-    return float(rank), float((np.sign(estimated[largest]) == np.sign(real[largest])).mean())
+    """(Spearman's correlation, share of equal signs) over the edges of largest size."""
+    largest = np.argsort(-size)[:_N_EDGES]
+    spearman = float(np.asarray(spearmanr(estimated[largest], real[largest]))[0])
+    return spearman, float((np.sign(estimated[largest]) == np.sign(real[largest])).mean())
 
 
 def time_ablation(recording: Recording, language_model: LanguageModel) -> dict[str, float]:
-    """20 ablations, five of each layer but the last, against the same done by one forward from the embeddings each."""
+    """20 ablations, five of each layer but the last, against one forward from the embeddings for each."""
     sources = [source for layer in recording.layers[:-1] for source in _strongest(recording, layer, 5)]
     (ids,) = list(recording.trace.tokens.windows())
     row = torch.from_numpy(np.concatenate([[language_model.bos_id], ids]))[None]
@@ -113,15 +111,15 @@ def time_ablation(recording: Recording, language_model: LanguageModel) -> dict[s
     def from_the_layer() -> None:
         list(ablate(recording, sources))
 
+    def encode(layer: int, resid: torch.Tensor) -> None:
+        recording.saes[layer].encode(resid[:, 1:])
+
     def from_the_embeddings() -> None:
         for source in sources:
-            with replaced_residual(
-                language_model.decoder, source.layer, _taking_out(recording.saes[source.layer], source)
-            ):
-                read_residuals(
-                    language_model.decoder, row, [layer for layer in recording.layers if layer > source.layer],
-                    lambda layer, resid: recording.saes[layer].encode(resid[:, 1:]) and None,
-                )  # fmt: skip
+            deeper = [layer for layer in recording.layers if layer > source.layer]
+            remove = _removing(recording.saes[source.layer], source)
+            with replaced_residual(language_model.decoder, source.layer, remove):
+                read_residuals(language_model.decoder, row, deeper, encode)
 
     timed = alternate({"layer": from_the_layer, "embeddings": from_the_embeddings}, rounds=5)
     ratios = [b / a for a, b in zip(timed["layer"], timed["embeddings"], strict=True)]
@@ -133,17 +131,17 @@ def time_ablation(recording: Recording, language_model: LanguageModel) -> dict[s
     }
 
 
-def _taking_out(sae: Sae, source: Feature):  # noqa: ANN202, a `ReplaceResid`
-    def replace(resid: torch.Tensor) -> torch.Tensor:
+def _removing(sae: Sae, source: Feature) -> ReplaceResid:
+    def remove(resid: torch.Tensor) -> torch.Tensor:
         top = sae.encode(resid)
         only = TopK(torch.where(top.indices == source.index, top.values, 0), top.indices)
         return resid - (sae.decode(only) - sae.b_dec)
 
-    return replace
+    return remove
 
 
 def time_correlation(n_features: int = 2000, n_tokens: int = 20_000) -> dict[str, float]:
-    """All pairs of columns that fire on 8 % of the tokens, against `pandas.DataFrame.corr`, in one run."""
+    """All pairs of columns that are positive on 8 % of the tokens, against `pandas.DataFrame.corr`, in one run."""
     generator = np.random.default_rng(0)
     columns = np.maximum(generator.standard_normal((n_tokens, n_features)) - 1.4, 0)
     ours = []
@@ -165,32 +163,34 @@ def time_correlation(n_features: int = 2000, n_tokens: int = 20_000) -> dict[str
 
 
 def measure_planted(n_runs: int = 300, n_tokens: int = 400) -> dict[str, float]:
-    """Share of runs of independent bursts that give any link with q <= 0.05, and of planted links of r = 0.5 found."""
-    found: dict[str, float] = {}
+    """How often chance is taken for a link (q <= 0.05), and how often a planted link of r = 0.5 is found.
+
+    `false_runs_...` is the share of runs of independent bursts with any significant link.
+    """
+    figures: dict[str, float] = {}
     for rho, density in ((0.0, 0.3), (0.5, 0.1), (0.9, 0.1), (0.95, 0.3)):
-        false_runs = 0
+        n_false = 0
         for seed in range(n_runs):
             generator = np.random.default_rng([1, seed])
-            layers = {
-                n: bursts(n_tokens, 6, rho=rho, density=density, generator=generator) for n in (4, 10, 16, 22, 28)
-            }
-            pairs = correlate(trace_of(layers), all_features(trace_of(layers)), n_shifts=1).pairs
-            false_runs += bool((pairs["q"] <= SIGNIFICANT).any())
-        found[f"false_runs_rho_{rho:g}_density_{density:g}"] = round(false_runs / n_runs, 3)
+            trace = trace_of({n: bursts(n_tokens, 6, rho=rho, density=density, generator=generator) for n in _LAYERS})
+            pairs = correlate(trace, all_features(trace), n_shifts=1).pairs
+            n_false += bool((pairs["q"] <= SIGNIFICANT).any())
+        figures[f"false_runs_rho_{rho:g}_density_{density:g}"] = round(n_false / n_runs, 3)
     n_found = 0
     for seed in range(n_runs):
         generator = np.random.default_rng([2, seed])
         first, second = (bursts(n_tokens, 10, rho=0.5, density=0.4, generator=generator) for _ in range(2))
+        # One part shared and sqrt(3) parts independent of the same variance: r = 1 / sqrt(1 + 3).
         second[:, 0] = first[:, 0] / first[:, 0].std() + np.sqrt(3) * second[:, 0] / second[:, 0].std()
         trace = trace_of({4: first, 10: second})
         pairs = correlate(trace, all_features(trace), n_shifts=1).pairs
         planted = (pairs["source_feature"] == 0) & (pairs["target_feature"] == 0)
         n_found += bool((pairs.loc[planted, "q"] <= SIGNIFICANT).any())
-    return found | {"power": round(n_found / n_runs, 3)}
+    return figures | {"power": round(n_found / n_runs, 3)}
 
 
 def measure_shuffled(recordings: Sequence[Recording], n_shuffles: int = 60) -> dict[str, float]:
-    """Links displayed as chance, over those that texts give whose layers' tokens are shuffled against each other."""
+    """The number of links said to be chance, relative to the number in texts whose layers are shuffled apart."""
     ratios = {}
     generator = np.random.default_rng(0)
     for threshold in (0.2, 0.3):
@@ -198,19 +198,21 @@ def measure_shuffled(recordings: Sequence[Recording], n_shuffles: int = 60) -> d
         for recording, _ in itertools.product(recordings, range(n_shuffles)):
             trace = recording.trace
             shuffled = {}
-            for layer, own in trace.layers.items():
+            for layer, layer_trace in trace.layers.items():
                 order = generator.permutation(trace.n_tokens)
-                shuffled[layer] = LayerTrace(layer, own.values[order], own.indices[order], own.n_latents)
+                shuffled[layer] = replace(
+                    layer_trace, values=layer_trace.values[order], indices=layer_trace.indices[order]
+                )
             features = [feature for layer in trace.layers for feature in _strongest(recording, layer, 20)]
-            found = correlate(Trace(trace.tokens, shuffled), features)
-            displayed += found.chance(threshold)
-            counted += len(found.links(threshold))
+            correlations = correlate(Trace(trace.tokens, shuffled), features)
+            displayed += correlations.chance(threshold)
+            counted += len(correlations.links(threshold))
         ratios[f"displayed_to_counted_at_{threshold:g}"] = round(displayed / counted, 3)
     return ratios
 
 
 def time_paths(n_layers: int = 5, width: int = 200, k: int = 10) -> dict[str, float]:
-    """The k strongest paths of a layered graph in which every feature is linked to all of the next layer."""
+    """The k strongest paths of a layered graph in which every feature is linked to every one of the next layer."""
     generator = np.random.default_rng(0)
     layers: list[list[Node]] = [[Feature(layer, index) for index in range(width)] for layer in range(n_layers)]
     graph = nx.DiGraph()
@@ -232,30 +234,28 @@ def _strongest(recording: Recording, layer: int, n: int) -> list[Feature]:
     return [Feature(layer, int(index)) for index in np.argsort(-totals)[:n]]
 
 
-def _record(text: str, language_model: LanguageModel, saes: dict[int, Sae]) -> Recording:
-    tokens = tokenize(text, language_model.tokenizer, window=512, max_tokens=20_000)
-    cut = text[: tokens.offsets[_TOKENS - 1, 1]]
-    return record(tokenize(cut, language_model.tokenizer, window=512, max_tokens=512), language_model, saes)
+def _record(text: str, tracker: Tracker) -> Recording:
+    return tracker.record(text[: tracker.tokenize(text).offsets[_N_TOKENS - 1, 1]])
 
 
-def _samples() -> list[str]:
+def _sample_texts() -> list[str]:
     """The page's sample texts, joined to five that are long enough."""
     samples = list(SAMPLES.values())
-    return ["\n\n".join(samples[first::_TEXTS]) for first in range(_TEXTS)]
+    return ["\n\n".join(samples[first::_N_TEXTS]) for first in range(_N_TEXTS)]
 
 
-def _real_texts(corpus: Path) -> list[str]:
-    """The first held-out text of each of five kinds of source, from its middle."""
-    found: dict[str, str] = {}
+def _corpus_texts(corpus: Path) -> list[str]:
+    """One held-out text from each of the first five kinds of source in a corpus: 3,000 characters from its middle."""
+    texts: dict[str, str] = {}
     with gzip.open(corpus, "rt", encoding="utf-8") as lines:
         for line in lines:
             document = json.loads(line)
             text = document["text"]
-            if document["split"] == "validation" and len(text) > 4000 and document["source"] not in found:
-                found[document["source"]] = text[len(text) // 2 :][:3000]
-            if len(found) == _TEXTS:
+            if document["split"] == "validation" and len(text) > 4000 and document["source"] not in texts:
+                texts[document["source"]] = text[len(text) // 2 :][:3000]
+            if len(texts) == _N_TEXTS:
                 break
-    return list(found.values())
+    return list(texts.values())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.gpu`: a trace of a Llama-2-7B-shaped model with random weights, against its bare forward.
+"""`python -m benchmarks.gpu`: a trace of a model of random weights in Llama-2-7B's shape, against its bare forward.
 
-What a forward costs does not depend on what the weights are. Without a GPU a small shape runs on the processor, which
-shows that the command works and says nothing of a GPU.
+The cost of a forward does not depend on the values of the weights. Without a GPU, a small shape runs on the CPU: that
+shows that the command works, and says nothing about a GPU.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _BOS = 1
 
 @dataclass(frozen=True)
 class Shape:
-    """What is measured.
+    """The model and the inputs to measure.
 
     Attributes:
-        config: the model's.
-        dtype: the model's arithmetic.
-        layers: with an SAE of 400 latents, k = 32, ascending.
-        cases: windows and tokens a window, BOS included.
+        config: configuration of the model.
+        dtype: dtype of the model.
+        layers: layers with an SAE (400 latents, k = 32), ascending.
+        cases: (windows, tokens per window with BOS) of each text.
     """
 
     config: LlamaConfig
@@ -47,7 +47,7 @@ class Shape:
 
 
 def llama_7b() -> Shape:
-    """Llama-2-7B's shape; transformers' own defaults name it, and a change of theirs must not change it."""
+    """Llama-2-7B's shape, spelled out so that a change of transformers' defaults doesn't change it."""
     config = LlamaConfig(
         hidden_size=4096, num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=32,
         intermediate_size=11008, vocab_size=32000, max_position_embeddings=4096,
@@ -56,7 +56,7 @@ def llama_7b() -> Shape:
 
 
 def small() -> Shape:
-    """A shape for a processor: seconds, not hours."""
+    """A shape that a CPU runs in seconds."""
     config = LlamaConfig(
         hidden_size=256, num_hidden_layers=8, num_attention_heads=4, num_key_value_heads=4,
         intermediate_size=688, vocab_size=1000, max_position_embeddings=512,
@@ -66,22 +66,25 @@ def small() -> Shape:
 
 @click.command()
 @click.option("--rounds", default=15, show_default=True, help="How often each pair is timed.")
-@click.option("--peak-tflops", type=float, help="The card's dense bf16 peak, where the script doesn't know it.")
+@click.option("--peak-tflops", type=float, help="The GPU's dense bf16 peak, if this script doesn't know it.")
 def main(rounds: int, peak_tflops: float | None) -> None:
-    """Time and memory of a trace and a bare full forward without head; the last line printed is one JSON object."""
+    """Measure time and memory of a trace and of a bare full forward without head.
+
+    The last line printed is a JSON object.
+    """
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda" if on_gpu else "cpu")
     name = torch.cuda.get_device_name() if on_gpu else "cpu"
     peak = 1e12 * peak_tflops if peak_tflops else peak_flops(name)
     if not on_gpu:
-        click.echo("No GPU: a small shape on the processor. Memory and the card's limit are not measured.", err=True)
+        click.echo("No GPU: a small shape runs on the CPU. GPU memory and the GPU's limit are not measured.", err=True)
     click.echo(json.dumps({"device": name, **measure(llama_7b() if on_gpu else small(), device, rounds, peak)}))
 
 
 def measure(shape: Shape, device: torch.device, rounds: int, peak: float | None) -> dict[str, object]:
-    """All cases of a shape; memory only on a GPU, the limit only where its peak FLOP/s are known."""
+    """Measure all cases of a shape; memory only on a GPU, and the limit only if its peak FLOP/s is known."""
     model = random_model(shape, device)
-    bare_peaks = [_peak_bytes(_bare(model, *case), device) for case in shape.cases]  # before SAEs take memory
+    bare_peaks = [_peak_bytes(_bare(model, *case), device) for case in shape.cases]  # before the SAEs take memory
     saes = random_saes(shape, device)
     cases = [
         measure_case(shape, model, saes, case, bare_peak, rounds, peak)
@@ -105,7 +108,7 @@ def measure_case(
     rounds: int,
     peak: float | None,
 ) -> dict[str, object]:
-    """One case: times of alternating rounds, peak memory, and tokens a second against the limit of the arithmetic."""
+    """One case: times over alternating rounds, peak memory, and tokens per second against the arithmetic limit."""
     windows, window = case
     text = random_text(shape, windows, window)
     device = next(iter(saes.values())).b_dec.device
@@ -144,7 +147,7 @@ def measure_case(
 
 
 def random_model(shape: Shape, device: torch.device) -> LanguageModel:
-    """A model of random weights, with a tokenizer that knows BOS alone."""
+    """A model of random weights, with a tokenizer whose only token is BOS."""
     torch.manual_seed(0)
     with device:
         model = AutoModelForCausalLM.from_config(shape.config, dtype=shape.dtype).eval()
@@ -153,7 +156,7 @@ def random_model(shape: Shape, device: torch.device) -> LanguageModel:
 
 
 def random_saes(shape: Shape, device: torch.device) -> dict[int, Sae]:
-    """An SAE of random weights for each layer, float32 as loaded ones are."""
+    """An SAE of random weights for each layer, in float32 as when loaded from a file."""
     generator = torch.Generator().manual_seed(0)
     d_model = shape.config.hidden_size
 
@@ -165,13 +168,13 @@ def random_saes(shape: Shape, device: torch.device) -> dict[int, Sae]:
 
 
 def random_text(shape: Shape, windows: int, window: int) -> TokenizedText:
-    """Random tokens that fill the windows, BOS of each not among them."""
+    """Random tokens that fill the windows, without each window's BOS."""
     ids = np.random.default_rng(0).integers(2, shape.config.vocab_size, windows * (window - 1))
     return TokenizedText("", ids, np.zeros((len(ids), 2), np.int64), window)
 
 
 def _bare(model: LanguageModel, windows: int, window: int) -> Callable[[], None]:
-    """A full forward of all windows as one batch."""
+    """A full forward of all windows in one batch."""
     ids = np.random.default_rng(0).integers(2, model.model.config.get_text_config().vocab_size, (windows, window))
     rows = torch.from_numpy(ids).to(model.model.device)
 
@@ -183,7 +186,7 @@ def _bare(model: LanguageModel, windows: int, window: int) -> Callable[[], None]
 
 
 def _waited(run: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """The run until the GPU is done: a call returns before that."""
+    """A run that waits for the GPU, which otherwise still computes when the call returns."""
     if device.type != "cuda":
         return run
 
@@ -195,10 +198,10 @@ def _waited(run: Callable[[], None], device: torch.device) -> Callable[[], None]
 
 
 def _peak_bytes(run: Callable[[], None], device: torch.device) -> int | None:
-    """Most memory allocated on the GPU during a run, weights included; None on a processor."""
+    """Peak memory allocated on the GPU during a run, weights included; `None` on a CPU."""
     if device.type != "cuda":
         return None
-    run()  # what libraries keep for themselves is there after the first
+    run()  # the first run allocates the workspaces that libraries keep
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
     run()

@@ -1,7 +1,7 @@
-"""The ways that others take to a text's active features, each as its own users write it.
+"""Peers: how other libraries find a text's active features, each as its own users would write it.
 
-Every way reads the same token ids and SAE weights, runs the decoder without its language-model head, and drops BOS
-before encoding. It gives what its library gives, so none is charged for a conversion that its users don't need.
+Every peer reads the same token ids and SAE weights, runs the decoder without its language-model head, and drops BOS
+before encoding. Each returns what its library returns, so that none is charged for a conversion its users don't need.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.agreement import Found
+from benchmarks.agreement import Encoded
 from feature_tracker.errors import TrackerError
 from feature_tracker.model.load import LanguageModel, blocks_of
 from feature_tracker.sae.topk import Sae, TopK
@@ -25,13 +25,13 @@ from feature_tracker.sae.topk import Sae, TopK
 
 @dataclass(frozen=True)
 class Task:
-    """What every way gets.
+    """The input of every peer.
 
     Attributes:
         row: (1, window) int64 token ids, BOS first.
         saes: by layer, ascending.
-        language_model: a copy that no other way touches, as libraries wrap a model's modules.
-        folder: where it was loaded from.
+        language_model: a copy for this peer alone, because libraries wrap a model's modules.
+        folder: folder from which the model was loaded.
     """
 
     row: torch.Tensor
@@ -40,23 +40,23 @@ class Task:
     folder: Path
 
 
-Run = Callable[[], Found]
+Run = Callable[[], Encoded]
 
 
 def usual_way(task: Task) -> Run:
-    """All hidden states kept, then each SAE's dense product, and a full sort of which the first k are taken."""
+    """All hidden states, then each SAE's dense product, and the first k of a full sort."""
     decoder = task.language_model.decoder
 
     @torch.inference_mode()
-    def run() -> Found:
+    def run() -> Encoded:
         hidden = decoder(input_ids=task.row, use_cache=False, output_hidden_states=True).hidden_states
-        found = {}
+        encoded = {}
         for layer, sae in task.saes.items():
             x = hidden[layer + 1][:, 1:].float()
             acts = torch.relu((x - sae.b_dec) @ sae.encoder_weight.T + sae.encoder_bias)
             values, indices = acts.sort(dim=-1, descending=True)
-            found[layer] = TopK(values[..., : sae.k], indices[..., : sae.k])
-        return found
+            encoded[layer] = TopK(values[..., : sae.k], indices[..., : sae.k])
+        return encoded
 
     return run
 
@@ -68,14 +68,14 @@ def sparsify_on_hooks(task: Task) -> Run:
     coders = {layer: _coder(sparsify, sae) for layer, sae in task.saes.items()}
 
     @torch.inference_mode()
-    def run() -> Found:
-        found: dict[int, TopK] = {}
+    def run() -> Encoded:
+        encoded: dict[int, TopK] = {}
 
         def hook_for(layer: int) -> Callable[..., None]:
             def hook(_block: object, _args: object, output: Any) -> None:
                 resid = output if isinstance(output, torch.Tensor) else output[0]
-                encoded = coders[layer].encode(resid[:, 1:].flatten(0, 1).float())
-                found[layer] = TopK(encoded.top_acts, encoded.top_indices)
+                top = coders[layer].encode(resid[:, 1:].flatten(0, 1).float())
+                encoded[layer] = TopK(top.top_acts, top.top_indices)
 
             return hook
 
@@ -85,13 +85,13 @@ def sparsify_on_hooks(task: Task) -> Run:
         finally:
             for handle in handles:
                 handle.remove()
-        return found
+        return encoded
 
     return run
 
 
 def nnsight_full(task: Task) -> Run:
-    """nnsight: layers' outputs saved in a trace, then encoded. The model runs to its end."""
+    """nnsight: the layers' outputs saved in a trace, then encoded. The model runs to its last block."""
     return _nnsight(task, stop=False)
 
 
@@ -107,7 +107,7 @@ def _nnsight(task: Task, *, stop: bool) -> Run:
     blocks, layers = getattr(wrapped, stack), list(task.saes)
 
     @torch.inference_mode()
-    def run() -> Found:
+    def run() -> Encoded:
         with wrapped.trace(input_ids=task.row, use_cache=False) as tracer:
             streams = nnsight.save([])
             for layer in layers:
@@ -121,7 +121,7 @@ def _nnsight(task: Task, *, stop: bool) -> Run:
 
 
 def lens_with_saelens(task: Task) -> Run:
-    """TransformerLens's bridge, stopped after the last SAE layer and caching the streams alone; SAELens's TopKSAE."""
+    """TransformerLens's bridge, stopped after the last SAE layer and caching only the streams; SAELens's TopKSAE."""
     bridge_module = _library("transformer_lens.model_bridge")
     bridge = bridge_module.TransformerBridge.boot_transformers(
         str(task.folder),
@@ -136,14 +136,14 @@ def lens_with_saelens(task: Task) -> Run:
     wanted, last = set(names.values()), max(saes)
 
     @torch.inference_mode()
-    def run() -> Found:
+    def run() -> Encoded:
         _, cache = bridge.run_with_cache(task.row, stop_at_layer=last + 1, names_filter=lambda name: name in wanted)
         return {layer: sae.encode(cache[names[layer]][:, 1:]) for layer, sae in saes.items()}
 
     return run
 
 
-WAYS: dict[str, Callable[[Task], Run]] = {
+PEERS: dict[str, Callable[[Task], Run]] = {
     "usual_way": usual_way,
     "sparsify_on_hooks": sparsify_on_hooks,
     "nnsight_full": nnsight_full,
@@ -160,7 +160,7 @@ def _library(name: str) -> ModuleType:
 
 
 def _sparse_coder() -> ModuleType:
-    """Only sparsify's encoder: its package's own import wants a trainer with data sets."""
+    """Import sparsify's encoder alone: importing the package needs a trainer and the library of data sets."""
     if "sparsify" not in sys.modules:
         spec = importlib.util.find_spec("sparsify")
         if spec is None or spec.submodule_search_locations is None:

@@ -1,33 +1,33 @@
-"""`python -m benchmarks.peers`: a trace against the ways that other libraries take, alternating, in one run."""
+"""`python -m benchmarks.peers`: a trace against other libraries on the same task, taking turns in one run."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
 
-from benchmarks.agreement import Found, same_features
+from benchmarks.agreement import Encoded, same_features
 from benchmarks.alternate import alternate
-from benchmarks.peer_runs import WAYS, Run, Task
-from feature_tracker.bundles.bundle import BUILT_IN, Bundle, load_bundle
+from benchmarks.peer_runs import PEERS, Run, Task
+from feature_tracker.bundles.bundle import BUILT_IN
 from feature_tracker.errors import TrackerError
 from feature_tracker.model.fetching import ensure_model_folder
 from feature_tracker.model.hooks import read_residuals
 from feature_tracker.model.load import LanguageModel, load_model
 from feature_tracker.model.tokens import TokenizedText, tokenize
 from feature_tracker.page.samples import SAMPLES
-from feature_tracker.sae.load import load_saes
 from feature_tracker.sae.topk import Sae, TopK
 from feature_tracker.tracing.run import trace_tokens
+from feature_tracker.tracker import Tracker
 
 NEEDED_AGREEMENT = 0.99
-"""Share of tokens whose features must be the same, in float32, for a way to be timed; ties and rounding move a few."""
+"""Share of (token, layer) pairs on which a peer needs a trace's features in float32; ties and rounding cost a few."""
 
 _LIBRARIES = ("torch", "transformers", "eai-sparsify", "nnsight", "transformer-lens", "sae-lens")
 
@@ -35,25 +35,23 @@ _LIBRARIES = ("torch", "transformers", "eai-sparsify", "nnsight", "transformer-l
 @click.command()
 @click.option("--bundle", "bundle_name", default=BUILT_IN, show_default=True, help="Which model and SAEs.")
 @click.option("--tokens", default=512, show_default=True, help="Tokens of the one window, BOS included.")
-@click.option("--rounds", default=15, show_default=True, help="How often all ways are timed.")
-@click.option("--only", type=click.Choice(list(WAYS)), multiple=True, help="Time these peers; all where none is named.")
+@click.option("--rounds", default=15, show_default=True, help="How often everything is timed.")
+@click.option("--only", type=click.Choice(list(PEERS)), multiple=True, help="Time these peers; without it, all.")
 def main(bundle_name: str, tokens: int, rounds: int, only: tuple[str, ...]) -> None:
-    """Time every way to the same text's active features; each must first give the features that a trace gives.
+    """Time how long a trace and its peers take to find the active features of the same text.
 
-    The last line printed is one JSON object.
+    A peer is timed only if it finds the features that a trace finds. The last line printed is a JSON object.
     """
-    bundle = load_bundle(bundle_name)
-    folder = ensure_model_folder(bundle)
-    saes = load_saes(bundle.sae_folder, bundle.layers)
-    peers = {name: WAYS[name] for name in (only or WAYS)}
-    agreement, refused = check_peers(peers, bundle, saes, folder, tokens)
-    own = load_model(bundle)
-    runs = prepare_runs([name for name in peers if name not in refused], own, bundle, saes, folder, tokens)
+    tracker = Tracker.open(bundle_name)
+    folder = ensure_model_folder(tracker.bundle)
+    peers = {name: PEERS[name] for name in (only or PEERS)}
+    agreement, refused = check_peers(peers, tracker, folder, tokens)
+    runs = prepare_runs([name for name in peers if name not in refused], tracker, folder, tokens)
     timed = alternate(runs, rounds, warmups=2)
     figures = {
-        "bundle": bundle.name,
+        "bundle": tracker.bundle.name,
         "tokens": tokens,
-        "dtype": str(own.model.dtype).removeprefix("torch."),
+        "dtype": str(tracker.language_model.model.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "rounds": rounds,
         "versions": _versions(),
@@ -65,20 +63,24 @@ def main(bundle_name: str, tokens: int, rounds: int, only: tuple[str, ...]) -> N
 
 
 def check_peers(
-    peers: Mapping[str, Callable[[Task], Run]], bundle: Bundle, saes: dict[int, Sae], folder: Path, tokens: int
+    peers: Mapping[str, Callable[[Task], Run]], tracker: Tracker, folder: Path, tokens: int
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """By way, the share of tokens with a trace's features, in float32; by way left out, the reason."""
-    reference = load_model(bundle, dtype="float32")
+    """By peer, the share of (token, layer) pairs with a trace's features; by refused peer, the reason.
+
+    Every model is float32 here, whatever the bundle's dtype: in bfloat16 rounding alone changes features.
+    """
+    saes = tracker.saes
+    reference = load_model(tracker.bundle, dtype="float32")
     text = sample_text(reference, tokens)
-    expected = as_found(text, reference, saes)
+    expected = traced_features(text, reference, saes)
     n_latents = {layer: sae.n_latents for layer, sae in saes.items()}
     agreement: dict[str, float] = {}
     refused: dict[str, str] = {}
-    for name, way in peers.items():
+    for name, peer in peers.items():
         try:
-            found = way(Task(row_of(text, reference), saes, load_model(bundle, dtype="float32"), folder))()
-            agreement[name] = same_features(expected, found, n_latents)
-        except Exception as error:  # noqa: BLE001  what a library makes of a model it doesn't take is its own affair
+            task = Task(row_of(text, reference), saes, load_model(tracker.bundle, dtype="float32"), folder)
+            agreement[name] = same_features(expected, peer(task)(), n_latents)
+        except Exception as error:  # noqa: BLE001  a library may fail in any way on a model that it doesn't support
             refused[name] = f"{type(error).__name__}: {error}".splitlines()[0]
             continue
         if agreement[name] < NEEDED_AGREEMENT:
@@ -86,37 +88,36 @@ def check_peers(
     return agreement, refused
 
 
-def prepare_runs(
-    names: list[str], own: LanguageModel, bundle: Bundle, saes: dict[int, Sae], folder: Path, tokens: int
-) -> dict[str, Callable[[], None]]:
-    """What is timed: the bare forwards, the trace, and the peers, in the bundle's dtype."""
-    text = sample_text(own, tokens)
-    row = row_of(text, own)
+def prepare_runs(names: Sequence[str], tracker: Tracker, folder: Path, tokens: int) -> dict[str, Callable[[], None]]:
+    """What is timed: two bare forwards, the trace, and the named peers, all in the bundle's dtype."""
+    language_model, saes = tracker.language_model, tracker.saes
+    text = sample_text(language_model, tokens)
+    row = row_of(text, language_model)
 
     @torch.inference_mode()
     def bare() -> None:
-        own.decoder(input_ids=row, use_cache=False)
+        language_model.decoder(input_ids=row, use_cache=False)
 
     def stopped() -> None:
-        read_residuals(own.decoder, row, list(saes), lambda _layer, _resid: None)
+        read_residuals(language_model.decoder, row, list(saes), lambda _layer, _resid: None)
 
     def trace() -> None:
-        trace_tokens(text, own, saes)
+        trace_tokens(text, language_model, saes)
 
     runs: dict[str, Callable[[], None]] = {"bare_forward": bare, "stopped_forward": stopped, "trace": trace}
     for name in names:
-        runs[name] = _discarding(WAYS[name](Task(row, saes, load_model(bundle), folder)))
+        runs[name] = _discarding(PEERS[name](Task(row, saes, load_model(tracker.bundle), folder)))
     return runs
 
 
 def summarize(timed: Mapping[str, list[float]]) -> dict[str, object]:
-    """Median times, and the trace's ratio to every other run: the median of the rounds' ratios, and their range."""
+    """Median times, and the ratio of the trace to every other run: median and range of the rounds' ratios."""
     ratios = {
         name: [trace / other for trace, other in zip(timed["trace"], seconds, strict=True)]
         for name, seconds in timed.items()
         if name != "trace"
     }
-    peers = [name for name in ratios if name in WAYS]
+    peers = [name for name in ratios if name in PEERS]
     fastest = min(peers, key=lambda name: statistics.median(timed[name]), default=None)
     return {
         "ms": {name: round(1e3 * statistics.median(seconds), 1) for name, seconds in timed.items()},
@@ -127,25 +128,31 @@ def summarize(timed: Mapping[str, list[float]]) -> dict[str, object]:
 
 
 def sample_text(language_model: LanguageModel, tokens: int) -> TokenizedText:
-    """The page's samples, as one window of `tokens` tokens, BOS included."""
+    """The page's samples, as one window of `tokens` tokens, BOS included.
+
+    Raises:
+        TrackerError: the samples have fewer tokens.
+    """
     text = tokenize(" ".join(SAMPLES.values()), language_model.tokenizer, window=tokens, max_tokens=100_000)
     if text.n_tokens < tokens - 1:
-        raise TrackerError(f"The sample texts have {text.n_tokens:,} tokens: --tokens can be {text.n_tokens + 1:,}.")
+        raise TrackerError(
+            f"--tokens {tokens:,} asks for more than the sample texts have; use at most {text.n_tokens + 1:,}."
+        )
     return TokenizedText("", text.ids[: tokens - 1], text.offsets[: tokens - 1], tokens)
 
 
 def row_of(text: TokenizedText, language_model: LanguageModel) -> torch.Tensor:
-    """(1, window) token ids of the text's one window, BOS first, where the model is."""
+    """(1, window) token ids of the text's one window, BOS first, on the model's device."""
     ids = np.concatenate([[language_model.bos_id], text.ids])
     return torch.from_numpy(ids)[None].to(language_model.model.device)
 
 
-def as_found(text: TokenizedText, language_model: LanguageModel, saes: dict[int, Sae]) -> Found:
-    """A trace's features, for comparison."""
+def traced_features(text: TokenizedText, language_model: LanguageModel, saes: Mapping[int, Sae]) -> Encoded:
+    """The activations that a trace finds, in the form in which peers return theirs."""
     trace = trace_tokens(text, language_model, saes)
     return {
-        layer: TopK(torch.from_numpy(each.values), torch.from_numpy(each.indices).long())
-        for layer, each in trace.layers.items()
+        layer: TopK(torch.from_numpy(layer_trace.values), torch.from_numpy(layer_trace.indices).long())
+        for layer, layer_trace in trace.layers.items()
     }
 
 
@@ -157,13 +164,13 @@ def _discarding(run: Run) -> Callable[[], None]:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions: dict[str, str] = {}
     for name in _LIBRARIES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            versions[name] = "not installed"
+    return versions
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.trace`: a trace against the bare forward of the same model, alternating, in one run."""
+"""`python -m benchmarks.trace`: a trace against the bare forward of the same model, taking turns in one run."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from benchmarks.alternate import alternate
-from feature_tracker.bundles.bundle import BUILT_IN, load_bundle
-from feature_tracker.model.load import LanguageModel, load_model
+from feature_tracker.bundles.bundle import BUILT_IN
+from feature_tracker.model.load import LanguageModel
 from feature_tracker.model.tokens import TokenizedText
-from feature_tracker.sae.load import load_saes
 from feature_tracker.tracing.run import trace_tokens
+from feature_tracker.tracker import Tracker
 
 
 @click.command()
@@ -22,24 +22,23 @@ from feature_tracker.tracing.run import trace_tokens
 @click.option("--tokens", default=512, show_default=True, help="Tokens of the one window, BOS included.")
 @click.option("--rounds", default=15, show_default=True, help="How often the pair is timed.")
 def main(bundle_name: str, tokens: int, rounds: int) -> None:
-    """Time a trace (five SAE layers, stopped after the last) against a bare full forward without head."""
-    bundle = load_bundle(bundle_name)
-    language_model = load_model(bundle)
-    saes = load_saes(bundle.sae_folder, bundle.layers, d_model=language_model.d_model)
+    """Time a trace (stopped after the last SAE layer) against a bare full forward without head."""
+    tracker = Tracker.open(bundle_name)
+    language_model = tracker.language_model
     text = _random_text(language_model, tokens)
-    row = torch.from_numpy(np.concatenate([[language_model.bos_id], text.ids]))[None]
+    row = torch.from_numpy(np.concatenate([[language_model.bos_id], text.ids]))[None].to(language_model.model.device)
 
     @torch.inference_mode()
     def bare() -> None:
         language_model.decoder(input_ids=row, use_cache=False)
 
     def trace() -> None:
-        trace_tokens(text, language_model, saes)
+        trace_tokens(text, language_model, tracker.saes)
 
     timed = alternate({"bare_forward": bare, "trace": trace}, rounds, warmups=2)
     ratios = [t / b for t, b in zip(timed["trace"], timed["bare_forward"], strict=True)]
     figures = {
-        "bundle": bundle.name,
+        "bundle": tracker.bundle.name,
         "tokens": tokens,
         "dtype": str(language_model.model.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
@@ -54,8 +53,8 @@ def main(bundle_name: str, tokens: int, rounds: int) -> None:
 
 
 def _random_text(language_model: LanguageModel, tokens: int) -> TokenizedText:
-    """Random tokens, as one window: what a forward costs does not depend on which tokens they are."""
-    ids = np.random.default_rng(0).integers(100, len(language_model.tokenizer), tokens - 1)
+    """Random tokens in one window: the cost of a forward does not depend on which tokens it gets."""
+    ids = np.random.default_rng(0).integers(100, len(language_model.tokenizer), tokens - 1)  # 100: above special tokens
     return TokenizedText("", ids, np.zeros((tokens - 1, 2), np.int64), tokens)
 
 

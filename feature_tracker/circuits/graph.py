@@ -16,7 +16,7 @@ from feature_tracker.tracing.rows import Row, feature_of, rows_of
 
 
 class ErrorNode(NamedTuple):
-    """The reconstruction error of a layer's SAE: the part of the residual stream that its features do not explain."""
+    """The reconstruction error of a layer's SAE: what its features leave out of the residual stream."""
 
     layer: int
 

@@ -23,16 +23,16 @@ from feature_tracker.sae.topk import Sae, TopK
 from feature_tracker.tracing.trace import LayerTrace, Trace
 
 TOKENS_PER_FORWARD = 2048
-"""Enough to fill a processor, few enough to keep the residual streams small; 8 x 256 is the fastest on two cores."""
+"""Enough to keep a processor busy, and few enough to keep residual streams small. 8 x 256 is fastest on two cores."""
 
 
 class Batch(NamedTuple):
     """Windows that pass through the model together.
 
     Attributes:
-        token_ids: (n_windows, longest) int64, BOS first. Shorter windows are padded at their end, where no token of a
-            causal model looks.
-        is_token: (n_windows, longest - 1) bool, False where a window is padded; `None` where none is.
+        token_ids: (n_windows, longest) int64, BOS first. Shorter windows are padded at the end, where padding can't
+            affect any token of a causal model.
+        is_token: (n_windows, longest - 1) bool, False on padding; `None` if nothing is padded.
     """
 
     token_ids: torch.Tensor
@@ -40,16 +40,16 @@ class Batch(NamedTuple):
 
     @property
     def n_windows(self) -> int:
-        """Windows in the batch."""
+        """Number of windows in the batch."""
         return len(self.token_ids)
 
     @property
     def n_tokens(self) -> int:
-        """Tokens in the batch, BOS and padding excluded."""
+        """Number of tokens in the batch, BOS and padding excluded."""
         return self.token_ids[:, 1:].numel() if self.is_token is None else int(self.is_token.sum())
 
     def tokens_of(self, resid: torch.Tensor) -> torch.Tensor:
-        """The rows of a stream (n_windows, longest, d_model) of tokens, (..., d_model) in the text's order."""
+        """(..., d_model) the rows of a stream (n_windows, longest, d_model) that belong to tokens, in order."""
         without_bos = resid[:, 1:]
         return without_bos if self.is_token is None else without_bos[self.is_token.to(resid.device)]
 
@@ -58,10 +58,10 @@ StreamSink = Callable[[int, torch.Tensor, Batch], None]
 """Called as sink(layer, resid, batch) during the forward; resid is (n_windows, longest, d_model), BOS first."""
 
 ActivationSink = Callable[[int, TopK, Batch], None]
-"""Called as sink(layer, top, batch) after the forward; top holds the batch's tokens, (n_tokens, k) on the host."""
+"""Called as sink(layer, top, batch) after the forward; top holds the batch's tokens, (n_tokens, k) on the CPU."""
 
 Forward = Callable[[nn.Module, torch.Tensor, Sequence[int], ResidReader], None]
-"""Passes token ids through a decoder and hands each layer's stream to a reader, as `read_residuals` does."""
+"""Runs a decoder on token ids and passes each layer's stream to a reader, as `read_residuals` does."""
 
 
 def run(
@@ -76,19 +76,19 @@ def run(
 ) -> Iterator[Batch]:
     """Pass batches through the model, feed the sinks, and yield each batch when it is done.
 
-    Residual streams are encoded inside the hooks, in float32, whatever dtype the model has.
+    Residual streams are encoded inside the hooks, in float32 whatever the model's dtype.
 
     Args:
-        layers: 0-based blocks whose streams are read; the forward ends after the last.
+        layers: 0-based blocks whose streams are read; the forward stops after the last.
         saes: by layer; required with activation sinks.
-        forward: how a batch passes through the decoder.
+        forward: how to run the decoder on a batch.
     """
     for batch in batches:
         encoded = _run_batch(batch, language_model, layers, stream_sinks, saes if activation_sinks else None, forward)
         for layer, top in encoded.items():  # a copy during the forward would make a GPU wait at each layer
-            on_host = TopK(top.values.flatten(0, -2).cpu(), top.indices.flatten(0, -2).to(torch.int32).cpu())
+            on_cpu = TopK(top.values.flatten(0, -2).cpu(), top.indices.flatten(0, -2).to(torch.int32).cpu())
             for sink in activation_sinks:
-                sink(layer, on_host, batch)
+                sink(layer, on_cpu, batch)
         yield batch
 
 
@@ -158,11 +158,11 @@ class Activations:
         self._tops: dict[int, list[TopK]] = {layer: [] for layer in sorted(saes)}
 
     def __call__(self, layer: int, top: TopK, _batch: Batch) -> None:
-        """Take one layer's activations of a batch."""
+        """Keep one layer's activations on a batch."""
         self._tops[layer].append(top)
 
     def layer_traces(self) -> dict[int, LayerTrace]:
-        """What was kept, by layer.
+        """The kept activations by layer.
 
         Raises:
             TrackerError: an activation is not finite.
@@ -192,11 +192,12 @@ def _layer_trace(layer: int, sae: Sae, tops: Sequence[TopK]) -> LayerTrace:
     values, indices = (torch.cat(parts).numpy() for parts in zip(*tops, strict=True))
     if not np.isfinite(values).all():
         raise TrackerError(
-            f"Layer {layer} gives numbers that are not finite, so nothing can be said of this text. float16 is too "
-            "small for some models: set dtype to bfloat16 or float32. Otherwise the weights are damaged: fetch them "
-            "again."
+            f"Layer {layer} gives numbers that are not finite, so this text can't be analyzed. If the bundle's dtype "
+            "is float16, set it to bfloat16 or float32: some models overflow in float16. Otherwise the weights are "
+            "damaged; fetch them again."
         )
-    if sae.activation not in ("topk", "groupmax"):  # kinds without a k: as many columns as the busiest token needs
-        most = max(1, int((values > 0).sum(axis=1).max()))  # the largest come first, so only zeros are cut off
-        values, indices = np.ascontiguousarray(values[:, :most]), np.ascontiguousarray(indices[:, :most])
+    if sae.activation not in ("topk", "groupmax"):
+        # Kinds without a k get as many columns as their busiest token needs. The largest come first, so only zeros go.
+        n_columns = max(1, int((values > 0).sum(axis=1).max()))
+        values, indices = np.ascontiguousarray(values[:, :n_columns]), np.ascontiguousarray(indices[:, :n_columns])
     return LayerTrace(layer, values, indices, sae.n_latents)

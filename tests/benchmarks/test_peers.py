@@ -1,4 +1,4 @@
-"""The ways that others take, against a trace, on a tiny model; those whose library isn't installed skip."""
+"""Peers against a trace on a tiny model; those whose library isn't installed are skipped."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from benchmarks.agreement import same_features
-from benchmarks.peer_runs import WAYS, Task
-from benchmarks.peers import as_found, check_peers, row_of, sample_text, summarize
+from benchmarks.peer_runs import PEERS, Task
+from benchmarks.peers import check_peers, row_of, sample_text, summarize, traced_features
 from feature_tracker.bundles.bundle import load_bundle
 from feature_tracker.errors import TrackerError
+from feature_tracker.labels.table import latents_of, unlabelled_table
 from feature_tracker.model.load import LanguageModel, load_model_folder
-from feature_tracker.sae.load import load_saes
 from feature_tracker.sae.topk import Sae, TopK
+from feature_tracker.tracker import Tracker
 
 LIBRARIES = {
     "usual_way": "torch",
@@ -55,33 +56,34 @@ def folder(tiny_model: LanguageModel, tmp_path_factory: pytest.TempPathFactory) 
     return path
 
 
-@pytest.mark.parametrize("name", list(WAYS))
-def test_each_way_finds_a_traces_features(
+@pytest.mark.parametrize("name", list(PEERS))
+def test_each_peer_finds_a_traces_features(
     name: str, folder: Path, tiny_saes: dict[int, Sae], tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
     if importlib.util.find_spec(LIBRARIES[name]) is None:
         pytest.skip(f"{LIBRARIES[name]} is not installed; requirements-peers.txt brings it")
     model = load_model_folder(folder, "float32")
     text = sample_text(model, 200)
-    expected = as_found(text, model, tiny_saes)
-    found = WAYS[name](Task(row_of(text, model), tiny_saes, load_model_folder(folder, "float32"), folder))()
-    assert same_features(expected, found, {layer: sae.n_latents for layer, sae in tiny_saes.items()}) > 0.99
+    expected = traced_features(text, model, tiny_saes)
+    encoded = PEERS[name](Task(row_of(text, model), tiny_saes, load_model_folder(folder, "float32"), folder))()
+    assert same_features(expected, encoded, {layer: sae.n_latents for layer, sae in tiny_saes.items()}) > 0.99
 
 
 @pytest.mark.model
-def test_a_way_that_finds_other_features_or_fails_is_left_out_with_the_reason(builtin_model: LanguageModel) -> None:
-    bundle = load_bundle()
-    saes = load_saes(bundle.sae_folder, bundle.layers)
+def test_a_peer_that_finds_other_features_or_fails_is_left_out_with_the_reason(
+    builtin_model: LanguageModel, builtin_saes: dict[int, Sae]
+) -> None:
+    tracker = Tracker(load_bundle(), builtin_model, builtin_saes, unlabelled_table(latents_of(builtin_saes)))
 
     def shifted(task: Task):
-        found = dict(WAYS["usual_way"](task)())
-        return lambda: {layer: TopK(kept[0], (kept[1] + 1) % 400) for layer, kept in found.items()}
+        tops = {layer: top for layer, top in PEERS["usual_way"](task)().items() if isinstance(top, TopK)}
+        return lambda: {layer: TopK(top.values, (top.indices + 1) % 400) for layer, top in tops.items()}
 
     def failing(_task: Task):
         raise NotImplementedError("this family\nisn't taken")
 
-    ways = {"usual_way": WAYS["usual_way"], "shifted": shifted, "failing": failing}
-    agreement, refused = check_peers(ways, bundle, saes, Path("unused"), tokens=64)
+    peers = {"usual_way": PEERS["usual_way"], "shifted": shifted, "failing": failing}
+    agreement, refused = check_peers(peers, tracker, Path("unused"), tokens=64)
     assert agreement["usual_way"] > 0.99 and "usual_way" not in refused
     assert "0.0% of tokens" in refused["shifted"]
     assert refused["failing"] == "NotImplementedError: this family"
