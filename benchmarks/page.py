@@ -99,7 +99,7 @@ def _measure_browser(text: str) -> dict[str, Any]:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
         tab = browser.new_page(viewport={"width": 1440, "height": 1000})
         start = time.perf_counter()
-        with _served() as (address, process):
+        with served() as (address, process):
             tab.goto(address)
             tab.get_by_label("Text to analyze").fill(text)
             ready = time.perf_counter() - start
@@ -131,7 +131,7 @@ def _second_analysis(tab: Any, text: str) -> float:
 
 
 @contextlib.contextmanager
-def _served() -> Generator[tuple[str, subprocess.Popen[bytes]]]:
+def served() -> Generator[tuple[str, subprocess.Popen[bytes]]]:
     """Serve the page on a free port: (its address, its process)."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -2,11 +2,6 @@ from __future__ import annotations
 
 import functools
 import gc
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -16,7 +11,8 @@ from streamlit.testing.v1 import AppTest
 
 import feature_tracker.page.app
 import feature_tracker.page.pool
-from feature_tracker.bundles.bundle import Bundle, load_bundle
+from benchmarks.page import served as serve_page
+from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.tracker import Tracker
 from tests.support import ROOT, tiny_labels
@@ -50,22 +46,5 @@ def page(monkeypatch: pytest.MonkeyPatch, tiny_bundle: Bundle, tiny_tracker: Tra
 @pytest.fixture
 def served(builtin_model: LanguageModel) -> Iterator[str]:
     """Address of the real page, served by Streamlit on a free port."""
-    bundle = load_bundle()
-    if not bundle.labels.is_file() or not bundle.sae_folder.is_dir():
-        pytest.skip("the built-in bundle has no SAEs or labels yet")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "feature_activation_tracker.py", "--server.port", str(port)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(100):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1)
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
+    with serve_page() as (address, _):
+        yield address

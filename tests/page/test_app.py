@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-import feature_tracker.page.app
 import feature_tracker.page.pool
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.errors import TrackerError

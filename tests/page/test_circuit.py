@@ -33,6 +33,8 @@ from feature_tracker.tracker import Tracker
 from tests.page.driving import TEXT, analyze, errors, open_tab, slider
 from tests.support import SENTENCES, tiny_labels
 
+pytestmark = pytest.mark.slow  # together they take as long as all other tests of the page
+
 SHORT = " ".join(SENTENCES.split()[:40])
 
 

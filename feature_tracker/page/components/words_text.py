@@ -50,6 +50,8 @@ def show_text(
         match st.session_state["words_text"].picked:  # from the browser, so not to be trusted
             case [int(first), int(last)] if 0 <= first <= last < len(pieces):
                 choose(first, last)
+            case _:
+                pass
 
     _component(
         key="words_text",
