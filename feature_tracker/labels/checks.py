@@ -92,7 +92,7 @@ def _check_features(frame: pd.DataFrame, where: str, n_latents: Mapping[int, int
         row = frame[again].iloc[0]
         raise TrackerError(
             f"{where}, line {_line(again)}: layer {row['layer']}, feature {row['feature']} stands there a second time. "
-            f"Keep one row a feature; the bundle has {sum(n_latents.values()):,} features."
+            f"Keep one row per feature; the bundle has {sum(n_latents.values()):,} features."
         )
 
 

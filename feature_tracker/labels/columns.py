@@ -144,7 +144,7 @@ COLUMNS = (
     ),
     Column(
         "specialization", "number", "specialization",
-        "Mean activation a token on finance text minus the same on general text.", "Specialization, raw", "+.4f",
+        "Mean activation per token on finance text minus the same on general text.", "Specialization, raw", "+.4f",
     ),
     Column(
         "specialization_source", "choice", "specialization",

@@ -1,4 +1,4 @@
-"""The label table: one row a feature, joined by (layer, index) and never by row order."""
+"""The label table: one row per feature, joined by (layer, index) and never by row order."""
 
 from __future__ import annotations
 

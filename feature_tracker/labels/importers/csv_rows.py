@@ -1,4 +1,4 @@
-"""Read CSV files that have one row a feature, one row at a time, so that a file of any length takes the same memory."""
+"""Read CSV files with one row per feature, one row at a time, so that a file of any length takes the same memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Merge labels from several files into one table, one row a feature.
+"""Merge labels from several files into one table, one row per feature.
 
 Of a feature's labels the one with the best evidence is taken (`imported.Evidence`), together with its scores: an F1
 belongs to the label that earned it. Of equals, the one whose file comes first is taken. Specialization comes from the
