@@ -1,4 +1,4 @@
-"""Which features of a language model fire on a financial text, on which words, and how they hang together."""
+"""Which features of a language model fire on a financial text, on which words, and how they connect."""
 
 from __future__ import annotations
 

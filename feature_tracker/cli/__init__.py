@@ -38,4 +38,4 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="feature-tracker")
 def main() -> None:
-    """See which features of a language model fire on a financial text, on which words, and how they hang together."""
+    """See which features of a language model fire on a financial text, on which words, and how they connect."""
