@@ -53,12 +53,24 @@ def _check_port(port: int) -> None:
 
 
 def _bind(port: int) -> None:
-    """Listen on a port for a moment, as Streamlit will: on IPv6 and IPv4 at once, or on IPv4 alone without IPv6."""
+    """Take a port for a moment, as Streamlit will: on IPv6 and IPv4 at once, or on IPv4 alone without IPv6.
+
+    The port is never listened on: a program that waits for the page would take that for the page.
+    """
     if socket.has_dualstack_ipv6():
         try:
-            socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True).close()
+            with socket.socket(socket.AF_INET6) as probe:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+                _take(probe, port)
             return
         except OSError as error:
             if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):  # IPv6 is there, but switched off
                 raise
-    socket.create_server(("", port)).close()
+    with socket.socket() as probe:
+        _take(probe, port)
+
+
+def _take(probe: socket.socket, port: int) -> None:
+    if os.name == "posix":  # a port whose last connections are still closing is free; Windows would share a port in use
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    probe.bind(("", port))

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 
 import pytest
 
@@ -13,11 +14,12 @@ import pytest
 def wait_until_served(port: int) -> None:
     for _ in range(150):
         try:
-            socket.create_connection(("localhost", port)).close()
+            urllib.request.urlopen(f"http://localhost:{port}/_stcore/health", timeout=5).close()
+            time.sleep(0.5)  # Streamlit serves the page a moment before it handles signals
             return
-        except ConnectionRefusedError:
+        except OSError:
             time.sleep(0.2)
-    raise TimeoutError(f"nothing listens on port {port}")
+    raise TimeoutError(f"nothing is served on port {port}")
 
 
 @pytest.mark.slow
