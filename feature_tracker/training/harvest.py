@@ -37,8 +37,6 @@ log = logging.getLogger(__name__)
 
 Split = Literal["train", "validation"]
 
-_TRAIN_WINDOW = 256
-"""Tokens in a training window, BOS included: on two cores a forward of 8 x 256 is the fastest per token."""
 _CHUNK = 16_384  # rows encoded at once
 
 
@@ -126,7 +124,7 @@ def collect_split(
             fills no window.
     """
     folder = work / split
-    window = language_model.window(_TRAIN_WINDOW if split == "train" else bundle.window)
+    window = language_model.window(bundle.window)
     origin = replace(
         Origin.from_bundle(bundle, language_model.d_model),
         finance_text=(name_with_size(finance),),
