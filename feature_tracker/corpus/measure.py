@@ -23,8 +23,8 @@ from feature_tracker.files import replacing
 from feature_tracker.labels.columns import KEYS, MEASURED, REQUIRED, columns_of
 from feature_tracker.labels.table import LabelTable, fill_blanks
 from feature_tracker.model.load import LanguageModel
-from feature_tracker.sae.topk import Sae, TopK
-from feature_tracker.tracing.run import Batch, batched, run
+from feature_tracker.sae.topk import Sae
+from feature_tracker.tracing.run import Batch, Encoded, batched, run
 
 log = logging.getLogger(__name__)
 
@@ -99,8 +99,8 @@ class Measurement:
         windows = windows_of(texts, language_model.tokenizer, window=self._window, max_tokens=self._max_tokens)
         batches = batched(windows, window=self._window, bos_id=language_model.bos_id)
 
-        def add(layer: int, top: TopK, _batch: Batch) -> None:
-            self._sums[layer].add(top.values.numpy(), top.indices.numpy(), finance=kind == "finance")
+        def add(layer: int, encoded: Encoded, _batch: Batch) -> None:
+            self._sums[layer].add(encoded.values.numpy(), encoded.indices.numpy(), finance=kind == "finance")
 
         # The order of batches never changes, so the checkpoint holds the first of them.
         remaining = islice(batches, self._batches_done[kind], None)

@@ -19,7 +19,8 @@ from feature_tracker.model.hooks import ResidReader, read_residuals
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.model.tokens import TokenizedText
 from feature_tracker.progress import Progress, silent
-from feature_tracker.sae.topk import Sae, TopK
+from feature_tracker.sae.topk import Sae
+from feature_tracker.tracing.attention_sinks import attention_sinks
 from feature_tracker.tracing.trace import LayerTrace, Trace
 
 TOKENS_PER_FORWARD = 2048
@@ -54,11 +55,25 @@ class Batch(NamedTuple):
         return without_bos if self.is_token is None else without_bos[self.is_token.to(resid.device)]
 
 
+class Encoded(NamedTuple):
+    """One layer's activations on a batch's tokens, in order, on the CPU.
+
+    Attributes:
+        values: (n_tokens, k) float32, as in `TopK`.
+        indices: (n_tokens, k) int32.
+        attention_sink: (n_tokens,) bool, see `tracing.attention_sinks`.
+    """
+
+    values: torch.Tensor
+    indices: torch.Tensor
+    attention_sink: torch.Tensor
+
+
 StreamSink = Callable[[int, torch.Tensor, Batch], None]
 """Called as sink(layer, resid, batch) during the forward; resid is (n_windows, longest, d_model), BOS first."""
 
-ActivationSink = Callable[[int, TopK, Batch], None]
-"""Called as sink(layer, top, batch) after the forward; top holds the batch's tokens, (n_tokens, k) on the CPU."""
+ActivationSink = Callable[[int, Encoded, Batch], None]
+"""Called as sink(layer, encoded, batch) after the forward."""
 
 Forward = Callable[[nn.Module, torch.Tensor, Sequence[int], ResidReader], None]
 """Runs a decoder on token ids and passes each layer's stream to a reader, as `read_residuals` does."""
@@ -85,8 +100,8 @@ def run(
     """
     for batch in batches:
         encoded = _run_batch(batch, language_model, layers, stream_sinks, saes if activation_sinks else None, forward)
-        for layer, top in encoded.items():  # a copy during the forward would make a GPU wait at each layer
-            on_cpu = TopK(top.values.flatten(0, -2).cpu(), top.indices.flatten(0, -2).to(torch.int32).cpu())
+        for layer, on_device in encoded.items():  # a copy during the forward would make a GPU wait at each layer
+            on_cpu = Encoded(*(part.cpu() for part in on_device))
             for sink in activation_sinks:
                 sink(layer, on_cpu, batch)
         yield batch
@@ -99,14 +114,20 @@ def _run_batch(
     stream_sinks: Sequence[StreamSink],
     saes: Mapping[int, Sae] | None,
     forward: Forward,
-) -> dict[int, TopK]:
-    encoded: dict[int, TopK] = {}
+) -> dict[int, Encoded]:
+    encoded: dict[int, Encoded] = {}
 
     def read(layer: int, resid: torch.Tensor) -> None:
         for sink in stream_sinks:
             sink(layer, resid, batch)
         if saes is not None:
-            encoded[layer] = saes[layer].encode(batch.tokens_of(resid))
+            values, indices = saes[layer].encode(batch.tokens_of(resid))
+            sinks = attention_sinks(resid[:, 1:], batch.is_token)
+            encoded[layer] = Encoded(
+                values.flatten(0, -2),
+                indices.flatten(0, -2).to(torch.int32),
+                sinks.flatten() if batch.is_token is None else sinks[batch.is_token.to(sinks.device)],
+            )
 
     forward(language_model.decoder, batch.token_ids.to(language_model.model.device), layers, read)
     return encoded
@@ -155,11 +176,11 @@ class Activations:
 
     def __init__(self, saes: Mapping[int, Sae]) -> None:
         self._saes = saes
-        self._tops: dict[int, list[TopK]] = {layer: [] for layer in sorted(saes)}
+        self._encoded: dict[int, list[Encoded]] = {layer: [] for layer in sorted(saes)}
 
-    def __call__(self, layer: int, top: TopK, _batch: Batch) -> None:
+    def __call__(self, layer: int, encoded: Encoded, _batch: Batch) -> None:
         """Keep one layer's activations on a batch."""
-        self._tops[layer].append(top)
+        self._encoded[layer].append(encoded)
 
     def layer_traces(self) -> dict[int, LayerTrace]:
         """The kept activations by layer.
@@ -167,7 +188,7 @@ class Activations:
         Raises:
             TrackerError: an activation is not finite.
         """
-        return {layer: _layer_trace(layer, self._saes[layer], tops) for layer, tops in self._tops.items()}
+        return {layer: _layer_trace(layer, self._saes[layer], parts) for layer, parts in self._encoded.items()}
 
 
 def trace_tokens(
@@ -188,8 +209,8 @@ def trace_tokens(
     return Trace(tokens, activations.layer_traces())
 
 
-def _layer_trace(layer: int, sae: Sae, tops: Sequence[TopK]) -> LayerTrace:
-    values, indices = (torch.cat(parts).numpy() for parts in zip(*tops, strict=True))
+def _layer_trace(layer: int, sae: Sae, encoded: Sequence[Encoded]) -> LayerTrace:
+    values, indices, _ = (torch.cat(parts).numpy() for parts in zip(*encoded, strict=True))
     if not np.isfinite(values).all():
         raise TrackerError(
             f"Layer {layer} gives numbers that are not finite, so this text can't be analyzed. If the bundle's dtype "

@@ -13,8 +13,9 @@ from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.model.tokens import tokenize
-from feature_tracker.sae.topk import Sae, TopK
-from feature_tracker.tracing.run import Batch, batched, run, trace_tokens
+from feature_tracker.sae.topk import Sae
+from feature_tracker.tracing.attention_sinks import attention_sinks
+from feature_tracker.tracing.run import Batch, Encoded, batched, run, trace_tokens
 from feature_tracker.tracing.trace import Trace
 from feature_tracker.tracker import Tracker
 from tests.support import SENTENCES
@@ -137,13 +138,13 @@ def test_streams_and_activations_of_a_padded_batch_belong_to_the_same_tokens(
 ) -> None:
     windows = [np.array([5, 6, 7]), np.array([8]), np.array([9, 10])]
     streams: dict[int, torch.Tensor] = {}
-    tops: dict[int, TopK] = {}
+    tops: dict[int, Encoded] = {}
     batches = batched(windows, window=16, bos_id=tiny_model.bos_id)
 
     def keep_stream(layer: int, resid: torch.Tensor, batch: Batch) -> None:
         streams[layer] = batch.tokens_of(resid).clone()
 
-    def keep_top(layer: int, top: TopK, _batch: Batch) -> None:
+    def keep_top(layer: int, top: Encoded, _batch: Batch) -> None:
         tops[layer] = top
 
     (batch,) = run(
@@ -155,6 +156,17 @@ def test_streams_and_activations_of_a_padded_batch_belong_to_the_same_tokens(
         again = sae.encode(streams[layer])
         assert torch.equal(again.values, tops[layer].values)
         assert torch.equal(again.indices.int(), tops[layer].indices)
+        assert tops[layer].attention_sink.shape == (6,)
+
+
+def test_an_attention_sink_is_a_token_four_times_as_long_as_the_median_of_its_window() -> None:
+    resid = torch.ones(2, 5, 4)
+    resid[0, 1] *= 3  # nine times the squared norm
+    resid[1, 2] *= 1.9
+    resid[1, 3:] *= 100  # padding, which must not move the median
+    is_token = torch.tensor([[True] * 5, [True, True, True, False, False]])
+    marked = attention_sinks(resid, is_token)
+    assert marked[is_token].tolist() == [False, True, False, False, False, False, False, False]
 
 
 def test_a_sink_that_fails_leaves_no_hook(tiny_model: LanguageModel, tiny_saes: dict[int, Sae]) -> None:
