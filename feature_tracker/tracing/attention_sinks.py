@@ -13,7 +13,7 @@ import torch
 SINK_RATIO = 4.0
 """A token is a sink where its squared norm is more than this many times the median of its window.
 
-In the built-in model there is almost nothing between 3 and 6: ordinary tokens end before, and sinks begin after. By this
+In the built-in model there is almost nothing between 3 and 6: ordinary tokens end before, sinks begin after. By this
 rule 1.7 % of tokens are sinks at layer 4 (nearly all of them ` the`), none at layer 10, and one in 10,000 at layers 16
 to 28, where it is nearly always the first token after a cut.
 """
