@@ -194,7 +194,7 @@ def test_a_folder_that_cannot_be_written_is_named_before_the_model_is_loaded(
 
 def test_text_that_fills_no_window_is_named(home: Path) -> None:
     Path("short.jsonl").write_text('{"text": "Rates rose.", "split": "train"}\n')
-    refused(train("--general", "short.jsonl"), "short.jsonl: no train document fills a window of 256 tokens")
+    refused(train("--general", "short.jsonl"), "short.jsonl: no train document fills a window of 32 tokens")
     assert train().exit_code == 0
     refused(quality(finance="short.jsonl"), "short.jsonl: no validation document fills a window of 32 tokens")
 
