@@ -52,8 +52,8 @@ def _load(path: Path, where: str, n_latents: Mapping[int, int], bundle: Bundle |
         frame, left_out = _read(path, n_latents, layers_chosen=bundle is not None and bundle.layers_chosen)
     except FileNotFoundError:
         raise TrackerError(
-            f"No label table at {where}. Make one with: feature-tracker labels make --help, or from other tools' files "
-            "with: feature-tracker labels import --help"
+            f"No label table at {where}. Make one from other tools' files with: feature-tracker labels import --help, "
+            "or one without labels with: feature-tracker labels measure --help"
         ) from None
     except (ValueError, UnicodeDecodeError) as error:
         raise TrackerError(
