@@ -119,18 +119,15 @@ def save_labels(table: LabelTable, path: Path) -> None:
         _write(table, beside)
 
 
-def replace_table(table: LabelTable, path: Path, n_latents: Mapping[int, int]) -> LabelTable:
+def replace_table(table: LabelTable, path: Path, n_latents: Mapping[int, int]) -> None:
     """Write a label table as `save_labels` does, unless `load_labels` would refuse what was written.
-
-    Returns:
-        The table as it is read.
 
     Raises:
         TrackerError: it can't be written, or doesn't pass the check; `path` stays as it was.
     """
     with replacing(path) as beside:
         _write(table, beside)
-        return _load(beside, f"The new table for {path}", n_latents)
+        _load(beside, f"The new table for {path}", n_latents)
 
 
 def _write(table: LabelTable, path: Path) -> None:
