@@ -164,7 +164,6 @@ COLUMNS = (
     Column("q50", "number", "activation", "Median activation over the tokens on which the feature fires.", low=0),
     Column("q90", "number", "activation", "90 % of the tokens on which the feature fires lie below.", low=0),
     Column("q99", "number", "activation", "99 % of the tokens on which the feature fires lie below.", low=0),
-    Column("rule", "text", "label", "What the label says, as JSON that a program can check; empty where nothing can."),
     Column(
         "bundle", "text", "feature", "Bundle whose features the rows are about.", tables="tables of one bundle",
     ),

@@ -75,13 +75,9 @@ class Harvest:
         flat = torch.from_file(str(_layer_file(self.folder, layer)), size=size, dtype=torch.bfloat16)
         return flat.view(self.n_tokens, self.origin.d_model)
 
-    def encoded(self, layer: int, sae: Sae, *, n_tokens: int | None = None) -> Iterator[tuple[torch.Tensor, TopK]]:
-        """Chunks of one layer's stream, (n, d_model) float32 on the SAE's device, each with its activations.
-
-        Args:
-            n_tokens: how many rows; all where `None`.
-        """
-        for rows in self.resid(layer)[:n_tokens].split(_CHUNK):
+    def encoded(self, layer: int, sae: Sae) -> Iterator[tuple[torch.Tensor, TopK]]:
+        """Chunks of one layer's stream, (n, d_model) float32 on the SAE's device, each with its activations."""
+        for rows in self.resid(layer).split(_CHUNK):
             resid = rows.to(sae.decoder.device).float()
             yield resid, sae.encode(resid)
 
