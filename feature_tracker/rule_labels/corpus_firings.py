@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from feature_tracker.bundles.bundle import Bundle
+from feature_tracker.corpus.harvest import load_harvest
 from feature_tracker.corpus.origin import Origin
 from feature_tracker.model.load import load_model
 from feature_tracker.rule_labels.firings import encode_harvest
 from feature_tracker.rule_labels.label_layer import LayerFirings
 from feature_tracker.sae.load import load_saes
-from feature_tracker.training.harvest import load_harvest
 
 log = logging.getLogger(__name__)
 

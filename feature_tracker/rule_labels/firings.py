@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from feature_tracker.corpus.harvest import Harvest
 from feature_tracker.corpus.statistics import LayerSums
 from feature_tracker.sae.topk import Sae
-from feature_tracker.training.harvest import Harvest
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from feature_tracker.corpus.harvest import Harvest
 from feature_tracker.corpus.origin import Origin
 from feature_tracker.rule_labels.firings import encode_harvest
-from feature_tracker.training.harvest import Harvest
 from tests.support import random_sae
 
 

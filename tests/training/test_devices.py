@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from feature_tracker.corpus.harvest import Harvest, continue_harvest, start_harvest
 from feature_tracker.corpus.origin import Origin
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.training.finetune import FinetuneConfig, finetune_sae
-from feature_tracker.training.harvest import Harvest, continue_harvest, start_harvest
 from feature_tracker.training.quality import measure_saes
 from tests.support import random_sae
 

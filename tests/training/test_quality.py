@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from feature_tracker.corpus.harvest import Harvest, continue_harvest, start_harvest
 from feature_tracker.corpus.origin import Origin
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.sae.topk import Sae
-from feature_tracker.training.harvest import Harvest, continue_harvest, start_harvest
 from feature_tracker.training.quality import measure_saes, quality_table
 from tests.support import random_sae
 

@@ -10,10 +10,10 @@ import torch
 
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.corpus.documents import whole_windows
+from feature_tracker.corpus.harvest import collect_split, continue_harvest, load_harvest, start_harvest
 from feature_tracker.corpus.origin import Origin
 from feature_tracker.errors import TrackerError
 from feature_tracker.model.load import LanguageModel
-from feature_tracker.training.harvest import collect_split, continue_harvest, load_harvest, start_harvest
 from tests.support import SENTENCES
 
 N_WINDOWS, WINDOW = 10, 12
