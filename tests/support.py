@@ -71,7 +71,7 @@ def tiny_labels(bundle: Bundle, n_latents: int) -> LabelTable:
             "balanced_accuracy": f1,
             "n_positive": 100,
             "n_negative": 100,
-            "f1_method": "lexical",
+            "f1_method": "detection",
             "specialization": 0.01,
             "specialization_index": generator.uniform(-1, 1, len(index)),
             "finance_mean": 0.1,
@@ -84,7 +84,6 @@ def tiny_labels(bundle: Bundle, n_latents: int) -> LabelTable:
             "q50": 1.0,
             "q90": 2.0,
             "q99": 3.0,
-            "rule": "{}",
         },
         index=index,
     )

@@ -13,6 +13,7 @@ import torch
 
 from feature_tracker.bundles.bundle import BUILT_IN, Bundle, load_bundle
 from feature_tracker.cli.options import telling_errors
+from feature_tracker.cli.progress import log_times
 from feature_tracker.corpus.documents import text_files
 from feature_tracker.corpus.harvest import collect_split, load_harvest
 from feature_tracker.corpus.origin import Origin
@@ -52,7 +53,7 @@ def main() -> None:
 
     A command that was interrupted goes on where it stopped when you run it again.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    log_times()
 
 
 @main.command()

@@ -86,13 +86,9 @@ class Harvest:
         flat = torch.from_file(str(_layer_file(self.folder, layer)), size=size, dtype=torch.bfloat16)
         return flat.view(self.n_tokens, self.origin.d_model)
 
-    def encoded(self, layer: int, sae: Sae, *, n_tokens: int | None = None) -> Iterator[tuple[torch.Tensor, TopK]]:
-        """Chunks of one layer's stream, (n, d_model) float32 on the SAE's device, each with its activations.
-
-        Args:
-            n_tokens: how many rows; all where `None`.
-        """
-        for rows in self.resid(layer)[:n_tokens].split(_CHUNK):
+    def encoded(self, layer: int, sae: Sae) -> Iterator[tuple[torch.Tensor, TopK]]:
+        """Chunks of one layer's stream, (n, d_model) float32 on the SAE's device, each with its activations."""
+        for rows in self.resid(layer).split(_CHUNK):
             resid = rows.to(sae.decoder.device).float()
             yield resid, sae.encode(resid)
 
@@ -189,8 +185,8 @@ def load_harvest(folder: Path) -> Harvest:
         record = dict(json.loads((folder / "progress.json").read_text(encoding="utf-8")))
         n_recorded = int(record.pop("n_done"))
         with (folder / "windows.npz").open("rb") as file, np.load(file) as arrays:
-            *stored, sources = (arrays[name] for name in Windows._fields)
-        windows = Windows(*stored, tuple(map(str, sources)))
+            stored = {name: arrays[name] for name in Windows._fields if name != "sources"}
+            windows = Windows(**stored, sources=tuple(map(str, arrays["sources"])))
         window = windows.token_ids.shape[1]
         origin = Origin.from_record(record | {"window": window})
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
@@ -209,7 +205,7 @@ def start_harvest(folder: Path, windows: Windows, origin: Origin) -> None:
     if (folder / "progress.json").exists():
         return
     with replacing(folder / "windows.npz") as beside:
-        np.savez(beside, **{name: np.asarray(value) for name, value in windows._asdict().items()})
+        np.savez(beside, allow_pickle=False, **windows._asdict())
     _write_progress(folder, origin, 0)
 
 

@@ -153,8 +153,8 @@ COLUMNS = (
     ),
     Column("finance_mean", "number", "specialization", "Mean activation over all tokens of finance text."),
     Column("general_mean", "number", "specialization", "Mean activation over all tokens of general text."),
-    Column("finance_tokens", "count", "specialization", "Tokens of finance text measured, without BOS.", low=0),
-    Column("general_tokens", "count", "specialization", "Tokens of general text measured, without BOS.", low=0),
+    Column("finance_tokens", "count", "specialization", "Tokens of finance text measured, without BOS and attention sinks.", low=0),
+    Column("general_tokens", "count", "specialization", "Tokens of general text measured, without BOS and attention sinks.", low=0),
     Column(
         "density", "number", "activation", "Share of the tokens of a large body of text on which the feature fires.",
         "Density", ".1%", low=0, high=1,
@@ -181,7 +181,6 @@ COLUMNS = (
         "Correlation of activations 20 tokens apart. Above 0.2 the feature fires on what a passage is about.",
         low=-1, high=1, tables="measured tables",
     ),
-    Column("rule", "text", "label", "What the label says, as JSON that a program can check; empty where nothing can."),
     Column(
         "bundle", "text", "feature", "Bundle whose features the rows are about.", tables="tables of one bundle",
     ),
