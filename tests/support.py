@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from feature_tracker.bundles.bundle import Bundle
+from feature_tracker.corpus.documents import Windows
 from feature_tracker.labels.columns import SHOWN
 from feature_tracker.labels.table import LabelTable
 from feature_tracker.sae.topk import Sae
@@ -46,6 +47,14 @@ def random_sae(d_model: int, *, n_latents: int = 40, k: int = 6, seed: int = 0) 
     bias = 0.1 * torch.randn(n_latents, generator=generator)
     b_dec = 0.1 * torch.randn(d_model, generator=generator)
     return Sae(encoder, bias, torch.nn.functional.normalize(encoder, dim=1), b_dec, k)
+
+
+def made_up_windows(n_windows: int, window: int, *, bos_id: int = 0) -> Windows:
+    """Windows of random tokens of the tiny model: finance and general in turns, two to a document."""
+    token_ids = np.random.default_rng(0).integers(1, 300, (n_windows, window)).astype(np.int32)
+    token_ids[:, 0] = bos_id
+    number = np.arange(n_windows, dtype=np.int32)
+    return Windows(token_ids, number % 2 == 0, number // 2, number % 2, ("even", "odd"))
 
 
 def tiny_labels(bundle: Bundle, n_latents: int) -> LabelTable:

@@ -15,13 +15,13 @@ from feature_tracker.bundles.bundle import BUILT_IN, Bundle, load_bundle
 from feature_tracker.cli.options import telling_errors
 from feature_tracker.cli.progress import log_times
 from feature_tracker.corpus.documents import text_files
+from feature_tracker.corpus.harvest import collect_split, load_harvest
 from feature_tracker.corpus.origin import Origin
 from feature_tracker.errors import TrackerError
 from feature_tracker.files import replacing, require_writable
 from feature_tracker.model.load import load_model
 from feature_tracker.sae.load import check_writable, load_saes, save_sae
 from feature_tracker.training.finetune import FinetuneConfig, finetune_sae
-from feature_tracker.training.harvest import collect_split, load_harvest
 from feature_tracker.training.quality import measure_saes, quality_table
 from feature_tracker.training.train import TrainConfig, stream_scale, train_sae
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from feature_tracker.corpus.harvest import Harvest
 from feature_tracker.feature import ALWAYS_ON
 from feature_tracker.model.hooks import replaced_residual
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.sae.topk import Sae
-from feature_tracker.training.harvest import Harvest
 
 _CHUNK = 16_384
 

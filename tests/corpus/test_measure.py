@@ -343,7 +343,7 @@ def test_the_command_goes_on_from_its_checkpoint(folder: Path, monkeypatch: pyte
 
 def test_documents_need_no_split_where_all_are_read(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "one"}\n{"text": "two", "split": "validation"}\n')
-    assert list(read_documents(tmp_path / "a.jsonl", None)) == ["one", "two"]
+    assert [document.text for document in read_documents(tmp_path / "a.jsonl", None)] == ["one", "two"]
     (tmp_path / "b.txt").write_bytes(b"\xff")
     with pytest.raises(TrackerError, match=r"b\.txt is not UTF-8"):
         list(read_documents(tmp_path, None))

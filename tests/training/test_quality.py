@@ -3,23 +3,21 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
+from feature_tracker.corpus.harvest import Harvest, continue_harvest, start_harvest
 from feature_tracker.corpus.origin import Origin
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.sae.topk import Sae
-from feature_tracker.training.harvest import Harvest, continue_harvest, start_harvest
 from feature_tracker.training.quality import measure_saes, quality_table
-from tests.support import random_sae
+from tests.support import made_up_windows, random_sae
 
 
 @pytest.fixture
 def harvest(tmp_path: Path, tiny_model: LanguageModel) -> Harvest:
-    token_ids = np.random.default_rng(0).integers(1, 300, (12, 16)).astype(np.int32)
-    token_ids[:, 0] = tiny_model.bos_id
-    start_harvest(tmp_path, token_ids, np.ones(12, bool), Origin(layers=(1, 3), d_model=tiny_model.d_model))
+    windows = made_up_windows(12, 16, bos_id=tiny_model.bos_id)
+    start_harvest(tmp_path, windows, Origin(layers=(1, 3), d_model=tiny_model.d_model))
     return continue_harvest(tmp_path, tiny_model)
 
 
