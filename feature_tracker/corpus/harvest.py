@@ -123,8 +123,6 @@ class Harvest:
         Raises:
             TrackerError: with every difference.
         """
-        if self.origin.bundle is None:  # early versions recorded nothing else
-            log.warning("%s has no record of its model and text: only layers and widths can be checked", self.folder)
         differences = expected.differences(self.origin)
         if differences:
             raise TrackerError(
