@@ -108,12 +108,12 @@ def _losses(weights: ScaledSae, k: int, layer: int, language_model: LanguageMode
     def reconstruct(resid: torch.Tensor) -> torch.Tensor:
         nonlocal mse
         counted = ~attention_sinks(resid)
-        x = weights.scale.scaled(resid[counted])
-        x_hat, _ = weights(x, k)
-        mse = (x_hat - x).pow(2).mean()
-        replaced = resid.float().clone()
-        replaced[counted] = x_hat * weights.scale.scale + weights.scale.centre
-        return replaced
+        x = weights.scale.scaled(resid)
+        x_hat, _ = weights(x.flatten(0, 1), k)
+        x_hat = x_hat.view_as(x)
+        mse = ((x_hat - x).pow(2).mean(dim=-1) * counted).sum() / counted.sum()
+        reconstructed = x_hat * weights.scale.scale + weights.scale.centre
+        return torch.where(counted[..., None], reconstructed, resid.float())
 
     with torch.no_grad():
         reference = model(input_ids=token_ids, use_cache=False).logits

@@ -15,7 +15,13 @@ from feature_tracker.files import replacing
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.sae.topk import Sae
 from feature_tracker.training.latents import LatentQuality, latent_quality
-from feature_tracker.training.reconstruction import Reconstruction, reconstruction
+from feature_tracker.training.reconstruction import (
+    Baseline,
+    Reconstruction,
+    cross_entropy,
+    mean_baseline,
+    reconstruction,
+)
 
 
 class SaeQuality(NamedTuple):
@@ -23,12 +29,14 @@ class SaeQuality(NamedTuple):
 
     Attributes:
         layer: 0-based block.
+        baseline: what the cross-entropies are held against.
         with_sinks: with attention sinks counted like any other token.
         without_sinks: with attention sinks left out and left as they are.
         latents: what single latents are good for, attention sinks left out.
     """
 
     layer: int
+    baseline: Baseline
     with_sinks: Reconstruction
     without_sinks: Reconstruction
     latents: LatentQuality
@@ -49,14 +57,16 @@ def measure_saes(
         twins: SAEs of another seed by layer, to see which latents both have.
     """
     measured = []
+    ce = cross_entropy(harvest, language_model, windows)
     for layer, cpu_sae in saes.items():
         sae = cpu_sae.to(language_model.layer_device(layer))
+        baseline = mean_baseline(layer, harvest, language_model, ce, windows)
         with_sinks, without_sinks = (
-            reconstruction(layer, sae, harvest, language_model, with_sinks=counted, ce_windows=windows)
+            reconstruction(layer, sae, harvest, language_model, with_sinks=counted, baseline=baseline, windows=windows)
             for counted in (True, False)
         )
         latents = latent_quality(layer, sae, harvest, (twins or {}).get(layer))
-        measured.append(SaeQuality(layer, with_sinks, without_sinks, latents))
+        measured.append(SaeQuality(layer, baseline, with_sinks, without_sinks, latents))
     return measured
 
 
@@ -74,6 +84,7 @@ def _record(row: SaeQuality) -> dict[str, Any]:
     }
     return {
         "layer": row.layer,
+        **row.baseline._asdict(),
         "with_sinks": row.with_sinks._asdict(),
         "without_sinks": row.without_sinks._asdict(),
         "n_slow": row.latents.n_slow,
@@ -90,7 +101,7 @@ def quality_table(measured: Sequence[SaeQuality]) -> str:
         "| found by another seed |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for layer, sinks, row, latents in measured:
+    for layer, _baseline, sinks, row, latents in measured:
         matched = "" if latents.matched_share is None else f"{latents.matched_share:.0%}"
         lines.append(
             f"| {layer} | {row.fvu:.3f} ({sinks.fvu:.3f}) | {row.ce_recovered:.3f} ({sinks.ce_recovered:.3f}) "

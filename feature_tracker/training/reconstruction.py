@@ -27,10 +27,8 @@ class Reconstruction(NamedTuple):
         dead_share: share of latents that fire on no token.
         always_on: number of latents with a density above `ALWAYS_ON`.
         max_density: largest density of a latent.
-        ce: mean cross-entropy of the next token, in nats, of the model as it is.
-        ce_sae: likewise, with the residual stream after this block replaced by its reconstruction.
-        ce_mean: likewise, with that stream replaced by its mean over the text.
-        ce_recovered: (ce_mean - ce_sae) / (ce_mean - ce).
+        ce_sae: mean cross-entropy of the next token, in nats, with the stream after this block reconstructed.
+        ce_recovered: (ce_mean - ce_sae) / (ce_mean - ce), see `Baseline`.
     """
 
     tokens: int
@@ -39,50 +37,65 @@ class Reconstruction(NamedTuple):
     dead_share: float
     always_on: int
     max_density: float
-    ce: float
     ce_sae: float
-    ce_mean: float
     ce_recovered: float
 
 
+class Baseline(NamedTuple):
+    """What a reconstruction's cross-entropy is held against, both means over the next token, in nats.
+
+    Attributes:
+        ce: of the model as it is.
+        ce_mean: with the stream after a block replaced by its mean over the text.
+    """
+
+    ce: float
+    ce_mean: float
+
+
+def mean_baseline(layer: int, harvest: Harvest, language_model: LanguageModel, ce: float, windows: int) -> Baseline:
+    """The baseline of a layer, with the cross-entropy `ce` of the model as it is."""
+    mean = _mean(layer, harvest, with_sinks=True).to(language_model.layer_device(layer))
+    with replaced_residual(language_model.decoder, layer, mean.expand_as):
+        return Baseline(ce, cross_entropy(harvest, language_model, windows))
+
+
 def reconstruction(
-    layer: int, sae: Sae, harvest: Harvest, language_model: LanguageModel, *, with_sinks: bool, ce_windows: int
+    layer: int,
+    sae: Sae,
+    harvest: Harvest,
+    language_model: LanguageModel,
+    *,
+    with_sinks: bool,
+    baseline: Baseline,
+    windows: int,
 ) -> Reconstruction:
     """Measure an SAE on a harvest of held-out text.
 
     Args:
         with_sinks: whether attention sinks are counted and replaced like any other token. Without them, their stream
             stays as it is, as BOS's does.
-        ce_windows: the first so many windows measure the cross-entropies.
+        windows: the first so many windows measure the cross-entropy.
     """
     mean = _mean(layer, harvest, with_sinks=with_sinks).to(sae.decoder.device)
     error = total = 0.0
     n_tokens = 0
     fired = torch.zeros(sae.n_latents, device=sae.decoder.device)
-    for windows in _windows(layer, harvest):
-        x = windows.to(sae.decoder.device)[_counted(windows, with_sinks=with_sinks)].float()
+    for part in _windows(layer, harvest):
+        x = part.to(sae.decoder.device)[_counted(part, with_sinks=with_sinks)].float()
         top = sae.encode(x)
         error += (x - sae.decode(top)).pow(2).sum().item()
         total += (x - mean).pow(2).sum().item()
         fired += torch.bincount(top.indices[top.values > 0], minlength=sae.n_latents)
         n_tokens += len(x)
     density = fired / n_tokens
-    token_ids = torch.from_numpy(harvest.token_ids[:ce_windows]).long().to(language_model.model.device)
-
-    def replacing(stream: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-        return torch.where(_counted(stream, with_sinks=with_sinks)[..., None], new, stream.to(new))
 
     def reconstruct(stream: torch.Tensor) -> torch.Tensor:
-        return replacing(stream, sae.decode(sae.encode(stream)))
+        reconstructed = sae.decode(sae.encode(stream))
+        return torch.where(_counted(stream, with_sinks=with_sinks)[..., None], reconstructed, stream.float())
 
-    def average(stream: torch.Tensor) -> torch.Tensor:
-        return replacing(stream, mean.expand_as(stream))
-
-    ce = _cross_entropy(language_model, token_ids)
     with replaced_residual(language_model.decoder, layer, reconstruct):
-        ce_sae = _cross_entropy(language_model, token_ids)
-    with replaced_residual(language_model.decoder, layer, average):
-        ce_mean = _cross_entropy(language_model, token_ids)
+        ce_sae = cross_entropy(harvest, language_model, windows)
     return Reconstruction(
         tokens=n_tokens,
         fvu=error / total,
@@ -90,11 +103,19 @@ def reconstruction(
         dead_share=float((fired == 0).float().mean()),
         always_on=int((density > ALWAYS_ON).sum()),
         max_density=float(density.max()),
-        ce=ce,
         ce_sae=ce_sae,
-        ce_mean=ce_mean,
-        ce_recovered=(ce_mean - ce_sae) / (ce_mean - ce),
+        ce_recovered=(baseline.ce_mean - ce_sae) / (baseline.ce_mean - baseline.ce),
     )
+
+
+def cross_entropy(harvest: Harvest, language_model: LanguageModel, windows: int) -> float:
+    """Mean cross-entropy of the next token, in nats, on a harvest's first windows."""
+    token_ids = torch.from_numpy(harvest.token_ids[:windows]).long().to(language_model.model.device)
+    total = 0.0
+    for rows in token_ids.split(4):
+        logits = language_model.model(input_ids=rows, use_cache=False).logits[:, :-1].float()
+        total += nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten(), reduction="sum").item()
+    return total / token_ids[:, 1:].numel()
 
 
 def _windows(layer: int, harvest: Harvest) -> tuple[torch.Tensor, ...]:
@@ -115,12 +136,3 @@ def _mean(layer: int, harvest: Harvest, *, with_sinks: bool) -> torch.Tensor:
         x = windows[_counted(windows, with_sinks=with_sinks)]
         sums, n_tokens = sums + x.double().sum(dim=0), n_tokens + len(x)
     return (sums / n_tokens).float()
-
-
-def _cross_entropy(language_model: LanguageModel, token_ids: torch.Tensor) -> float:
-    """Mean cross-entropy of the next token, in nats."""
-    total = 0.0
-    for rows in token_ids.split(4):
-        logits = language_model.model(input_ids=rows, use_cache=False).logits[:, :-1].float()
-        total += nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten(), reduction="sum").item()
-    return total / token_ids[:, 1:].numel()
