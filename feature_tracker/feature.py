@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 ALWAYS_ON = 0.8
 """Density above which a feature counts as always-on."""
+SLOW = 0.2
+"""Lag-20 autocorrelation above which a feature counts as slow: it fires on what a passage is about, not on a word."""
 
 
 class Feature(NamedTuple):

@@ -9,6 +9,7 @@ from feature_tracker.cli.labels_by_rules import COMMANDS
 from feature_tracker.cli.labels_check import check_table_file
 from feature_tracker.cli.labels_import import import_labels
 from feature_tracker.cli.labels_measure import measure
+from feature_tracker.cli.labels_words import words
 from feature_tracker.cli.options import telling_errors
 from feature_tracker.labels.csv_files import load_labels
 from feature_tracker.labels.report import report_table
@@ -43,5 +44,5 @@ def report(bundle_name: str) -> None:
     click.echo(report_table(load_labels(bundle.labels, latents_of(saes), bundle)))
 
 
-for command in (check_table_file, import_labels, measure, *COMMANDS):
+for command in (check_table_file, import_labels, measure, words, *COMMANDS):
     main.add_command(command)
