@@ -78,7 +78,7 @@ def check_peers(
     refused: dict[str, str] = {}
     for name, peer in peers.items():
         try:
-            task = Task(row_of(text, reference), saes, load_model(tracker.bundle, dtype="float32"), folder)
+            task = Task(row_of(text, reference), as_stored(saes), load_model(tracker.bundle, dtype="float32"), folder)
             agreement[name] = same_features(expected, peer(task)(), n_latents)
         except Exception as error:  # noqa: BLE001  a library may fail in any way on a model that it doesn't support
             refused[name] = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -106,7 +106,7 @@ def prepare_runs(names: Sequence[str], tracker: Tracker, folder: Path, tokens: i
 
     runs: dict[str, Callable[[], None]] = {"bare_forward": bare, "stopped_forward": stopped, "trace": trace}
     for name in names:
-        runs[name] = _discarding(PEERS[name](Task(row, saes, load_model(tracker.bundle), folder)))
+        runs[name] = _discarding(PEERS[name](Task(row, as_stored(saes), load_model(tracker.bundle), folder)))
     return runs
 
 
@@ -145,6 +145,11 @@ def row_of(text: TokenizedText, language_model: LanguageModel) -> torch.Tensor:
     """(1, window) token ids of the text's one window, BOS first, on the model's device."""
     ids = np.concatenate([[language_model.bos_id], text.ids])
     return torch.from_numpy(ids)[None].to(language_model.model.device)
+
+
+def as_stored(saes: Mapping[int, Sae]) -> dict[int, Sae]:
+    """SAEs with the weights of their files, which every library chooses by."""
+    return {layer: sae.as_stored() for layer, sae in saes.items()}
 
 
 def traced_features(text: TokenizedText, language_model: LanguageModel, saes: Mapping[int, Sae]) -> Encoded:

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from feature_tracker.bundles.bundle import Bundle
+from feature_tracker.corpus.documents import Windows
 from feature_tracker.labels.columns import SHOWN
 from feature_tracker.labels.table import LabelTable
 from feature_tracker.sae.topk import Sae
@@ -48,6 +49,14 @@ def random_sae(d_model: int, *, n_latents: int = 40, k: int = 6, seed: int = 0) 
     return Sae(encoder, bias, torch.nn.functional.normalize(encoder, dim=1), b_dec, k)
 
 
+def made_up_windows(n_windows: int, window: int, *, bos_id: int = 0) -> Windows:
+    """Windows of random tokens of the tiny model: finance and general in turns, two to a document."""
+    token_ids = np.random.default_rng(0).integers(1, 300, (n_windows, window)).astype(np.int32)
+    token_ids[:, 0] = bos_id
+    number = np.arange(n_windows, dtype=np.int32)
+    return Windows(token_ids, number % 2 == 0, number // 2, number % 2, ("even", "odd"))
+
+
 def tiny_labels(bundle: Bundle, n_latents: int) -> LabelTable:
     index = pd.MultiIndex.from_product([bundle.layers, range(n_latents)], names=["layer", "feature"])
     generator = np.random.default_rng(0)
@@ -62,7 +71,7 @@ def tiny_labels(bundle: Bundle, n_latents: int) -> LabelTable:
             "balanced_accuracy": f1,
             "n_positive": 100,
             "n_negative": 100,
-            "f1_method": "lexical",
+            "f1_method": "detection",
             "specialization": 0.01,
             "specialization_index": generator.uniform(-1, 1, len(index)),
             "finance_mean": 0.1,
@@ -75,7 +84,6 @@ def tiny_labels(bundle: Bundle, n_latents: int) -> LabelTable:
             "q50": 1.0,
             "q90": 2.0,
             "q99": 3.0,
-            "rule": "{}",
         },
         index=index,
     )

@@ -28,7 +28,7 @@ def bundle(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
 
 def write_table(path: Path, *features: tuple[int, int]) -> None:
     frame = pd.DataFrame(1.0, index=pd.MultiIndex.from_tuples(features, names=KEYS), columns=REQUIRED)
-    save_labels(LabelTable(frame.assign(label="Erträge", f1_method="", rule="")), path)
+    save_labels(LabelTable(frame.assign(label="Erträge", f1_method="")), path)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])

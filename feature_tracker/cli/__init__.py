@@ -14,7 +14,7 @@ _SUMMARIES = {
     "circuit": "Trace which features of a text feed which.",
     "fetch": "Download a bundle's model ahead of time.",
     "sae": "Train, tune and measure sparse autoencoders.",
-    "labels": "Import, check, measure and make label tables.",
+    "labels": "Import, check and measure label tables.",
 }
 """By command; each is the function `main` of the module of its name in this package."""
 

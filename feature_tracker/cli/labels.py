@@ -1,26 +1,25 @@
-"""`feature-tracker labels`: import, check, measure and make label tables."""
+"""`feature-tracker labels`: import, check and measure label tables."""
 
 from __future__ import annotations
 
 import click
 
 from feature_tracker.bundles.bundle import BUILT_IN, load_bundle
-from feature_tracker.cli.labels_by_rules import COMMANDS
 from feature_tracker.cli.labels_check import check_table_file
 from feature_tracker.cli.labels_import import import_labels
 from feature_tracker.cli.labels_measure import measure
 from feature_tracker.cli.labels_words import words
 from feature_tracker.cli.options import telling_errors
+from feature_tracker.cli.progress import log_times
 from feature_tracker.labels.csv_files import load_labels
 from feature_tracker.labels.report import report_table
 from feature_tracker.labels.table import latents_of
-from feature_tracker.rule_labels.label_layer import log_times
 from feature_tracker.sae.load import load_saes
 
 
 @click.group()
 def main() -> None:
-    """Import, check, measure and make label tables."""
+    """Import, check and measure label tables."""
     log_times()
 
 
@@ -44,5 +43,5 @@ def report(bundle_name: str) -> None:
     click.echo(report_table(load_labels(bundle.labels, latents_of(saes), bundle)))
 
 
-for command in (check_table_file, import_labels, measure, words, *COMMANDS):
+for command in (check_table_file, import_labels, measure, words):
     main.add_command(command)

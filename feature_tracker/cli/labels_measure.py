@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from itertools import chain
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import pandas as pd
@@ -14,10 +15,11 @@ from feature_tracker.bundles.missing import require_parts
 from feature_tracker.cli.options import bundle_options
 from feature_tracker.cli.progress import terminal_progress
 from feature_tracker.corpus.documents import name_with_size, read_documents
+from feature_tracker.corpus.harvest import Harvest, load_harvest
 from feature_tracker.corpus.measure import EXPECTED_TEXT, Measurement, fill_table
 from feature_tracker.corpus.origin import Origin
 from feature_tracker.errors import TrackerError
-from feature_tracker.feature import ALWAYS_ON
+from feature_tracker.feature import ALWAYS_ON, SLOW
 from feature_tracker.files import require_writable
 from feature_tracker.labels.csv_files import load_labels, replace_table
 from feature_tracker.labels.table import LabelTable, latents_of
@@ -25,12 +27,21 @@ from feature_tracker.sae.load import load_saes
 from feature_tracker.tracker import Tracker
 
 _TEXT = "a folder of .txt files, or a .jsonl(.gz) file with `text` in every line; may be given several times."
+_TWO_WAYS = (
+    "Name text of both kinds with --finance and --general, or with --work the folder in which `feature-tracker sae "
+    "train` collected activations"
+)
 
 
 @click.command()
 @bundle_options
-@click.option("--finance", required=True, multiple=True, type=Path, help=f"Finance text: {_TEXT}")
-@click.option("--general", required=True, multiple=True, type=Path, help=f"General text: {_TEXT}")
+@click.option("--finance", multiple=True, type=Path, help=f"Finance text: {_TEXT}")
+@click.option("--general", multiple=True, type=Path, help=f"General text: {_TEXT}")
+@click.option(
+    "--work",
+    type=Path,
+    help="Instead of text: the folder in which `sae train` collected activations. Much faster, since no text is run.",
+)
 @click.option("--out", type=Path, help="File for the label table. Default: the bundle's own table is replaced.")
 @click.option("--replace", is_flag=True, help="Replace values measured before, or the file that --out names.")
 @click.option("--split", type=click.Choice(["train", "validation"]), help="Read only this split. Default: all text.")
@@ -42,50 +53,97 @@ _TEXT = "a folder of .txt files, or a .jsonl(.gz) file with `text` in every line
     help="Save the sums to this file once a minute. After an interruption, the same command goes on from there.",
 )
 def measure(
-    finance: tuple[Path, ...], general: tuple[Path, ...], bundle: Bundle, out: Path | None, replace: bool,
-    split: str | None, window: int | None, tokens: int | None, checkpoint: Path | None,
+    finance: tuple[Path, ...], general: tuple[Path, ...], work: Path | None, bundle: Bundle, out: Path | None,
+    replace: bool, split: str | None, window: int | None, tokens: int | None, checkpoint: Path | None,
 ) -> None:  # fmt: skip
     """Measure features on your own text.
 
     How financial is each feature, how often does it fire, and how strongly? Runs the text through the bundle's model
-    and SAEs, writes specialization, density and quantiles of activation to the label table, and prints a summary.
-    Labels and their scores stay as they are. No text is stored.
+    and SAEs, writes specialization, density, quantiles of activation and how features fire over passages to the label
+    table, and prints a summary. Labels and their scores stay as they are. No text is stored.
     """
     # Faults in the user's files show before gigabytes of a model are fetched and hours of text are run.
-    _check_text("finance", finance, split)
-    _check_text("general", general, split)
+    text = _Text(finance, general, split, window, tokens)
+    harvest = _chosen_harvest(text, work)
     require_parts(bundle)
     table = _standing_table(bundle)
     path = out or bundle.labels
     _check_target(path, bundle, table, replace=replace)
     with terminal_progress("Looking for the model") as progress:
         tracker = Tracker.open(bundle, progress=progress)
-    measurement = Measurement(
-        tracker.language_model,
-        tracker.saes,
-        window=tracker.language_model.window(window or bundle.window),
-        max_tokens=tokens,
-        checkpoint=checkpoint,
-        origin=dataclasses.replace(
-            Origin.from_bundle(bundle, tracker.language_model.d_model),
-            finance_text=tuple(map(name_with_size, finance)),
-            general_text=tuple(map(name_with_size, general)),
-            split=split or "all",
-        ),
-    )
-    measured = measurement.measure(
-        chain.from_iterable(read_documents(path, split) for path in finance),
-        chain.from_iterable(read_documents(path, split) for path in general),
-    )
+    if harvest is None:
+        measurement = _text_measurement(text, tracker, checkpoint)
+        measured = measurement.measure(_read(finance, split), _read(general, split))
+    else:
+        measurement = _harvest_measurement(harvest, tracker, checkpoint)
+        measured = measurement.measure_harvest(harvest)
     replace_table(fill_table(table, measured, bundle.name), path, latents_of(tracker.saes))
     measurement.discard_checkpoint()
-    click.echo(measure_report(measured, table))
+    click.echo(measure_report(measured, measurement.n_attention_sinks, table))
     click.echo(f"\nWrote {path}.")
+
+
+class _Text(NamedTuple):
+    """The text to run, and how, as the options have it."""
+
+    finance: tuple[Path, ...]
+    general: tuple[Path, ...]
+    split: str | None
+    window: int | None
+    tokens: int | None
+
+
+def _chosen_harvest(text: _Text, work: Path | None) -> Harvest | None:
+    """The harvest in a folder; `None` where there is text to run instead, which is looked at.
+
+    Raises:
+        TrackerError: both are given, or none, or what is given can't be read or is blank.
+    """
+    if work is not None and any(text):
+        raise TrackerError(f"{_TWO_WAYS}, not both. --split, --window and --tokens belong to the first.")
+    if work is not None:
+        return load_harvest(work / "train")
+    if not (text.finance and text.general):
+        raise TrackerError(f"{_TWO_WAYS}.")
+    _check_text("finance", text.finance, text.split)
+    _check_text("general", text.general, text.split)
+    return None
+
+
+def _text_measurement(text: _Text, tracker: Tracker, checkpoint: Path | None) -> Measurement:
+    language_model = tracker.language_model
+    origin = dataclasses.replace(
+        Origin.from_bundle(tracker.bundle, language_model.d_model),
+        finance_text=tuple(map(name_with_size, text.finance)),
+        general_text=tuple(map(name_with_size, text.general)),
+        split=text.split or "all",
+    )
+    window = language_model.window(text.window or tracker.bundle.window)
+    return Measurement(
+        language_model, tracker.saes, window=window, max_tokens=text.tokens, checkpoint=checkpoint, origin=origin
+    )
+
+
+def _harvest_measurement(harvest: Harvest, tracker: Tracker, checkpoint: Path | None) -> Measurement:
+    language_model = tracker.language_model
+    harvest.check_origin(Origin.from_bundle(tracker.bundle, language_model.d_model))
+    return Measurement(
+        language_model,
+        tracker.saes,
+        window=harvest.token_ids.shape[1],
+        max_tokens=harvest.n_tokens,  # a harvest that has grown since is another text
+        checkpoint=checkpoint,
+        origin=harvest.origin,
+    )
+
+
+def _read(paths: tuple[Path, ...], split: str | None) -> Iterator[str]:
+    return (document.text for path in paths for document in read_documents(path, split))
 
 
 def _check_text(kind: str, paths: tuple[Path, ...], split: str | None) -> None:
     """Refuse text of a kind if a file can't be read or all are blank; reads up to each path's first document."""
-    has_text = [any(text.strip() for text in read_documents(path, split)) for path in paths]
+    has_text = [any(text.strip() for text in _read((path,), split)) for path in paths]
     if not any(has_text):
         raise TrackerError(f"There is no {kind} text in {', '.join(map(str, paths))}. {EXPECTED_TEXT}")
 
@@ -116,21 +174,24 @@ def _check_target(path: Path, bundle: Bundle, table: LabelTable | None, *, repla
         )
 
 
-def measure_report(measured: dict[int, pd.DataFrame], table: LabelTable | None) -> str:
-    """Summarize what was measured, by layer, as a Markdown table."""
-    first = next(iter(measured.values()))
+def measure_report(measured: dict[int, pd.DataFrame], attention_sinks: dict[int, int], table: LabelTable | None) -> str:
+    """Summarize what was measured, by layer, as a Markdown table.
+
+    Args:
+        attention_sinks: tokens left out, by layer.
+    """
     lines = [
-        f"{int(first['finance_tokens'].iloc[0]):,} tokens of finance text, {int(first['general_tokens'].iloc[0]):,} of "
-        "general text.",
-        "",
-        "| layer | never fire | always on | median density | finance above 0.5 | general below -0.5 |",
-        "|---|---|---|---|---|---|",
+        "| layer | finance tokens | general tokens | attention sinks left out | never fire | always on | median "
+        "density | slow | finance above 0.5 | general below -0.5 |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for layer, frame in measured.items():
-        index = frame["specialization_index"]
+        index, density = frame["specialization_index"], frame["density"]
         lines.append(
-            f"| {layer} | {int((frame['density'] == 0).sum())} | {int((frame['density'] > ALWAYS_ON).sum())} | "
-            f"{frame['density'].median():.4f} | {int((index > 0.5).sum())} | {int((index < -0.5).sum())} |"
+            f"| {layer} | {frame['finance_tokens'].iloc[0]:,} | {frame['general_tokens'].iloc[0]:,} | "
+            f"{attention_sinks[layer]:,} | {(density == 0).sum()} | {(density > ALWAYS_ON).sum()} | "
+            f"{density.median():.4f} | {(frame['autocorrelation'] > SLOW).sum()} | {(index > 0.5).sum()} | "
+            f"{(index < -0.5).sum()} |"
         )
     replaced = 0 if table is None else int(table.unverified.sum())
     if replaced:

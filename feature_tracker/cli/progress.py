@@ -1,7 +1,8 @@
-"""A command's progress bar."""
+"""How a command shows its progress: a bar, or log lines with their times."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -11,6 +12,11 @@ import click
 from feature_tracker.progress import Progress
 
 _STEPS = 1000
+
+
+def log_times() -> None:
+    """Show on standard error what the package logs, each line with its time of day."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
 
 
 @contextmanager

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Sequence
-from dataclasses import asdict
+import dataclasses
 from pathlib import Path
 
 import click
-import torch
 
 from feature_tracker.bundles.bundle import BUILT_IN, Bundle, load_bundle
 from feature_tracker.cli.options import telling_errors
+from feature_tracker.cli.progress import log_times
 from feature_tracker.corpus.documents import text_files
-from feature_tracker.corpus.origin import Origin
+from feature_tracker.corpus.harvest import collect_split
 from feature_tracker.errors import TrackerError
-from feature_tracker.files import replacing, require_writable
+from feature_tracker.files import require_writable
 from feature_tracker.model.load import load_model
-from feature_tracker.sae.load import check_writable, load_saes, save_sae
-from feature_tracker.training.finetune import FinetuneConfig, finetune_sae
-from feature_tracker.training.harvest import collect_split, load_harvest
-from feature_tracker.training.quality import measure_saes, quality_table
-from feature_tracker.training.train import TrainConfig, stream_scale, train_sae
-
-log = logging.getLogger(__name__)
+from feature_tracker.sae.load import check_writable, load_saes
+from feature_tracker.sae.topk import Sae
+from feature_tracker.training.finetune import FinetuneConfig
+from feature_tracker.training.make import MakeConfig, make_saes
+from feature_tracker.training.quality import measure_saes, quality_table, save_quality
+from feature_tracker.training.train import TrainConfig
 
 _BUNDLE = click.option(
     "--bundle", "bundle_name", default=BUILT_IN, show_default=True,
@@ -52,7 +48,7 @@ def main() -> None:
 
     A command that was interrupted goes on where it stopped when you run it again.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    log_times()
 
 
 @main.command()
@@ -61,69 +57,47 @@ def main() -> None:
 @_GENERAL
 @_WORK
 @_SEED
-@click.option("--tokens", default=3_700_000, show_default=True, type=_POSITIVE, help="Most tokens to train on.")
+@click.option("--tokens", default=3_000_000, show_default=True, type=_POSITIVE, help="Most tokens to train on.")
 @click.option("--epochs", default=TrainConfig.epochs, show_default=True, help="Passes over these tokens.")
 @click.option("--latents", default=TrainConfig.n_latents, show_default=True, help="Latents per layer.")
 @click.option("--k", default=TrainConfig.k, show_default=True, help="Activations kept per token.")
-@click.option("--again", is_flag=True, help="Also train the layers that have an SAE already.")
+@click.option(
+    "--slow", type=click.IntRange(min=0), help="Slow latents per layer in the model's upper half.  [default: a fifth]"
+)
+@click.option(
+    "--tune",
+    default=FinetuneConfig.steps,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Steps of tuning on the model's own predictions.",
+)
+@click.option("--replace", is_flag=True, help="Replace the SAEs that the bundle has.")
 @telling_errors
 def train(
     bundle_name: str, finance: Path, general: Path | None, work: Path, seed: int, tokens: int, epochs: float,
-    latents: int, k: int, again: bool,
+    latents: int, k: int, slow: int | None, tune: int, replace: bool,
 ) -> None:  # fmt: skip
     """Train an SAE for every layer of a bundle.
 
-    Reads the `train` split of the text (in a folder, nine of ten files), collects activations in --work and writes the
-    SAEs to the bundle's SAE folder. Layers that have an SAE already keep it.
+    Reads the `train` split of the text (in a folder, nine of ten files), collects activations in --work, trains every
+    layer with two seeds, tunes the first seed's SAEs, and writes them to the bundle's SAE folder when all are done.
     """
-    config = TrainConfig(n_latents=latents, k=k, epochs=epochs, seed=seed)
     bundle = load_bundle(bundle_name)
     check_writable(bundle.sae_folder, bundle.layers)
+    if not replace:
+        _check_no_saes(bundle)
     _check_places(bundle, work, finance, general)
-    harvest = collect_split(
-        "train", bundle, load_model(bundle), finance=finance, general=general, work=work, seed=seed, max_tokens=tokens
+    plain = TrainConfig(n_latents=latents, k=k, epochs=epochs, seed=seed)
+    config = MakeConfig(
+        plain=plain,
+        slow=dataclasses.replace(plain, n_slow=latents // 5 if slow is None else slow),
+        tune=FinetuneConfig(steps=tune, seed=seed) if tune else None,
     )
-    for layer in bundle.layers:
-        if (bundle.sae_folder / f"layers.{layer}" / "sae.safetensors").exists() and not again:
-            trained = load_saes(bundle.sae_folder, [layer])[layer]
-            log.info(
-                "layer %d stays as it was trained, with %d latents and k = %d; --again trains it anew, with %d and %d",
-                layer, trained.n_latents, trained.k, latents, k,
-            )  # fmt: skip
-            continue
-        log.info("training layer %d with %s", layer, asdict(config))
-        # Read whole: random rows of a mapped file are slow to read.
-        save_sae(bundle.sae_folder, layer, train_sae(harvest.resid(layer).clone(), config))
-
-
-@main.command()
-@_BUNDLE
-@_WORK
-@_SEED
-@click.option("--layer", "layers", type=int, multiple=True, help="Only this layer; may be given several times.")
-@click.option(
-    "--steps", default=FinetuneConfig.steps, show_default=True, type=_POSITIVE, help="Steps of four windows each."
-)
-@telling_errors
-def finetune(bundle_name: str, work: Path, seed: int, layers: tuple[int, ...], steps: int) -> None:
-    """Tune trained SAEs on the model's own predictions.
-
-    Reads what `train` collected in --work, and replaces the SAEs in the bundle's SAE folder. Run it once: a second run
-    tunes further.
-    """
-    bundle = load_bundle(bundle_name)
-    tuned_layers = _chosen_layers(layers, bundle)
-    check_writable(bundle.sae_folder, tuned_layers)
-    harvest = load_harvest(work / "train")
     language_model = load_model(bundle)
-    harvest.check_origin(Origin.from_bundle(bundle, language_model.d_model))
-    saes = load_saes(bundle.sae_folder, tuned_layers, d_model=language_model.d_model)
-    token_ids = torch.from_numpy(harvest.token_ids).long()
-    config = FinetuneConfig(steps=steps, seed=seed)
-    for layer, sae in saes.items():
-        log.info("tuning layer %d", layer)
-        scale = stream_scale(harvest.resid(layer), torch.Generator().manual_seed(seed)).scale
-        save_sae(bundle.sae_folder, layer, finetune_sae(sae, layer, language_model, token_ids, scale, config))
+    harvest = collect_split(
+        "train", bundle, language_model, finance=finance, general=general, work=work, seed=seed, max_tokens=tokens
+    )
+    make_saes(bundle, language_model, harvest, work / "saes", config)
 
 
 @main.command()
@@ -149,11 +123,17 @@ def quality(bundle_name: str, finance: Path, general: Path | None, work: Path, s
     harvest = collect_split(
         "validation", bundle, language_model, finance=finance, general=general, work=work, seed=seed
     )
-    measured = measure_saes(saes, harvest, language_model, windows=windows)
-    rows = [row._asdict() for row in measured]
-    with replacing(bundle.sae_folder / "quality.json") as beside:
-        beside.write_text(json.dumps(rows, indent=2) + "\n")
+    twins = _twins(work, bundle)
+    measured = measure_saes(saes, harvest, language_model, twins=twins, windows=windows)
+    save_quality(bundle.sae_folder / "quality.json", measured)
     click.echo(quality_table(measured))
+
+
+def _twins(work: Path, bundle: Bundle) -> dict[int, Sae]:
+    """The SAEs of another seed, where `train` left them in the folder of work."""
+    folder = work / "saes" / "twin"
+    present = [layer for layer in bundle.layers if (folder / f"layers.{layer}").exists()]
+    return load_saes(folder, present)
 
 
 def _check_places(bundle: Bundle, work: Path, finance: Path, general: Path | None) -> None:
@@ -171,8 +151,10 @@ def _check_places(bundle: Bundle, work: Path, finance: Path, general: Path | Non
             raise TrackerError(f"{error} {advice}") from None
 
 
-def _chosen_layers(layers: tuple[int, ...], bundle: Bundle) -> Sequence[int]:
-    for layer in layers:
-        if layer not in bundle.layers:
-            raise TrackerError(f"--layer takes {', '.join(map(str, bundle.layers))} of this bundle; found {layer}.")
-    return layers or bundle.layers
+def _check_no_saes(bundle: Bundle) -> None:
+    present = [layer for layer in bundle.layers if (bundle.sae_folder / f"layers.{layer}").exists()]
+    if present:
+        raise TrackerError(
+            f"{bundle.sae_folder} already holds SAEs of layers {', '.join(map(str, present))}, and labels are tied to "
+            "them. Replace them with --replace, or name another folder as the bundle's sae_folder."
+        )

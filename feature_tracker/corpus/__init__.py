@@ -1,1 +1,1 @@
-"""Text in bulk: documents, and statistics of where features fire on them."""
+"""Text in bulk: documents, their residual streams on disk, and statistics of where features fire on them."""

@@ -19,23 +19,52 @@ from feature_tracker.model.tokens import tokenize
 log = logging.getLogger(__name__)
 
 
+class Document(NamedTuple):
+    """One text of a corpus, and where it comes from.
+
+    Attributes:
+        text: as the file has it.
+        source: what kind of text it is, such as `fomc-minutes`: the line's `source`, or the file's name where it has
+            none; of a `.txt` file the name of its folder.
+        name: which one of its source it is: the line's `id`, or its number if it has none; the name of a `.txt` file.
+    """
+
+    text: str
+    source: str
+    name: str
+
+
 class Windows(NamedTuple):
     """Text cut into equal windows.
 
     Attributes:
         token_ids: (n_windows, window) int32, BOS first.
         finance: (n_windows,) bool, True where the window comes from finance text.
+        document: (n_windows,) int32 number of the window's document, from 0, in the order in which finance text and
+            then general text is read. Documents that fill no window have a number too.
+        source: (n_windows,) int32 index into `sources`.
+        sources: names of the documents' sources, sorted.
     """
 
     token_ids: np.ndarray
     finance: np.ndarray
+    document: np.ndarray
+    source: np.ndarray
+    sources: tuple[str, ...]
+
+    def part(self, windows: slice | np.ndarray) -> Windows:
+        """Some of the windows, by a slice, an index or a mask."""
+        return Windows(
+            self.token_ids[windows], self.finance[windows], self.document[windows], self.source[windows], self.sources
+        )
 
 
-def read_documents(path: Path, split: str | None) -> Iterator[str]:
+def read_documents(path: Path, split: str | None) -> Iterator[Document]:
     """Read the documents of one split, `train` or `validation`, in a stable order; all of them where `split` is `None`.
 
-    A `.jsonl` or `.jsonl.gz` file holds one object per line, with `text` and, where a split is asked for, `split`. In a
-    folder, every `.txt` file is a document in UTF-8; in the order of their names, every tenth belongs to `validation`.
+    A `.jsonl` or `.jsonl.gz` file holds one object per line, with `text` and, where a split is asked for, `split`; it
+    may have `source` and `id`. In a folder, every `.txt` file is a document in UTF-8; in the order of their names,
+    every tenth belongs to `validation`.
 
     Raises:
         TrackerError: the path is neither, a line is not such an object, or a file is not UTF-8 or is cut short.
@@ -43,18 +72,18 @@ def read_documents(path: Path, split: str | None) -> Iterator[str]:
     if path.is_dir():
         for index, file in enumerate(text_files(path)):
             if split in (None, "validation" if index % 10 == 9 else "train"):
-                yield _read_text(file)
+                yield Document(_read_text(file), file.resolve().parent.name, file.name)
         return
     keys = "`text`" if split is None else "`text` and `split`"
     for file in text_files(path):
         for number, line in numbered_lines(file):
             try:
-                document = json.loads(line)
-                text = document["text"] if split is None or document["split"] == split else None
+                record = json.loads(line)
+                text = record["text"] if split is None or record["split"] == split else None
             except (ValueError, KeyError, TypeError, RecursionError):
                 raise TrackerError(f"{file}, line {number}: expected an object with {keys}.") from None
             if isinstance(text, str):
-                yield text
+                yield Document(text, str(record.get("source", file.name)), str(record.get("id", number)))
             elif text is not None:
                 raise TrackerError(f"{file}, line {number}: `text` must be a string, found {type(text).__name__}.")
 
@@ -114,21 +143,30 @@ def mixed_windows(
     Raises:
         TrackerError: one of the texts fills no window.
     """
-
-    def windows_in(path: Path) -> np.ndarray:
-        windows = whole_windows(read_documents(path, split), tokenizer, window=window)
-        if len(windows) == 0:
+    token_ids: list[np.ndarray] = []  # by document
+    source: list[str] = []
+    is_finance: list[bool] = []
+    texts = [(finance, True)] if general is None else [(finance, True), (general, False)]
+    for path, of_finance in texts:
+        n_before = len(token_ids)
+        for document in read_documents(path, split):
+            token_ids.append(whole_windows([document.text], tokenizer, window=window))
+            source.append(document.source)
+            is_finance.append(of_finance)
+        if not any(map(len, token_ids[n_before:])):
             raise TrackerError(
                 f"{path}: no {split} document fills a window of {window} tokens. Name a text with longer documents."
             )
-        return windows
-
-    finance_ids = windows_in(finance)
-    general_ids = finance_ids[:0] if general is None else windows_in(general)
-    token_ids = np.concatenate([finance_ids, general_ids])
-    is_finance = np.arange(len(token_ids)) < len(finance_ids)
-    order = np.random.default_rng(seed).permutation(len(token_ids))
-    return Windows(token_ids[order], is_finance[order])
+    document = np.repeat(np.arange(len(token_ids), dtype=np.int32), [len(ids) for ids in token_ids])
+    sources, numbers = np.unique(np.array(source), return_inverse=True)
+    windows = Windows(
+        np.concatenate(token_ids),
+        np.array(is_finance)[document],
+        document,
+        numbers.astype(np.int32)[document],
+        tuple(sources.tolist()),
+    )
+    return windows.part(np.random.default_rng(seed).permutation(len(document)))
 
 
 def _read_text(file: Path) -> str:

@@ -1,4 +1,7 @@
-"""Measure a bundle's features on the user's own text. Only sums and quantiles are kept, nothing of the text."""
+"""Measure a bundle's features on the user's own text, or on a harvest of it.
+
+Only sums and quantiles are kept, nothing of the text.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import time
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -16,15 +20,17 @@ import numpy as np
 import pandas as pd
 
 from feature_tracker.corpus.documents import windows_of
+from feature_tracker.corpus.harvest import Harvest
 from feature_tracker.corpus.origin import Origin, fingerprint
 from feature_tracker.corpus.statistics import LayerSums
 from feature_tracker.errors import TrackerError
 from feature_tracker.files import replacing
 from feature_tracker.labels.columns import KEYS, MEASURED
 from feature_tracker.labels.table import LabelTable, with_columns
+from feature_tracker.model.hooks import read_residuals
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.sae.topk import Sae
-from feature_tracker.tracing.run import Batch, Encoded, batched, run
+from feature_tracker.tracing.run import Batch, Encoded, Forward, batched, run
 
 log = logging.getLogger(__name__)
 
@@ -77,15 +83,36 @@ class Measurement:
         if checkpoint is not None and checkpoint.exists():
             self._restore(checkpoint)
 
+    @property
+    def n_attention_sinks(self) -> dict[int, int]:
+        """Tokens that were left out, by layer."""
+        return {layer: sums.n_attention_sinks for layer, sums in sorted(self._sums.items())}
+
     def measure(self, finance: Iterable[str], general: Iterable[str]) -> dict[int, pd.DataFrame]:
-        """Statistics of every latent by layer, over all tokens of both kinds of documents; see `LayerSums.frame`.
+        """Statistics of every latent by layer, over the tokens of both kinds of documents; see `LayerSums.frame`.
 
         Raises:
             TrackerError: one of the two has no text, or the checkpoint can't be written.
         """
+        tokenizer = self._language_model.tokenizer
+        cut = partial(windows_of, tokenizer=tokenizer, window=self._window, max_tokens=self._max_tokens)
+        return self._measure(cut(finance), cut(general))
+
+    def measure_harvest(self, harvest: Harvest) -> dict[int, pd.DataFrame]:
+        """As `measure`, on the windows of a harvest, whose streams are read from disk.
+
+        Raises:
+            TrackerError: it has no windows of one of the two, or the checkpoint can't be written.
+        """
+        token_ids, finance = harvest.token_ids[: harvest.n_done, 1:], harvest.finance[: harvest.n_done]
+        return self._measure(token_ids[finance], token_ids[~finance], harvest.forward)
+
+    def _measure(
+        self, finance: Iterable[np.ndarray], general: Iterable[np.ndarray], forward: Forward = read_residuals
+    ) -> dict[int, pd.DataFrame]:
         self._save()  # finds out now, not after a minute of work, whether the checkpoint can be written
-        self._measure_kind("finance", finance)
-        self._measure_kind("general", general)
+        self._measure_kind("finance", finance, forward)
+        self._measure_kind("general", general, forward)
         self._save()
         return {layer: sums.frame() for layer, sums in sorted(self._sums.items())}
 
@@ -94,18 +121,18 @@ class Measurement:
         if self._checkpoint is not None:
             self._checkpoint.unlink(missing_ok=True)
 
-    def _measure_kind(self, kind: Kind, texts: Iterable[str]) -> None:
+    def _measure_kind(self, kind: Kind, windows: Iterable[np.ndarray], forward: Forward) -> None:
         language_model, saes = self._language_model, self._saes
-        windows = windows_of(texts, language_model.tokenizer, window=self._window, max_tokens=self._max_tokens)
         batches = batched(windows, window=self._window, bos_id=language_model.bos_id)
 
-        def add(layer: int, encoded: Encoded, _batch: Batch) -> None:
-            self._sums[layer].add(encoded.values.numpy(), encoded.indices.numpy(), finance=kind == "finance")
+        def add(layer: int, encoded: Encoded, batch: Batch) -> None:
+            self._sums[layer].add(encoded, batch.lengths, finance=kind == "finance")
 
         # The order of batches never changes, so the checkpoint holds the first of them.
         remaining = islice(batches, self._batches_done[kind], None)
         saved_at, n_tokens = time.monotonic(), 0
-        for batch in run(remaining, language_model, sorted(saes), saes=saes, activation_sinks=[add]):
+        ran = run(remaining, language_model, sorted(saes), saes=saes, activation_sinks=[add], forward=forward)
+        for batch in ran:
             self._batches_done[kind] += 1
             n_tokens += batch.n_tokens
             if time.monotonic() - saved_at > _CHECKPOINT_SECONDS:
@@ -133,10 +160,7 @@ class Measurement:
                 origin, batches_done = Origin.from_record(progress["origin"]), progress["batches_done"]
                 state = {name: arrays[name] for name in arrays.files}
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise TrackerError(
-                f"{checkpoint} is not a checkpoint of a measurement, or is damaged ({error}). Name another file, or "
-                "delete this one and measure from the start."
-            ) from None
+            raise _damaged(checkpoint, error) from None
         differences = self._origin.differences(origin)
         if differences:
             raise TrackerError(
@@ -146,7 +170,17 @@ class Measurement:
         self._batches_done = batches_done
         for layer, sums in self._sums.items():
             prefix = f"{layer}."
-            sums.restore({name.removeprefix(prefix): a for name, a in state.items() if name.startswith(prefix)})
+            try:
+                sums.restore({name.removeprefix(prefix): a for name, a in state.items() if name.startswith(prefix)})
+            except KeyError as error:  # an earlier version measured less
+                raise _damaged(checkpoint, error) from None
+
+
+def _damaged(checkpoint: Path, error: Exception) -> TrackerError:
+    return TrackerError(
+        f"{checkpoint} is not a checkpoint of a measurement, or is damaged ({error}). Name another file, or delete "
+        "this one and measure from the start."
+    )
 
 
 def fill_table(table: LabelTable | None, measured: Mapping[int, pd.DataFrame], bundle: str) -> LabelTable:

@@ -85,7 +85,7 @@ def fingerprint(saes: Mapping[int, Sae]) -> str:
     digest = hashlib.sha256()
     for layer, sae in sorted(saes.items()):
         digest.update(f"{layer} {sae.activation} {sae.k}".encode())
-        for weights in (sae.encoder_weight, sae.encoder_bias, sae.decoder, sae.b_dec, sae.threshold):
+        for weights in (sae.encoder_weight, sae.encoder_bias, sae.decoder, sae.b_dec, sae.threshold, sae.selection):
             if weights is not None:
                 digest.update(weights.contiguous().cpu().numpy().data)
     return digest.hexdigest()[:12]

@@ -1,13 +1,15 @@
-"""Statistics of a layer's features over a corpus, summed batch by batch: density, quantiles, specialization."""
+"""Statistics of a layer's features over a corpus, summed batch by batch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from feature_tracker.corpus.passages import PassageSums
 from feature_tracker.corpus.quantiles import FiringQuantiles
+from feature_tracker.tracing.run import Encoded
 
 _QUANTILES = {"q50": 0.5, "q90": 0.9, "q99": 0.99}
 """By column, the share of a feature's firing tokens that are no stronger."""
@@ -16,7 +18,7 @@ _GENERAL, _FINANCE = 0, 1
 
 
 class LayerSums:
-    """Running sums of one layer's activations on finance text and on general text.
+    """Running sums of one layer's activations on finance text and on general text, attention sinks left out.
 
     Args:
         n_latents: latents of the layer's SAE.
@@ -27,19 +29,36 @@ class LayerSums:
         self._tokens = np.zeros(2, np.int64)
         self._fired = np.zeros(n_latents, np.int64)
         self._largest = np.zeros(n_latents, np.float32)
+        self._sinks = np.zeros(1, np.int64)
         self._quantiles = FiringQuantiles(n_latents)
+        self._passages = PassageSums(n_latents)
 
-    def add(self, values: np.ndarray, indices: np.ndarray, *, finance: bool) -> None:
-        """Add the top-k activations (n_tokens, k) of text of one kind, BOS excluded."""
+    @property
+    def n_attention_sinks(self) -> int:
+        """Tokens that were left out."""
+        return int(self._sinks[0])
+
+    def add(self, encoded: Encoded, lengths: Sequence[int], *, finance: bool) -> None:
+        """Add the activations of windows of one kind of text.
+
+        Args:
+            encoded: of all their tokens.
+            lengths: tokens of each window, BOS excluded.
+        """
         kind = _FINANCE if finance else _GENERAL
-        fires = values > 0
+        values, indices, sinks = (part.numpy() for part in encoded)
+        fires = (values > 0) & ~sinks[:, None]
         latents, activations = indices[fires], values[fires]
         n_latents = len(self._fired)
-        self._tokens[kind] += len(values)
+        self._tokens[kind] += np.count_nonzero(~sinks)
+        self._sinks += np.count_nonzero(sinks)
         self._sums[kind] += np.bincount(latents, weights=activations.astype(float), minlength=n_latents)
         self._fired += np.bincount(latents, minlength=n_latents)
         np.maximum.at(self._largest, latents, activations)
         self._quantiles.add(latents, activations)
+        ends = np.cumsum(lengths)
+        for start, end in zip(ends - lengths, ends, strict=True):
+            self._passages.add(values[start:end], indices[start:end], ~sinks[start:end])
 
     def frame(self) -> pd.DataFrame:
         """One row per latent, in order.
@@ -47,8 +66,9 @@ class LayerSums:
         Returns:
             `specialization` (mean activation per token on finance text minus the same on general text),
             `specialization_index` ((f - g) / (f + g), NaN for a latent that fires on neither), `finance_mean,
-            general_mean, finance_tokens, general_tokens, density, mean_activation, max_activation`, and `q50, q90,
-            q99` of the activations on the tokens on which the latent fires. A kind without text has NaN for its mean.
+            general_mean, finance_tokens, general_tokens, density, mean_activation, max_activation`, `q50, q90, q99` of
+            the activations on the tokens on which the latent fires, and what `PassageSums.columns` gives. A kind
+            without text has NaN for its mean.
         """
         with np.errstate(invalid="ignore", divide="ignore"):
             means = self._sums / self._tokens[:, None]
@@ -68,6 +88,7 @@ class LayerSums:
                 "mean_activation": self._sums.sum(axis=0) / n_tokens,
                 "max_activation": self._largest.astype(float),
                 **dict(zip(_QUANTILES, quantiles.T, strict=True)),
+                **self._passages.columns(),
             }
         )
 
@@ -75,11 +96,12 @@ class LayerSums:
         """Everything added so far, as arrays for `restore`."""
         return {
             "sums": self._sums, "tokens": self._tokens, "fired": self._fired, "largest": self._largest,
-            **self._quantiles.state(),
+            "sinks": self._sinks, **self._quantiles.state(), **self._passages.state(),
         }  # fmt: skip
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Continue from the `state` of an earlier run."""
         self._sums, self._tokens = state["sums"], state["tokens"]
-        self._fired, self._largest = state["fired"], state["largest"]
+        self._fired, self._largest, self._sinks = state["fired"], state["largest"], state["sinks"]
         self._quantiles.restore(state)
+        self._passages.restore(state)

@@ -15,7 +15,7 @@ from feature_tracker.labels.scores import MARKS, NOT_SCORED
 
 Kind = Literal["text", "choice", "count", "number"]
 Group = Literal["feature", "label", "score", "specialization", "activation"]
-Tables = Literal["every table", "imported tables", "tables of one bundle"]
+Tables = Literal["every table", "imported tables", "tables of one bundle", "measured tables"]
 
 UNLABELLED = "unlabelled"
 """The label of a feature that has none."""
@@ -153,8 +153,8 @@ COLUMNS = (
     ),
     Column("finance_mean", "number", "specialization", "Mean activation over all tokens of finance text."),
     Column("general_mean", "number", "specialization", "Mean activation over all tokens of general text."),
-    Column("finance_tokens", "count", "specialization", "Tokens of finance text measured, without BOS.", low=0),
-    Column("general_tokens", "count", "specialization", "Tokens of general text measured, without BOS.", low=0),
+    Column("finance_tokens", "count", "specialization", "Tokens of finance text measured, without BOS and attention sinks.", low=0),
+    Column("general_tokens", "count", "specialization", "Tokens of general text measured, without BOS and attention sinks.", low=0),
     Column(
         "density", "number", "activation", "Share of the tokens of a large body of text on which the feature fires.",
         "Density", ".1%", low=0, high=1,
@@ -164,7 +164,23 @@ COLUMNS = (
     Column("q50", "number", "activation", "Median activation over the tokens on which the feature fires.", low=0),
     Column("q90", "number", "activation", "90 % of the tokens on which the feature fires lie below.", low=0),
     Column("q99", "number", "activation", "99 % of the tokens on which the feature fires lie below.", low=0),
-    Column("rule", "text", "label", "What the label says, as JSON that a program can check; empty where nothing can."),
+    Column(
+        "window_mean", "number", "activation",
+        "Mean over pieces of text of 256 tokens of a piece's mean of the square roots of activations.", low=0,
+        tables="measured tables",
+    ),
+    Column(
+        "window_sd", "number", "activation", "Standard deviation of the same means over the pieces.", low=0,
+        tables="measured tables",
+    ),
+    Column(
+        "window_sd_64", "number", "activation", "The same over pieces of 64 tokens.", low=0, tables="measured tables",
+    ),
+    Column(
+        "autocorrelation", "number", "activation",
+        "Correlation of activations 20 tokens apart. Above 0.2 the feature fires on what a passage is about.",
+        low=-1, high=1, tables="measured tables",
+    ),
     Column(
         "bundle", "text", "feature", "Bundle whose features the rows are about.", tables="tables of one bundle",
     ),

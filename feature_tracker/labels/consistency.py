@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import numpy as np
@@ -51,7 +50,6 @@ def _rules(table: LabelTable) -> Iterator[tuple[pd.Series, str]]:
             (source == UNVERIFIED) & frame["specialization_index"].notna(),
             "specialization_index can't be known of unverified means",
         )
-    yield frame["rule"].map(_is_no_json), "rule is not JSON"
 
 
 def _score_rules(table: LabelTable) -> Iterator[tuple[pd.Series, str]]:
@@ -74,13 +72,3 @@ def _score_rules(table: LabelTable) -> Iterator[tuple[pd.Series, str]]:
     )
     gap = (always_yes_by_counts(frame) - table.f1_always_yes).abs()
     yield gap > _CLOSE, "f1_always_yes does not follow from n_positive and n_negative"
-
-
-def _is_no_json(rule: str) -> bool:
-    if not rule:
-        return False
-    try:
-        json.loads(rule)
-    except ValueError:
-        return True
-    return False

@@ -52,8 +52,8 @@ def _load(path: Path, where: str, n_latents: Mapping[int, int], bundle: Bundle |
         frame, left_out = _read(path, n_latents, layers_chosen=bundle is not None and bundle.layers_chosen)
     except FileNotFoundError:
         raise TrackerError(
-            f"No label table at {where}. Make one with: feature-tracker labels make --help, or from other tools' files "
-            "with: feature-tracker labels import --help"
+            f"No label table at {where}. Make one from other tools' files with: feature-tracker labels import --help, "
+            "or one without labels with: feature-tracker labels measure --help"
         ) from None
     except (ValueError, UnicodeDecodeError) as error:
         raise TrackerError(
@@ -119,18 +119,15 @@ def save_labels(table: LabelTable, path: Path) -> None:
         _write(table, beside)
 
 
-def replace_table(table: LabelTable, path: Path, n_latents: Mapping[int, int]) -> LabelTable:
+def replace_table(table: LabelTable, path: Path, n_latents: Mapping[int, int]) -> None:
     """Write a label table as `save_labels` does, unless `load_labels` would refuse what was written.
-
-    Returns:
-        The table as it is read.
 
     Raises:
         TrackerError: it can't be written, or doesn't pass the check; `path` stays as it was.
     """
     with replacing(path) as beside:
         _write(table, beside)
-        return _load(beside, f"The new table for {path}", n_latents)
+        _load(beside, f"The new table for {path}", n_latents)
 
 
 def _write(table: LabelTable, path: Path) -> None:

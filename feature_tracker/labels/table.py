@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, cast
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
 from feature_tracker.feature import Feature
 from feature_tracker.labels.columns import (
-    BY_NAME,
     COLUMNS,
     KEYS,
     QUANTILES,
@@ -124,13 +123,6 @@ class LabelTable:
         """`reliable` for one feature; False where the table has no row for it."""
         key = tuple(feature)
         return bool(self.reliable[key]) if key in self.frame.index else False
-
-    def find(self, feature: Feature) -> pd.Series:
-        """A feature's row; without one, `unlabelled` and no number."""
-        if tuple(feature) in self.frame.index:
-            return cast(pd.Series, self.frame.xs(feature))
-        blank = {name: BY_NAME[name].missing for name in self.frame.columns}
-        return pd.Series(blank, name=tuple(feature), dtype=object)
 
     def name(self, feature: Feature) -> str:
         """A feature's label, or `unlabelled`."""

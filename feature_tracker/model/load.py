@@ -71,9 +71,7 @@ class LanguageModel:
 
     def layer_device(self, layer: int) -> torch.device:
         """Device of the residual stream after a block."""
-        device = next(blocks_of(self.decoder)[layer].parameters()).device
-        # A block that accelerate keeps in the host's memory has only meta weights between its runs; it runs on the GPU.
-        return device if device.type != "meta" else torch.device("cuda", 0)
+        return block_device(self.decoder, layer)
 
 
 def blocks_of(decoder: nn.Module) -> nn.ModuleList:
@@ -90,6 +88,13 @@ def blocks_of(decoder: nn.Module) -> nn.ModuleList:
         f"{type(decoder).__name__} has its blocks neither in `.layers` nor in `.h`: this family of models is not "
         "supported. docs/bundles.md names the families that are."
     )
+
+
+def block_device(decoder: nn.Module, layer: int) -> torch.device:
+    """Device of the residual stream after a block of a decoder."""
+    device = next(blocks_of(decoder)[layer].parameters()).device
+    # A block that accelerate keeps in the host's memory has only meta weights between its runs; it runs on the GPU.
+    return device if device.type != "meta" else torch.device("cuda", 0)
 
 
 def load_model(bundle: Bundle, progress: Progress = silent, *, dtype: str | None = None) -> LanguageModel:

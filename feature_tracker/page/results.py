@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +23,6 @@ from feature_tracker.page.views import (
     top_features,
     words,
 )
-from feature_tracker.rule_labels.families import label_families
 from feature_tracker.tracing.rank import UNMEASURED
 from feature_tracker.tracing.rows import features_of, marked_labels
 from feature_tracker.tracker import Tracker
@@ -42,8 +40,6 @@ _TABS = {
 
 TITLES = tuple(_TABS)
 """Titles of the views, in the order of their tabs."""
-
-_FAMILY_WORDS = 5
 
 
 def show_results(analysis: Analysis, tracker: Tracker, settings: Settings) -> None:
@@ -71,8 +67,6 @@ def show_results(analysis: Analysis, tracker: Tracker, settings: Settings) -> No
         return
     feature = _choose_feature(ranked, tracker, settings)
     scene = Scene(analysis, tracker, settings, ranked, layer_colours(tracker.bundle.layers), feature, positions)
-    with shown_errors("explaining the label"):
-        _explain_label(scene)
     for tab, (title, show) in zip(st.tabs(list(_TABS), key="view", on_change="rerun"), _TABS.items(), strict=True):
         if tab.open:
             with tab, shown_errors(f"drawing {title}"):
@@ -135,27 +129,6 @@ def _choose_feature(ranked: pd.DataFrame, tracker: Tracker, settings: Settings) 
         "after a label means that the label is unreliable.",
     )
     return Feature(*chosen)
-
-
-def _explain_label(scene: Scene) -> None:
-    rule = str(scene.tracker.labels.find(scene.feature)["rule"])
-    line = family_line(label_families(rule, scene.tracker.bundle.labels))
-    if line:
-        st.caption(line)
-
-
-def family_line(families: Mapping[str, Sequence[str]]) -> str:
-    """Markdown that lists each family of words in a label by its name, with a few more of its words.
-
-    Args:
-        families: words by name, as `label_families` returns them.
-    """
-    parts = []
-    for name, family in families.items():
-        others = [word for word in family if word not in name.split("/")][:_FAMILY_WORDS]
-        if others:
-            parts.append(f"**{plain(name)}**: {plain(', '.join(others))}")
-    return f"Words like {' · '.join(parts)}" if parts else ""
 
 
 def _option(feature: Feature, label: str) -> str:

@@ -8,6 +8,10 @@ differ in which of a row's pre-activations are kept:
 - `jumprelu`: those above their latent's threshold (Rajamanoharan et al. 2024, Jumping ahead, eq. 3). SAELens saves its
   BatchTopK SAEs as such, with one threshold for all latents.
 - `relu`: all of them (SAELens's `standard`).
+
+Decoder rows have unit norm here, so that an activation says how much of the residual stream its feature holds, and
+activations of one layer compare. Files may hold rows of other norms: these are folded into the encoder, as SAELens's
+`fold_W_dec_norm` does. Where the k largest are chosen, `selection` keeps the choice that the files' weights make.
 """
 
 from __future__ import annotations
@@ -24,6 +28,9 @@ Activation = Literal["topk", "groupmax", "jumprelu", "relu"]
 
 MAX_ACTIVE = 1024
 """Most activations stored a token for the kinds that have no k of their own; more are refused, never cut."""
+
+
+_NORM_TOLERANCE = 2e-3
 
 
 class TopK(NamedTuple):
@@ -45,11 +52,13 @@ class Sae:
     Attributes:
         encoder_weight: (n_latents, d_model).
         encoder_bias: (n_latents,).
-        decoder: (n_latents, d_model); row i is latent i's decoder direction.
+        decoder: (n_latents, d_model); row i is latent i's decoder direction, of unit norm (see `with_unit_decoder`).
         b_dec: (d_model,), taken off before encoding and added after decoding.
         k: activations kept a row: exactly for `topk` and `groupmax`, at most for the others.
         activation: which pre-activations are kept.
         threshold: (n_latents,), for `jumprelu` alone.
+        selection: (n_latents,) factor of each pre-activation in the choice of the k largest, where the files' decoder
+            rows are not of one norm; `None` where they are.
     """
 
     encoder_weight: torch.Tensor
@@ -59,6 +68,7 @@ class Sae:
     k: int
     activation: Activation = "topk"
     threshold: torch.Tensor | None = None
+    selection: torch.Tensor | None = None
 
     @property
     def n_latents(self) -> int:
@@ -72,14 +82,46 @@ class Sae:
 
     def to(self, device: torch.device) -> Sae:
         """The same SAE with its weights on a device."""
-        threshold = None if self.threshold is None else self.threshold.to(device)
         return replace(
             self,
             encoder_weight=self.encoder_weight.to(device),
             encoder_bias=self.encoder_bias.to(device),
             decoder=self.decoder.to(device),
             b_dec=self.b_dec.to(device),
-            threshold=threshold,
+            threshold=None if self.threshold is None else self.threshold.to(device),
+            selection=None if self.selection is None else self.selection.to(device),
+        )
+
+    def with_unit_decoder(self) -> Sae:
+        """The same SAE with decoder rows of unit norm: it chooses the same latents and decodes to the same stream.
+
+        Its activations are this one's times their rows' norms. Norms that differ by less than rounding to 16 bits does
+        are left as they are. `as_stored` is the inverse.
+        """
+        norms = self.decoder.norm(dim=1)
+        norms = torch.where(norms > 0, norms, 1)  # the row of a latent that decodes to nothing
+        if ((norms - 1).abs() < _NORM_TOLERANCE).all():
+            return self
+        chooses = self.activation in ("topk", "groupmax")
+        return replace(
+            self,
+            encoder_weight=self.encoder_weight * norms[:, None],
+            encoder_bias=self.encoder_bias * norms,
+            decoder=self.decoder / norms[:, None],
+            threshold=None if self.threshold is None else self.threshold * norms,
+            selection=1 / norms if chooses else None,
+        )
+
+    def as_stored(self) -> Sae:
+        """The weights as a file of sparsify's format holds them, with `selection` in the norms of the decoder rows."""
+        if self.selection is None:
+            return self
+        return replace(
+            self,
+            encoder_weight=self.encoder_weight * self.selection[:, None],
+            encoder_bias=self.encoder_bias * self.selection,
+            decoder=self.decoder / self.selection[:, None],
+            selection=None,
         )
 
     def pre_activations(self, resid: torch.Tensor) -> torch.Tensor:
@@ -93,17 +135,20 @@ class Sae:
         Raises:
             TrackerError: a row of a kind without k has more than `k` activations.
         """
-        if self.activation == "groupmax":
-            values, within = pre.unflatten(-1, (self.k, -1)).max(dim=-1)
-            return TopK(values, within + torch.arange(0, self.n_latents, self.n_latents // self.k, device=pre.device))
-        if self.activation == "topk":
-            values, indices = pre.topk(self.k, dim=-1, sorted=False)
-            return TopK(values, indices)
+        if self.activation in ("topk", "groupmax"):
+            values, indices = self._largest(pre if self.selection is None else pre * self.selection)
+            return TopK(values if self.selection is None else pre.gather(-1, indices), indices)
         acts = pre if self.threshold is None else torch.where(pre > self.threshold, pre, 0)
         if self.k < self.n_latents:
             self._check_active(acts)
         values, indices = acts.topk(self.k, dim=-1)
         return TopK(values, indices)
+
+    def _largest(self, pre: torch.Tensor) -> TopK:
+        if self.activation == "topk":
+            return TopK(*pre.topk(self.k, dim=-1, sorted=False))
+        values, within = pre.unflatten(-1, (self.k, -1)).max(dim=-1)
+        return TopK(values, within + torch.arange(0, self.n_latents, self.n_latents // self.k, device=pre.device))
 
     def encode(self, resid: torch.Tensor) -> TopK:
         """The activations kept of each row of resid (..., d_model); see `keep`."""

@@ -49,6 +49,12 @@ class Batch(NamedTuple):
         """Number of tokens in the batch, BOS and padding excluded."""
         return self.token_ids[:, 1:].numel() if self.is_token is None else int(self.is_token.sum())
 
+    @property
+    def lengths(self) -> list[int]:
+        """Number of tokens of each window, BOS and padding excluded."""
+        n_windows, longest = self.token_ids.shape
+        return [longest - 1] * n_windows if self.is_token is None else self.is_token.sum(dim=1).tolist()
+
     def tokens_of(self, resid: torch.Tensor) -> torch.Tensor:
         """(..., d_model) the rows of a stream (n_windows, longest, d_model) that belong to tokens, in order."""
         without_bos = resid[:, 1:]

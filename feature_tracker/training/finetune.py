@@ -20,7 +20,8 @@ from feature_tracker.errors import TrackerError
 from feature_tracker.model.hooks import replaced_residual
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.sae.topk import Sae
-from feature_tracker.training.train import ScaledSae, loss_weight
+from feature_tracker.tracing.attention_sinks import attention_sinks
+from feature_tracker.training.scaled import ScaledSae
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class FinetuneConfig:
     """
 
     steps: int = 250
-    windows: int = 4
+    windows: int = 2
     lr: float = 5e-4
     kl_share: float = 1.0
     seed: int = 0
@@ -50,7 +51,7 @@ class _Losses(NamedTuple):
     """Two scalars on the layer's device.
 
     Attributes:
-        mse: the weighted squared error that `train_sae` minimizes.
+        mse: the stream's mean squared error, as in `train_sae`.
         kl: divergence of the next-token distribution with the reconstruction from the one without, nats per token.
     """
 
@@ -63,11 +64,12 @@ def finetune_sae(
 ) -> Sae:
     """Tune one layer's SAE on `mse + kl_share * kl * (mse / kl)`, see `_Losses`.
 
-    The fraction is held constant, so that both terms weigh alike.
+    The fraction is held constant, so that both terms weigh alike. Attention sinks keep their stream, as BOS does, and
+    enter no error. The slow latents of an SAE keep their norms; their own loss is not needed any more.
 
     Args:
         token_ids: (n_windows, window) int64, BOS first; `steps * windows` of them are used, in an order by `seed`.
-        scale: of the stream, see `training.train.stream_scale`.
+        scale: of the stream, see `training.scaled.stream_scale`.
 
     Raises:
         TrackerError: the SAE is not a top-k one, as `ScaledSae` always is.
@@ -105,10 +107,13 @@ def _losses(weights: ScaledSae, k: int, layer: int, language_model: LanguageMode
 
     def reconstruct(resid: torch.Tensor) -> torch.Tensor:
         nonlocal mse
-        x = ((resid.float() - weights.centre) / weights.scale).flatten(0, 1)
-        x_hat, _ = weights(x, k)
-        mse = (loss_weight(x) * (x_hat - x).pow(2).mean(dim=1)).mean()
-        return (x_hat * weights.scale + weights.centre).view_as(resid)
+        counted = ~attention_sinks(resid)
+        x = weights.scale.scaled(resid)
+        x_hat, _ = weights(x.flatten(0, 1), k)
+        x_hat = x_hat.view_as(x)
+        mse = ((x_hat - x).pow(2).mean(dim=-1) * counted).sum() / counted.sum()
+        reconstructed = x_hat * weights.scale.scale + weights.scale.centre
+        return torch.where(counted[..., None], reconstructed, resid.float())
 
     with torch.no_grad():
         reference = model(input_ids=token_ids, use_cache=False).logits

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import importlib
 import json
-import logging
+import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from safetensors.torch import save_file
 
-from feature_tracker.bundles.bundle import load_bundle
-from feature_tracker.errors import TrackerError
 from feature_tracker.model.load import LanguageModel
-from feature_tracker.rule_labels.corpus_firings import load_corpus_firings
-from feature_tracker.sae.load import load_saes, save_sae
+from feature_tracker.sae.load import load_saes
+from feature_tracker.training import make
 from tests.support import SENTENCES, random_sae
 
 commands = importlib.import_module("feature_tracker.cli.sae")
@@ -51,7 +48,21 @@ def run(command: str, *arguments: str, bundle: str = "tiny.toml") -> Result:
 
 
 def train(*arguments: str, finance: str = "finance.jsonl", tokens: str = "1000", bundle: str = "tiny.toml") -> Result:
-    options = ["--finance", finance, "--tokens", tokens, "--epochs", "1", "--latents", "40", "--k", "6", *arguments]
+    options = [
+        "--finance",
+        finance,
+        "--tokens",
+        tokens,
+        "--epochs",
+        "1",
+        "--latents",
+        "40",
+        "--k",
+        "6",
+        "--tune",
+        "0",
+        *arguments,
+    ]
     return run("train", *options, bundle=bundle)
 
 
@@ -75,27 +86,66 @@ def test_training_tuning_and_measuring_follow_each_other(home: Path, monkeypatch
     loads: list[object] = []
     load_model = commands.load_model
     monkeypatch.setattr(commands, "load_model", lambda bundle: loads.append(bundle) or load_model(bundle))
-    assert train().exit_code == 0
-    trained = load_saes(home / "saes", LAYERS)
-    assert run("finetune", "--steps", "2", "--layer", "3").exit_code == 0
-    tuned = load_saes(home / "saes", LAYERS)
-    assert [trained[layer].decoder.equal(tuned[layer].decoder) for layer in LAYERS] == [True, False]
+    assert train("--tune", "2").exit_code == 0
+    stages = {name: load_saes(home / "work" / "saes" / name, LAYERS) for name in ("trained", "twin", "tuned")}
+    installed = load_saes(home / "saes", LAYERS)
+    for layer in LAYERS:
+        assert installed[layer].decoder.equal(stages["tuned"][layer].decoder)
+        assert not stages["tuned"][layer].decoder.equal(stages["trained"][layer].decoder)
+        assert not stages["twin"][layer].decoder.equal(stages["trained"][layer].decoder)
+    assert installed[1].selection is None, "the lower half of the model has no slow latents"
+    assert int((installed[3].selection > 1.5).sum()) == 8, "and the upper half a fifth"
     measured = quality()
     assert measured.exit_code == 0, measured.output
-    assert len(json.loads((home / "saes" / "quality.json").read_text())) == 2
-    assert len(loads) == 3, "a command loads the model once"
+    records = json.loads((home / "saes" / "quality.json").read_text())
+    assert [len(record["latents"]["seed_match"]) for record in records] == [40, 40]
+    assert len(loads) == 2, "a command loads the model once"
+
+
+@pytest.mark.parametrize("stop", range(6))
+def test_an_interrupted_command_ends_as_if_it_had_not_been(
+    home: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    """Whatever was being made when the power went: two layers of two seeds, or one of their tunings."""
+    assert train("--tune", "2", "--work", "elsewhere").exit_code == 0
+    expected = weights(home)
+    shutil.rmtree(home / "saes")
+    made: list[str] = []
+
+    def interrupted(name: str) -> Callable[..., object]:
+        step = getattr(make, name)
+
+        def until_the_power_goes(*arguments, **options):
+            if len(made) == stop:
+                raise KeyboardInterrupt
+            made.append(name)
+            return step(*arguments, **options)
+
+        return until_the_power_goes
+
+    with monkeypatch.context() as patched:
+        for name in ("train_sae", "finetune_sae"):
+            patched.setattr(make, name, interrupted(name))
+        assert train("--tune", "2").exit_code != 0
+    assert not (home / "saes").exists(), "the bundle's folder has all layers or none"
+    made.clear()
+    monkeypatch.setattr(
+        make, "train_sae", lambda *a, _step=make.train_sae, **o: made.append("train_sae") or _step(*a, **o)
+    )
+    assert train("--tune", "2").exit_code == 0
+    assert len(made) == max(0, 4 - stop), "what was made is not made again"
+    assert weights(home) == expected
 
 
 @pytest.mark.parametrize(
     ("again", "message"),
     [
-        (lambda: train("--seed", "1"), "expected seed 1, found 0"),
-        (lambda: train(tokens="2000"), "expected max_tokens 2000, found 1000"),
-        (lambda: train(finance="general.jsonl"), "expected finance_text general.jsonl"),
-        (lambda: train("--general", "general.jsonl"), "expected general_text general.jsonl ("),
-        (lambda: train(bundle="second.toml"), "expected bundle second, found tiny"),
-        (lambda: train(bundle="more/tiny.toml"), "expected layers 1, 3, 4, found 1, 3"),
-        (lambda: run("finetune", bundle="second.toml"), "expected bundle second, found tiny"),
+        (lambda: train("--replace", "--seed", "1"), "expected seed 1, found 0"),
+        (lambda: train("--replace", tokens="2000"), "expected max_tokens 2000, found 1000"),
+        (lambda: train("--replace", finance="general.jsonl"), "expected finance_text general.jsonl"),
+        (lambda: train("--replace", "--general", "general.jsonl"), "expected general_text general.jsonl ("),
+        (lambda: train("--replace", bundle="second.toml"), "expected bundle second, found tiny"),
+        (lambda: train("--replace", bundle="more/tiny.toml"), "expected layers 1, 3, 4, found 1, 3"),
     ],
 )
 def test_activations_of_something_else_are_refused(home: Path, again: Callable[[], Result], message: str) -> None:
@@ -109,53 +159,21 @@ def test_activations_of_something_else_are_refused(home: Path, again: Callable[[
     assert weights(home) == before
 
 
-def test_measuring_and_labelling_refuse_them_too(home: Path) -> None:
+def test_measuring_refuses_them_too(home: Path) -> None:
     assert train().exit_code == 0
     assert quality().exit_code == 0
     Path("finance.jsonl").write_text(Path("finance.jsonl").read_text() + "\n")
     refused(quality(), "expected finance_text finance.jsonl")
-    bundle = load_bundle("tiny.toml")
-    assert set(load_corpus_firings(bundle, home / "work", 4).layers) == set(LAYERS)
-    for other in (replace(bundle, name="second"), replace(bundle, layers=(1,))):
-        with pytest.raises(TrackerError, match="activations of something else"):
-            load_corpus_firings(other, home / "work", 4)
-    with pytest.raises(TrackerError, match="No activations in"):
-        load_corpus_firings(bundle, home / "elsewhere", 4)
 
 
-def test_activations_without_a_record_are_taken_where_layers_and_widths_agree(
-    home: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    assert train().exit_code == 0
-    path = home / "work" / "train" / "progress.json"
-    record = json.loads(path.read_text())
-    old = {name: record[name] for name in ("layers", "d_model", "n_done")}
-    path.write_text(json.dumps(old))
-    assert train().exit_code == 0
-    assert "has no record of its model and text" in caplog.text
-    path.write_text(json.dumps(old | {"d_model": 64}))
-    refused(train(), "expected d_model 32, found 64")
-    refused(run("finetune"), "expected d_model 32, found 64")
-
-
-def test_a_layer_that_is_kept_is_told_with_its_own_size(home: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+def test_saes_are_replaced_only_on_request_and_made_with_one_set_of_options(home: Path) -> None:
     assert train().exit_code == 0
     before = weights(home)
-    assert train("--latents", "48", "--k", "4").exit_code == 0
-    assert "layer 3 stays as it was trained, with 40 latents and k = 6" in caplog.text
-    assert "anew, with 48 and 4" in caplog.text
+    refused(train(), "already holds SAEs of layers 1, 3", "--replace")
+    refused(train("--replace", "--latents", "48"), "made with other options", "options.json")
     assert weights(home) == before
-    assert train("--latents", "48", "--again").exit_code == 0
+    assert train("--replace", "--latents", "48", "--work", "elsewhere").exit_code == 0
     assert load_saes(home / "saes", [3])[3].n_latents == 48
-
-
-def test_only_topk_saes_are_tuned(home: Path) -> None:
-    assert train().exit_code == 0
-    save_sae(home / "saes", 1, replace(random_sae(32), k=8, activation="groupmax"))
-    before = weights(home)
-    refused(run("finetune", "--layer", "1"), "only top-k SAEs can be tuned", "groupmax")
-    assert weights(home) == before
 
 
 @pytest.mark.parametrize("name", ["layers.3", "any name"])
@@ -169,13 +187,10 @@ def test_saelens_files_are_neither_hidden_nor_overwritten(home: Path, name: str)
     (folder / "cfg.json").write_text(json.dumps(config))
     before = weights(home)
     refused(train(), "SAELens's format", "hide")
-    refused(run("finetune", "--layer", "3"), "SAELens's format", "hide")
     assert weights(home) == before
 
 
 def test_what_commands_cannot_do_is_told_without_a_traceback(home: Path) -> None:
-    refused(run("finetune"), "No activations in")
-    refused(run("finetune", "--layer", "2"), "takes 1, 3 of this bundle; found 2")
     refused(train("--k", "41"), "k must lie between")
     refused(train(finance="none.jsonl"), "should be a folder of .txt files")
     refused(train("--general", "none.jsonl"), "should be a folder of .txt files")
@@ -194,13 +209,17 @@ def test_a_folder_that_cannot_be_written_is_named_before_the_model_is_loaded(
 
 def test_text_that_fills_no_window_is_named(home: Path) -> None:
     Path("short.jsonl").write_text('{"text": "Rates rose.", "split": "train"}\n')
-    refused(train("--general", "short.jsonl"), "short.jsonl: no train document fills a window of 256 tokens")
+    refused(train("--general", "short.jsonl"), "short.jsonl: no train document fills a window of 32 tokens")
     assert train().exit_code == 0
     refused(quality(finance="short.jsonl"), "short.jsonl: no validation document fills a window of 32 tokens")
 
 
-def test_nothing_collected_yet_is_told(home: Path) -> None:
-    assert train().exit_code == 0
-    for layer in LAYERS:
-        (home / "work" / "train" / f"layers.{layer}.bf16").unlink()
-    refused(run("finetune"), "No activations in", "feature-tracker sae train")
+def test_one_document_is_enough_to_train_on(home: Path) -> None:
+    Path("one.jsonl").write_text(json.dumps({"text": SENTENCES * 4, "split": "train"}))
+    assert train(finance="one.jsonl").exit_code == 0
+    refused(
+        quality(
+            finance="one.jsonl",
+        ),
+        "one.jsonl: no validation document fills a window of 32 tokens",
+    )

@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from feature_tracker.corpus.documents import mixed_windows, read_documents, whole_windows, windows_of
+from feature_tracker.corpus.documents import Document, mixed_windows, read_documents, whole_windows, windows_of
 from feature_tracker.errors import TrackerError
 from tests.support import SENTENCES
+
+
+def texts(path: Path, split: str | None) -> list[str]:
+    return [document.text for document in read_documents(path, split)]
 
 
 def write_jsonl(path: Path, documents: list[dict[str, str]]) -> Path:
@@ -22,21 +26,39 @@ def write_jsonl(path: Path, documents: list[dict[str, str]]) -> Path:
 def test_a_folder_that_is_called_like_a_text_is_none(tmp_path: Path) -> None:
     (tmp_path / "q1.txt").mkdir()
     (tmp_path / "q1.txt" / "a.txt").write_text("Rates rose", encoding="utf-8")
-    assert list(read_documents(tmp_path, None)) == ["Rates rose"]
+    assert texts(tmp_path, None) == ["Rates rose"]
+
+
+def test_a_document_says_where_it_comes_from(tmp_path: Path) -> None:
+    lines = [
+        {"id": "2011-01", "source": "minutes", "text": "one"},
+        {"id": 7, "text": "two"},
+        {"source": "minutes", "text": "three"},
+    ]
+    (tmp_path / "a.jsonl").write_text("\n\n".join(map(json.dumps, lines)))
+    (tmp_path / "letters" / "2020").mkdir(parents=True)
+    for file in ("letters/b.txt", "letters/2020/c.txt"):
+        (tmp_path / file).write_text("four")
+    assert [document[1:] for document in read_documents(tmp_path / "a.jsonl", None)] == [
+        ("minutes", "2011-01"), ("a.jsonl", "7"), ("minutes", "5"),
+    ]  # fmt: skip
+    assert list(read_documents(tmp_path / "letters", None)) == [
+        Document("four", "2020", "c.txt"), Document("four", "letters", "b.txt"),
+    ]  # fmt: skip
 
 
 def test_a_split_holds_its_own_documents_alone(tmp_path: Path) -> None:
     path = write_jsonl(
         tmp_path / "a.jsonl.gz", [{"text": "one", "split": "train"}, {"text": "two", "split": "validation"}]
     )
-    assert list(read_documents(path, "train")) == ["one"]
-    assert list(read_documents(path, "validation")) == ["two"]
+    assert texts(path, "train") == ["one"]
+    assert texts(path, "validation") == ["two"]
 
 
 def test_every_tenth_file_of_a_folder_is_validation(tmp_path: Path) -> None:
     for i in range(20):
         (tmp_path / f"{i:02}.txt").write_text(str(i), encoding="utf-8")
-    assert list(read_documents(tmp_path, "validation")) == ["9", "19"]
+    assert texts(tmp_path, "validation") == ["9", "19"]
     assert len(list(read_documents(tmp_path, "train"))) == 18
 
 
@@ -53,8 +75,8 @@ LINES = "\n".join(json.dumps({"text": f"Rates rose to {i} %", "split": "train"})
 def test_a_byte_order_mark_belongs_to_no_document(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(LINES, encoding="utf-8-sig")
     (tmp_path / "a.txt").write_text("Rates rose", encoding="utf-8-sig")
-    assert next(read_documents(tmp_path / "a.jsonl", "train")) == "Rates rose to 0 %"
-    assert list(read_documents(tmp_path, "train")) == ["Rates rose"]
+    assert next(read_documents(tmp_path / "a.jsonl", "train")).text == "Rates rose to 0 %"
+    assert texts(tmp_path, "train") == ["Rates rose"]
 
 
 @pytest.mark.parametrize(
@@ -126,3 +148,22 @@ def test_order_is_the_seed_s_and_finance_follows_its_windows(
     assert not np.array_equal(first.token_ids, other.token_ids)
     for ids, is_finance in zip(first.token_ids, first.finance, strict=True):
         assert ("TREES" not in tiny_tokenizer.decode(ids[1:])) == is_finance
+
+
+def test_windows_know_their_document_and_its_source(tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    words = ("rates", "short", "banks", "trees")
+    documents = [
+        {"text": f"{word} " * (2 if word == "short" else 60), "split": "train", "source": source}
+        for word, source in zip(words, ("minutes", "minutes", "filing", "filing"), strict=True)
+    ]
+    finance = write_jsonl(tmp_path / "f.jsonl.gz", documents[:3])
+    general = write_jsonl(tmp_path / "g.jsonl.gz", documents[3:])
+    windows = mixed_windows(finance, general, tiny_tokenizer, split="train", window=16, seed=0)
+    assert windows.sources == ("filing", "minutes")
+    assert set(windows.document) == {0, 2, 3}  # 1 is shorter than a window
+    for ids, number, source in zip(windows.token_ids, windows.document, windows.source, strict=True):
+        assert words[number] in tiny_tokenizer.decode(ids[1:])
+        assert windows.sources[source] == documents[number]["source"]
+    some = windows.part(windows.finance)
+    assert set(some.document) == {0, 2}
+    np.testing.assert_array_equal(some.token_ids, windows.token_ids[windows.finance])

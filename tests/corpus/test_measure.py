@@ -23,7 +23,6 @@ from feature_tracker.corpus.measure import Measurement, fill_table
 from feature_tracker.corpus.origin import Origin
 from feature_tracker.corpus.quantiles import FiringQuantiles
 from feature_tracker.errors import TrackerError
-from feature_tracker.feature import Feature
 from feature_tracker.labels.columns import IMPORTED, MEASURED, REQUIRED, UNVERIFIED
 from feature_tracker.labels.csv_files import load_labels, save_labels
 from feature_tracker.labels.scores import NO_BETTER, NOT_SCORED
@@ -229,7 +228,7 @@ def test_filling_a_table_keeps_labels_and_replaces_what_was_reported(
     measured = measure_features(tiny_model, tiny_saes)
     index = pd.MultiIndex.from_tuples([(3, 7)], names=["layer", "feature"])
     row = dict.fromkeys([*REQUIRED, *IMPORTED], np.nan) | {
-        "label": "Loans", "f1": 0.5, "f1_always_yes": 0.9, "mark": NO_BETTER, "f1_method": "reported", "rule": "",
+        "label": "Loans", "f1": 0.5, "f1_always_yes": 0.9, "mark": NO_BETTER, "f1_method": "reported",
         "specialization": -5.0, "specialization_source": UNVERIFIED, "label_source": "a.csv", "original_label": "Loans",
     }  # fmt: skip
     for standing in (LabelTable(pd.DataFrame([row], index=index)), None):
@@ -239,7 +238,7 @@ def test_filling_a_table_keeps_labels_and_replaces_what_was_reported(
         assert table.has_quantiles
         assert not table.reliable.any()
         assert table.bundles == ["tiny"]
-        here = table.find(Feature(3, 7))
+        here = table.frame.xs((3, 7))
         assert here["specialization"] == pytest.approx(measured[3].loc[7, "specialization"], rel=1e-5, abs=1e-9)
         if standing is not None:
             assert (here["label"], here["f1"], here["mark"]) == ("Loans", 0.5, NO_BETTER)
@@ -344,7 +343,7 @@ def test_the_command_goes_on_from_its_checkpoint(folder: Path, monkeypatch: pyte
 
 def test_documents_need_no_split_where_all_are_read(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "one"}\n{"text": "two", "split": "validation"}\n')
-    assert list(read_documents(tmp_path / "a.jsonl", None)) == ["one", "two"]
+    assert [document.text for document in read_documents(tmp_path / "a.jsonl", None)] == ["one", "two"]
     (tmp_path / "b.txt").write_bytes(b"\xff")
     with pytest.raises(TrackerError, match=r"b\.txt is not UTF-8"):
         list(read_documents(tmp_path, None))

@@ -12,11 +12,8 @@ import pytest
 
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.errors import TrackerError
-from feature_tracker.feature import Feature
 from feature_tracker.labels.columns import (
-    BY_NAME,
     COLUMNS,
-    IMPORTED,
     KEYS,
     REQUIRED,
     SHOWN,
@@ -168,15 +165,6 @@ def test_specialization_that_a_table_cannot_vouch_for_is_hidden_and_nothing_else
     row = LabelTable(frame).describe(frame.index).iloc[0]
     hidden = {name for name in row.index if pd.isna(row[name])}
     assert hidden == {"specialization", "specialization_index"}
-
-
-def test_a_feature_without_a_row_reads_as_its_records_say() -> None:
-    table = LabelTable(frame_of([(1, 0)]).set_index(KEYS))
-    row = table.find(Feature(1, 3))
-    for name in [*REQUIRED, *IMPORTED]:
-        missing = BY_NAME[name].missing
-        assert row[name] == missing or (pd.isna(row[name]) and pd.isna(missing))
-    assert (row["label"], row["mark"]) == ("unlabelled", "not scored")
 
 
 def test_the_readme_describes_every_column_by_its_record() -> None:

@@ -21,7 +21,7 @@ def imported(layers: tuple[int, ...]) -> LabelTable:
     """Labels of half the features, every second of them reliable, with reported specialization and no measures."""
     index = pd.MultiIndex.from_product([layers, range(0, 40, 2)], names=["layer", "feature"])
     frame = pd.DataFrame(np.nan, index=index, columns=[*REQUIRED, *IMPORTED])
-    texts = {"label": "Loans", "f1_method": "reported", "rule": "", "label_source": "a.csv", "original_label": "Loans"}
+    texts = {"label": "Loans", "f1_method": "reported", "label_source": "a.csv", "original_label": "Loans"}
     frame = frame.assign(**texts, f1=0.8, f1_always_yes=0.75, specialization=-5.0, specialization_source=UNVERIFIED)
     return LabelTable(frame.assign(mark=[GOOD, NO_BETTER] * (len(frame) // 2)))
 

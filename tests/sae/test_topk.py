@@ -62,6 +62,42 @@ def test_decode_equals_the_definition() -> None:
     torch.testing.assert_close(sae.decode(top), naive)
 
 
+def uneven_sae() -> Sae:
+    """Decoder rows of unit norm, but for every third one, as a file might hold them."""
+    sae = random_sae(24, n_latents=50, k=7)
+    norms = torch.where(torch.arange(50) % 3 == 0, 0.4, 1.0)
+    return replace(sae, decoder=sae.decoder * norms[:, None], encoder_weight=sae.encoder_weight / norms[:, None])
+
+
+def test_unit_decoder_rows_leave_choice_and_reconstruction_as_they_were() -> None:
+    stored = uneven_sae()
+    sae = stored.with_unit_decoder()
+    resid = torch.randn(300, 24)
+    before, top = stored.encode(resid), sae.encode(resid)
+    assert torch.equal(before.indices.sort().values, top.indices.sort().values)
+    torch.testing.assert_close(sae.decode(top), stored.decode(before))
+    torch.testing.assert_close(sae.decoder.norm(dim=1), torch.ones(50))
+    unaware = replace(sae, selection=None).encode(resid)
+    assert not torch.equal(unaware.indices.sort().values, top.indices.sort().values), "the norms should matter here"
+
+
+def test_an_activation_is_the_length_of_what_its_feature_adds() -> None:
+    stored = uneven_sae()
+    resid = torch.randn(20, 24)
+    before = stored.encode(resid)
+    lengths = before.values * stored.decoder.norm(dim=1)[before.indices]
+    torch.testing.assert_close(stored.with_unit_decoder().encode(resid).values, lengths)
+
+
+def test_weights_are_stored_as_they_were_read() -> None:
+    stored = uneven_sae()
+    again = stored.with_unit_decoder().as_stored()
+    for name in ("encoder_weight", "encoder_bias", "decoder"):
+        torch.testing.assert_close(getattr(again, name), getattr(stored, name))
+    even = random_sae(24)
+    assert even.with_unit_decoder() is even
+
+
 def test_each_part_of_the_encoder_counts() -> None:
     """b_dec, relu and top-k: an encode without any one of them gives something else."""
     sae = random_sae(24, n_latents=50, k=30)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
+from feature_tracker.corpus.harvest import Harvest, continue_harvest, start_harvest
 from feature_tracker.corpus.origin import Origin
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.training.finetune import FinetuneConfig, finetune_sae
-from feature_tracker.training.harvest import Harvest, continue_harvest, start_harvest
 from feature_tracker.training.quality import measure_saes
-from tests.support import random_sae
+from tests.support import made_up_windows, random_sae
 
 
 class Reached(Exception):
@@ -35,8 +34,7 @@ def on_meta(tiny_model: LanguageModel) -> LanguageModel:
 
 @pytest.fixture
 def harvest(tmp_path: Path, tiny_model: LanguageModel) -> Harvest:
-    token_ids = np.random.default_rng(0).integers(1, 300, (12, 16)).astype(np.int32)
-    start_harvest(tmp_path / "a", token_ids, np.ones(12, bool), Origin(layers=(1, 3), d_model=tiny_model.d_model))
+    start_harvest(tmp_path / "a", made_up_windows(12, 16), Origin(layers=(1, 3), d_model=tiny_model.d_model))
     return continue_harvest(tmp_path / "a", tiny_model)
 
 
@@ -46,7 +44,7 @@ def test_token_ids_are_on_the_models_device(tmp_path: Path, harvest: Harvest, on
         raise Reached
 
     on_meta.decoder.register_forward_pre_hook(look, with_kwargs=True)
-    start_harvest(tmp_path / "b", harvest.token_ids, harvest.finance, harvest.origin)
+    start_harvest(tmp_path / "b", harvest.windows, harvest.origin)
     with pytest.raises(Reached):
         continue_harvest(tmp_path / "b", on_meta)
     with pytest.raises(Reached):
@@ -73,7 +71,7 @@ def test_an_sae_is_tuned_on_its_layers_device(
 def test_a_gpu_measures_and_tunes_as_the_processor_does(harvest: Harvest, tiny_model: LanguageModel) -> None:
     on_gpu = LanguageModel(copy.deepcopy(tiny_model.model).to("cuda"), tiny_model.tokenizer)
     sae, config = random_sae(32), FinetuneConfig(steps=2)
-    ours, theirs = (measure_saes({3: sae}, harvest, model)[0] for model in (on_gpu, tiny_model))
+    ours, theirs = (measure_saes({3: sae}, harvest, model)[0].without_sinks for model in (on_gpu, tiny_model))
     assert ours == pytest.approx(theirs, rel=1e-3)
     token_ids = torch.from_numpy(harvest.token_ids).long()
     tuned, expected = (finetune_sae(sae, 3, model, token_ids, 1.0, config) for model in (on_gpu, tiny_model))

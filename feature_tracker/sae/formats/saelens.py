@@ -104,12 +104,12 @@ def _folded(files: SaeFiles, kind: str, tensors: dict[str, torch.Tensor]) -> Sae
         "b_dec": b_dec.float(),
     }
     if kind == "topk":
-        return Sae(**parts, k=_k_of(files, n_latents))
+        return Sae(**parts, k=_k_of(files, n_latents)).with_unit_decoder()
     open_k = min(n_latents, MAX_ACTIVE)
     if kind == "standard":
-        return Sae(**parts, k=open_k, activation="relu")
+        return Sae(**parts, k=open_k, activation="relu").with_unit_decoder()
     threshold = tensors["threshold"] if kind == "jumprelu" else tensors["topk_threshold"].expand(n_latents)
-    return Sae(**parts, k=open_k, activation="jumprelu", threshold=threshold.contiguous())
+    return Sae(**parts, k=open_k, activation="jumprelu", threshold=threshold.contiguous()).with_unit_decoder()
 
 
 def _k_of(files: SaeFiles, n_latents: int) -> int:

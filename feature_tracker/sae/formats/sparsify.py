@@ -52,7 +52,8 @@ def sae_from_sparsify(files: SaeFiles, d_model: int | None) -> Sae:
         raise TrackerError(
             f"{path}: groupmax needs latents in k equal groups; {n_latents} latents don't divide by {k}."
         )
-    return Sae(**{field: tensors[name] for name, field in _FIELDS.items()}, k=k, activation=activation)
+    sae = Sae(**{field: tensors[name] for name, field in _FIELDS.items()}, k=k, activation=activation)
+    return sae.with_unit_decoder()
 
 
 def save_sae(folder: Path, layer: int, sae: Sae, *, dtype: torch.dtype = torch.float16) -> None:
@@ -64,7 +65,7 @@ def save_sae(folder: Path, layer: int, sae: Sae, *, dtype: torch.dtype = torch.f
     """
     if sae.activation not in ("topk", "groupmax"):
         raise TrackerError(f"Layer {layer}: sparsify's format has no {sae.activation} SAEs.")
-    target = folder / f"layers.{layer}"
+    target, sae = folder / f"layers.{layer}", sae.as_stored()
     tensors = {name: getattr(sae, field).detach().to(dtype).cpu().contiguous() for name, field in _FIELDS.items()}
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
@@ -75,7 +76,7 @@ def save_sae(folder: Path, layer: int, sae: Sae, *, dtype: torch.dtype = torch.f
         "expansion_factor": 1,
         "k": sae.k,
         "multi_topk": False,
-        "normalize_decoder": True,
+        "normalize_decoder": False,  # so that sparsify's trainer leaves the rows' norms as they are
         "num_latents": sae.n_latents,
         "skip_connection": False,
         "transcode": False,

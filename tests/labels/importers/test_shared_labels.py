@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from feature_tracker.feature import Feature
 from feature_tracker.labels.columns import UNVERIFIED
 from feature_tracker.labels.consistency import contradictions
 from feature_tracker.labels.csv_files import load_labels, save_labels
@@ -69,7 +68,7 @@ def test_every_f1_is_what_the_records_give(folder: Path, merged: Merged) -> None
         hits = sum(r["activating"] and r["prediction"] for r in answered)
         precision = hits / sum(r["prediction"] for r in answered)
         recall = hits / sum(r["activating"] for r in answered)
-        row = merged.table.find(Feature(int(layer), int(latent)))
+        row = merged.table.frame.xs((int(layer), int(latent)))
         assert row["f1"] == pytest.approx(2 * precision * recall / (precision + recall), abs=1e-9)
         assert row["precision"] == pytest.approx(precision, abs=1e-9)
         assert row["recall"] == pytest.approx(recall, abs=1e-9)
@@ -94,7 +93,7 @@ def test_reported_specialization_is_finance_minus_general_and_unverified(folder:
     frame = merged.table.frame
     reported = [row for path in folder.glob("features_layer*.csv") for row in rows_of(path)]
     for row in reported:
-        here = merged.table.find(Feature(int(row["layer"]), int(row["feature"])))
+        here = frame.xs((int(row["layer"]), int(row["feature"])))
         assert here["specialization"] == -float(row["specialization"])
         assert here["specialization_source"] == UNVERIFIED
     assert (frame["specialization_source"] == UNVERIFIED).sum() == len(reported) == 50

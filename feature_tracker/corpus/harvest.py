@@ -1,8 +1,8 @@
-"""Collect the residual streams of a corpus on disk, to train SAEs on and to measure them with.
+"""Collect the residual streams of a corpus on disk, to train SAEs on and to measure them and their features with.
 
 A harvest is a folder of three kinds of files:
 
-- `windows.npz`: the token ids, and whether each window is finance text.
+- `windows.npz`: the token ids of each window, and where it comes from; see `corpus.documents.Windows`.
 - `layers.N.bf16`: the residual stream of one layer, raw bfloat16, rows in window order.
 - `progress.json`: the origin, and the number of windows that are done.
 
@@ -16,20 +16,23 @@ import json
 import logging
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
+from torch import nn
 
 from feature_tracker.bundles.bundle import Bundle
-from feature_tracker.corpus.documents import mixed_windows, name_with_size
+from feature_tracker.corpus.documents import Windows, mixed_windows, name_with_size
 from feature_tracker.corpus.origin import Origin
 from feature_tracker.errors import TrackerError
 from feature_tracker.files import replacing
-from feature_tracker.model.load import LanguageModel
+from feature_tracker.model.hooks import ResidReader
+from feature_tracker.model.load import LanguageModel, block_device
 from feature_tracker.sae.topk import Sae, TopK
 from feature_tracker.tracing.run import TOKENS_PER_FORWARD, Batch, batched, run
 
@@ -47,16 +50,24 @@ class Harvest:
     Attributes:
         folder: where the files are.
         origin: what they were collected from; each of its layers has a file.
-        token_ids: (n_windows, window) int32, BOS first.
-        finance: (n_windows,) bool, True where the window is finance text.
-        n_done: windows whose residual streams are on disk.
+        windows: the text.
+        n_done: windows whose residual streams are on disk, the first so many.
     """
 
     folder: Path
     origin: Origin
-    token_ids: np.ndarray
-    finance: np.ndarray
+    windows: Windows
     n_done: int
+
+    @property
+    def token_ids(self) -> np.ndarray:
+        """(n_windows, window) int32, BOS first."""
+        return self.windows.token_ids
+
+    @property
+    def finance(self) -> np.ndarray:
+        """(n_windows,) bool, True where the window is finance text."""
+        return self.windows.finance
 
     @property
     def n_tokens(self) -> int:
@@ -75,15 +86,36 @@ class Harvest:
         flat = torch.from_file(str(_layer_file(self.folder, layer)), size=size, dtype=torch.bfloat16)
         return flat.view(self.n_tokens, self.origin.d_model)
 
-    def encoded(self, layer: int, sae: Sae, *, n_tokens: int | None = None) -> Iterator[tuple[torch.Tensor, TopK]]:
-        """Chunks of one layer's stream, (n, d_model) float32 on the SAE's device, each with its activations.
-
-        Args:
-            n_tokens: how many rows; all where `None`.
-        """
-        for rows in self.resid(layer)[:n_tokens].split(_CHUNK):
+    def encoded(self, layer: int, sae: Sae) -> Iterator[tuple[torch.Tensor, TopK]]:
+        """Chunks of one layer's stream, (n, d_model) float32 on the SAE's device, each with its activations."""
+        for rows in self.resid(layer).split(_CHUNK):
             resid = rows.to(sae.decoder.device).float()
             yield resid, sae.encode(resid)
+
+    def forward(self, decoder: nn.Module, token_ids: torch.Tensor, layers: Sequence[int], reader: ResidReader) -> None:
+        """Hand stored streams to a reader, as a `forward` of `tracing.run.run` that doesn't run the model.
+
+        They are those of the model in bfloat16; BOS positions are 0.
+
+        Args:
+            decoder: whose blocks' devices the streams go to.
+            token_ids: (n, window), some of the harvest's windows that are done.
+
+        Raises:
+            TrackerError: a window is not among them.
+        """
+        try:
+            rows = torch.tensor([self._row_of[ids.astype(np.int32).tobytes()] for ids in token_ids.cpu().numpy()])
+        except KeyError:
+            raise TrackerError(f"{self.folder} does not hold the activations of this text.") from None
+        for layer in layers:
+            tokens = self.resid(layer).view(self.n_done, -1, self.origin.d_model)[rows]
+            reader(layer, nn.functional.pad(tokens, (0, 0, 1, 0)).to(block_device(decoder, layer)))
+
+    @cached_property
+    def _row_of(self) -> dict[bytes, int]:
+        """By the token ids of a window, where in the files it is."""
+        return {ids.tobytes(): row for row, ids in enumerate(self.token_ids[: self.n_done])}
 
     def check_origin(self, expected: Origin) -> None:
         """Refuse a harvest that was collected from something else.
@@ -91,8 +123,6 @@ class Harvest:
         Raises:
             TrackerError: with every difference.
         """
-        if self.origin.bundle is None:  # early versions recorded nothing else
-            log.warning("%s has no record of its model and text: only layers and widths can be checked", self.folder)
         differences = expected.differences(self.origin)
         if differences:
             raise TrackerError(
@@ -137,7 +167,7 @@ def collect_split(
         tokenizer = language_model.tokenizer
         windows = mixed_windows(finance, general, tokenizer, split=split, window=window, seed=seed)
         n_windows = len(windows.finance) if max_tokens is None else max(1, max_tokens // (window - 1))
-        start_harvest(folder, windows.token_ids[:n_windows], windows.finance[:n_windows], origin)
+        start_harvest(folder, windows.part(slice(n_windows)), origin)
     return continue_harvest(folder, language_model)
 
 
@@ -152,9 +182,10 @@ def load_harvest(folder: Path) -> Harvest:
     try:
         record = dict(json.loads((folder / "progress.json").read_text(encoding="utf-8")))
         n_recorded = int(record.pop("n_done"))
-        with (folder / "windows.npz").open("rb") as file, np.load(file) as windows:
-            token_ids, finance = windows["token_ids"], windows["finance"]
-        window = token_ids.shape[1]
+        with (folder / "windows.npz").open("rb") as file, np.load(file) as arrays:
+            stored = {name: arrays[name] for name in Windows._fields if name != "sources"}
+            windows = Windows(**stored, sources=tuple(map(str, arrays["sources"])))
+        window = windows.token_ids.shape[1]
         origin = Origin.from_record(record | {"window": window})
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise TrackerError(
@@ -164,15 +195,15 @@ def load_harvest(folder: Path) -> Harvest:
     # A copy that was cut short holds fewer windows than were recorded.
     sizes = [path.stat().st_size if path.exists() else 0 for path in (_layer_file(folder, n) for n in origin.layers)]
     n_stored = min(sizes) // _window_bytes(window, origin.d_model)
-    return Harvest(folder, origin, token_ids, finance, min(n_recorded, n_stored))
+    return Harvest(folder, origin, windows, min(n_recorded, n_stored))
 
 
-def start_harvest(folder: Path, token_ids: np.ndarray, finance: np.ndarray, origin: Origin) -> None:
+def start_harvest(folder: Path, windows: Windows, origin: Origin) -> None:
     """Lay out an empty harvest, unless the folder already holds one."""
     if (folder / "progress.json").exists():
         return
     with replacing(folder / "windows.npz") as beside:
-        np.savez(beside, token_ids=token_ids, finance=finance)
+        np.savez(beside, allow_pickle=False, **windows._asdict())
     _write_progress(folder, origin, 0)
 
 

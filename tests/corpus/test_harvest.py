@@ -10,11 +10,12 @@ import torch
 
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.corpus.documents import whole_windows
+from feature_tracker.corpus.harvest import collect_split, continue_harvest, load_harvest, start_harvest
 from feature_tracker.corpus.origin import Origin
 from feature_tracker.errors import TrackerError
 from feature_tracker.model.load import LanguageModel
-from feature_tracker.training.harvest import collect_split, continue_harvest, load_harvest, start_harvest
-from tests.support import SENTENCES
+from feature_tracker.tracing.run import Encoded, batched, run
+from tests.support import SENTENCES, made_up_windows, random_sae
 
 N_WINDOWS, WINDOW = 10, 12
 BATCH_TOKENS = 4 * WINDOW
@@ -31,9 +32,8 @@ def folder(tmp_path: Path, tiny_model: LanguageModel) -> Path:
 
 
 def start(folder: Path, model: LanguageModel) -> None:
-    token_ids = np.random.default_rng(0).integers(1, 300, (N_WINDOWS, WINDOW)).astype(np.int32)
-    token_ids[:, 0] = model.bos_id
-    start_harvest(folder, token_ids, np.arange(N_WINDOWS) % 2 == 0, Origin(layers=(1, 3), d_model=model.d_model))
+    windows = made_up_windows(N_WINDOWS, WINDOW, bos_id=model.bos_id)
+    start_harvest(folder, windows, Origin(layers=(1, 3), d_model=model.d_model))
 
 
 def layer_files(folder: Path) -> dict[str, bytes]:
@@ -54,6 +54,50 @@ def test_rows_are_the_residual_stream_in_window_order_without_bos(folder: Path, 
         torch.testing.assert_close(
             harvest.resid(layer).float(), expected_rows(folder, tiny_model, layer), rtol=2e-2, atol=2e-2
         )
+
+
+def test_a_harvest_keeps_where_its_windows_come_from(folder: Path, tiny_model: LanguageModel) -> None:
+    stored, expected = load_harvest(folder).windows, made_up_windows(N_WINDOWS, WINDOW, bos_id=tiny_model.bos_id)
+    for array, expected_array in zip(stored[:-1], expected[:-1], strict=True):
+        np.testing.assert_array_equal(array, expected_array)
+    assert stored.sources == ("even", "odd")
+
+
+def test_a_run_reads_streams_from_disk_and_leaves_the_model_alone(folder: Path, tiny_model: LanguageModel) -> None:
+    harvest = continue_harvest(folder, tiny_model)
+    chosen = [7, 2, 5, 0]
+    read: dict[int, list[torch.Tensor]] = {1: [], 3: []}
+    encoded: dict[int, list[Encoded]] = {1: [], 3: []}
+    batches = batched(harvest.token_ids[chosen, 1:], window=WINDOW, bos_id=tiny_model.bos_id, tokens=2 * WINDOW)
+    handle = tiny_model.decoder.register_forward_pre_hook(lambda *_: pytest.fail("ran the model"))
+    saes = {layer: random_sae(tiny_model.d_model, seed=layer) for layer in read}
+    try:
+        ran = run(
+            batches, tiny_model, [1, 3], saes=saes, forward=harvest.forward,
+            stream_sinks=[lambda layer, resid, _batch: read[layer].append(resid)],
+            activation_sinks=[lambda layer, part, _batch: encoded[layer].append(part)],
+        )  # fmt: skip
+        assert sum(batch.n_windows for batch in ran) == 4
+    finally:
+        handle.remove()
+    for layer, sae in saes.items():
+        resid = torch.cat(read[layer])
+        assert resid.dtype == torch.bfloat16
+        assert not resid[:, 0].any()
+        expected = harvest.resid(layer).view(N_WINDOWS, WINDOW - 1, -1)[chosen]
+        assert torch.equal(resid[:, 1:], expected)
+        assert torch.equal(
+            torch.cat([part.values for part in encoded[layer]]), sae.encode(expected).values.flatten(0, 1)
+        )
+
+
+def test_text_that_a_harvest_does_not_hold_is_refused(folder: Path, tiny_model: LanguageModel) -> None:
+    harvest = continue_harvest(folder, tiny_model)
+    other, shorter = harvest.token_ids[:2].copy(), harvest.token_ids[:2, :-1]
+    other[1, 3] += 1
+    for token_ids in (other, shorter):
+        with pytest.raises(TrackerError, match="train does not hold the activations of this text"):
+            harvest.forward(tiny_model.decoder, torch.from_numpy(token_ids).long(), [1], lambda *_: None)
 
 
 def test_an_interrupted_harvest_goes_on_where_it_stood(folder: Path, tiny_model: LanguageModel) -> None:
@@ -105,7 +149,7 @@ def test_an_interruption_at_any_byte_leads_to_the_same_harvest(
 
 def test_starting_again_keeps_what_is_there(folder: Path, tiny_model: LanguageModel) -> None:
     continue_harvest(folder, tiny_model)
-    start_harvest(folder, np.zeros((1, 2), np.int32), np.zeros(1, bool), Origin(layers=(0,), d_model=1))
+    start_harvest(folder, made_up_windows(1, 2), Origin(layers=(0,), d_model=1))
     assert load_harvest(folder).n_done == 10
 
 
