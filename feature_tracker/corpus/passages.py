@@ -76,7 +76,7 @@ class PassageSums:
             variances = np.maximum(self._piece_squares - n_pieces * means**2, 0.0) / (n_pieces - 1)
             covariance = n_pairs * self._products - self._sums[0] * self._sums[1]
             spread = np.sqrt(np.prod(n_pairs * self._squares - self._sums**2, axis=0))
-            autocorrelation = covariance / spread
+            autocorrelation = np.clip(covariance / spread, -1.0, 1.0)  # rounding can lead beyond
         sds = np.sqrt(variances)
         return {
             "window_mean": means[0], "window_sd": sds[0], "window_sd_64": sds[1], "autocorrelation": autocorrelation,

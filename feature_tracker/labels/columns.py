@@ -153,8 +153,14 @@ COLUMNS = (
     ),
     Column("finance_mean", "number", "specialization", "Mean activation over all tokens of finance text."),
     Column("general_mean", "number", "specialization", "Mean activation over all tokens of general text."),
-    Column("finance_tokens", "count", "specialization", "Tokens of finance text measured, without BOS and attention sinks.", low=0),
-    Column("general_tokens", "count", "specialization", "Tokens of general text measured, without BOS and attention sinks.", low=0),
+    Column(
+        "finance_tokens", "count", "specialization",
+        "Tokens of finance text measured, without BOS and attention sinks.", low=0,
+    ),
+    Column(
+        "general_tokens", "count", "specialization",
+        "Tokens of general text measured, without BOS and attention sinks.", low=0,
+    ),
     Column(
         "density", "number", "activation", "Share of the tokens of a large body of text on which the feature fires.",
         "Density", ".1%", low=0, high=1,

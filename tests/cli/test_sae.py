@@ -8,10 +8,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 from safetensors.torch import save_file
 
+from feature_tracker.cli.labels import main as labels_main
+from feature_tracker.corpus.harvest import load_harvest
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.sae.load import load_saes
 from feature_tracker.training import make
@@ -157,6 +161,30 @@ def test_activations_of_something_else_are_refused(home: Path, again: Callable[[
     write_bundle(home / "more" / "tiny.toml", (1, 3, 4))
     refused(again(), "holds activations of something else", message, "--work")
     assert weights(home) == before
+
+
+def test_features_are_measured_on_what_was_collected(home: Path) -> None:
+    def measure(*arguments: str, bundle: str = "tiny.toml") -> Result:
+        return CliRunner().invoke(labels_main, ["measure", "--bundle", bundle, *arguments])
+
+    text = ("--finance", "finance.jsonl", "--general", "general.jsonl")
+    assert train("--general", "general.jsonl", tokens="100000").exit_code == 0
+    for given in ((*text, "--work", "work"), ("--work", "work", "--split", "train"), text[:2], ()):
+        refused(measure(*given), "Name text of both kinds with --finance and --general, or with --work")
+    refused(measure("--work", "elsewhere"), "No activations in elsewhere")
+    write_bundle(home / "second.toml")
+    refused(measure("--work", "work", bundle="second.toml"), "expected bundle second, found tiny")
+    measured = measure("--work", "work")
+    assert measured.exit_code == 0, measured.output
+    assert "| layer | finance tokens | general tokens | attention sinks left out |" in measured.output
+    n_windows = len(load_harvest(home / "work" / "train").finance)
+    stored = pd.read_csv("labels.csv")
+    assert set(stored["finance_tokens"] + stored["general_tokens"]) == {n_windows * 31}
+    # Text is cut into the same windows and short ones at the documents' ends.
+    assert measure(*text, "--split", "train", "--out", "text.csv").exit_code == 0
+    np.testing.assert_allclose(
+        stored["mean_activation"], pd.read_csv("text.csv")["mean_activation"], rtol=0.2, atol=0.1
+    )
 
 
 def test_measuring_refuses_them_too(home: Path) -> None:

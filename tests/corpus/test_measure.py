@@ -5,6 +5,7 @@ import io
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,13 @@ from click.testing import CliRunner, Result
 from feature_tracker.cli.labels import main
 from feature_tracker.corpus import measure as measure_module
 from feature_tracker.corpus.documents import read_documents, windows_of
+from feature_tracker.corpus.harvest import Harvest, continue_harvest, start_harvest
 from feature_tracker.corpus.measure import Measurement, fill_table
 from feature_tracker.corpus.origin import Origin
+from feature_tracker.corpus.passages import PassageSums
 from feature_tracker.corpus.quantiles import FiringQuantiles
 from feature_tracker.errors import TrackerError
+from feature_tracker.feature import SLOW
 from feature_tracker.labels.columns import IMPORTED, MEASURED, REQUIRED, UNVERIFIED
 from feature_tracker.labels.csv_files import load_labels, save_labels
 from feature_tracker.labels.scores import NO_BETTER, NOT_SCORED
@@ -31,24 +35,66 @@ from feature_tracker.model.load import LanguageModel
 from feature_tracker.model.tokens import tokenize
 from feature_tracker.sae.load import save_sae
 from feature_tracker.sae.topk import Sae
-from feature_tracker.tracing.run import batched, trace_tokens
+from feature_tracker.tracing import attention_sinks
+from feature_tracker.tracing.run import batched
 from feature_tracker.tracker import Tracker
-from tests.support import SENTENCES, random_sae
+from tests.support import SENTENCES, made_up_windows, random_sae
 
 FINANCE = [SENTENCES, "Rates rose.", " "]
 GENERAL = ["A river ran past old trees while it rained.", SENTENCES[::-1][:150]]
 WINDOW = 16
 
 
-def naive_statistics(
-    layer: int, model: LanguageModel, saes: dict[int, Sae], finance: list[str], general: list[str]
-) -> pd.DataFrame:
-    """The statistics by their definitions, from dense activations of traces."""
-    dense = {}
-    for kind, texts in (("finance", finance), ("general", general)):
-        tokens = [tokenize(t, model.tokenizer, window=WINDOW, max_tokens=10_000) for t in texts if t.strip()]
-        dense[kind] = np.concatenate([trace_tokens(t, model, saes).layers[layer].dense() for t in tokens]).astype(float)
-    f, g, both = dense["finance"].mean(axis=0), dense["general"].mean(axis=0), np.concatenate([*dense.values()])
+def naive_windows(
+    model: LanguageModel, saes: dict[int, Sae], texts: list[str], window: int
+) -> dict[int, list[np.ndarray]]:
+    """By layer, `naive_activations` of every window."""
+    windows: dict[int, list[np.ndarray]] = {layer: [] for layer in saes}
+    for text in filter(str.strip, texts):
+        for ids in tokenize(text, model.tokenizer, window=window, max_tokens=100_000).windows():
+            row = torch.tensor([[model.bos_id, *ids]])
+            with torch.inference_mode():
+                hidden = model.decoder(input_ids=row, output_hidden_states=True, use_cache=False).hidden_states
+            for layer, sae in saes.items():
+                windows[layer].append(naive_activations(hidden[layer + 1][0, 1:], sae))
+    return windows
+
+
+def naive_activations(resid: torch.Tensor, sae: Sae) -> np.ndarray:
+    """(n_tokens, n_latents) float64 activations of a window, NaN on attention sinks."""
+    top = sae.encode(resid)
+    dense = torch.zeros(len(resid), sae.n_latents).scatter(1, top.indices, top.values).double().numpy()
+    norms = resid.double().pow(2).sum(dim=1).numpy()
+    dense[norms > attention_sinks.SINK_RATIO * np.sort(norms)[(len(norms) - 1) // 2]] = np.nan
+    return dense
+
+
+def naive_passages(windows: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """What `PassageSums.columns` gives, from windows with NaN on tokens that don't count."""
+    means, sds = {}, {}
+    for length in (256, 64):
+        pieces = []
+        for window in windows:
+            n_pieces = max(1, round(len(window) / length))
+            bounds = [len(window) * i // n_pieces for i in range(1, n_pieces)]
+            pieces += [piece[~np.isnan(piece[:, 0])] for piece in np.split(window, bounds)]
+        averages = [np.sqrt(piece).mean(axis=0) for piece in pieces if len(piece) >= length / 2]
+        unknown = np.full(windows[0].shape[1], np.nan)
+        means[length] = np.mean(averages, axis=0) if averages else unknown
+        sds[length] = np.std(averages, axis=0, ddof=1) if len(averages) > 1 else unknown
+    first, second = (np.concatenate(part) for part in zip(*((w[:-20], w[20:]) for w in windows), strict=True))
+    both = ~np.isnan(first[:, 0]) & ~np.isnan(second[:, 0])
+    return {
+        "window_mean": means[256], "window_sd": sds[256], "window_sd_64": sds[64],
+        "autocorrelation": pd.DataFrame(first[both]).corrwith(pd.DataFrame(second[both])).to_numpy(),
+    }  # fmt: skip
+
+
+def naive_statistics(finance: list[np.ndarray], general: list[np.ndarray]) -> pd.DataFrame:
+    """The statistics of a layer by their definitions, from `naive_windows`."""
+    finance_rows, general_rows = np.concatenate(finance), np.concatenate(general)
+    finance_rows, general_rows = (rows[~np.isnan(rows[:, 0])] for rows in (finance_rows, general_rows))
+    f, g, both = finance_rows.mean(axis=0), general_rows.mean(axis=0), np.concatenate([finance_rows, general_rows])
     firing = [column[column > 0] for column in both.T]
     quantiles = np.array([np.quantile(v, [0.5, 0.9, 0.99]) if len(v) else np.zeros(3) for v in firing])
     with np.errstate(invalid="ignore"):
@@ -56,9 +102,10 @@ def naive_statistics(
     return pd.DataFrame(
         {
             "specialization": f - g, "specialization_index": index, "finance_mean": f, "general_mean": g,
-            "finance_tokens": len(dense["finance"]), "general_tokens": len(dense["general"]),
+            "finance_tokens": len(finance_rows), "general_tokens": len(general_rows),
             "density": (both > 0).mean(axis=0), "mean_activation": both.mean(axis=0),
             "max_activation": both.max(axis=0), "q50": quantiles[:, 0], "q90": quantiles[:, 1], "q99": quantiles[:, 2],
+            **naive_passages([*finance, *general]),
         }
     )  # fmt: skip
 
@@ -68,23 +115,93 @@ def measure_features(model: LanguageModel, saes: dict[int, Sae], **options: Any)
 
 
 @pytest.mark.parametrize(
-    ("finance", "general"),
+    ("finance", "general", "window", "sink_ratio"),
     [
-        (FINANCE, GENERAL),
-        (["Rates rose."], ["Trees."]),
-        (["\n", "Rates rose.", ""], [" ", SENTENCES]),
-        ([SENTENCES * 30], ["Rain"] * 300),
+        (FINANCE, GENERAL, 16, 1.2),
+        (["Rates rose."], ["Trees."], 16, 4.0),
+        (["\n", "Rates rose.", ""], [" ", SENTENCES], 30, 4.0),
+        ([SENTENCES * 3], ["Rain"] * 40, 16, 1.2),
+        ([SENTENCES * 4, "Rates."], [SENTENCES[::-1] * 2], 200, 1.2),
     ],
-    ids=["mixed", "shorter than a batch", "blank documents", "several batches"],
+    ids=["mixed", "shorter than a batch", "blank documents", "several batches", "passages"],
 )
 def test_measuring_gives_what_the_definitions_give(
-    tiny_model: LanguageModel, tiny_saes: dict[int, Sae], finance: list[str], general: list[str]
-) -> None:
-    measured = Measurement(tiny_model, tiny_saes, window=WINDOW).measure(finance, general)
+    tiny_model: LanguageModel, tiny_saes: dict[int, Sae], monkeypatch: pytest.MonkeyPatch, finance: list[str],
+    general: list[str], window: int, sink_ratio: float,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(attention_sinks, "SINK_RATIO", sink_ratio)
+    monkeypatch.setattr(measure_module, "batched", partial(batched, tokens=256))
+    measurement = Measurement(tiny_model, tiny_saes, window=window)
+    measured = measurement.measure(finance, general)
+    windows = [naive_windows(tiny_model, tiny_saes, texts, window) for texts in (finance, general)]
     for layer in tiny_saes:
-        expected = naive_statistics(layer, tiny_model, tiny_saes, finance, general)
-        pd.testing.assert_frame_equal(measured[layer], expected, check_dtype=False, rtol=1e-4, atol=1e-6)
+        by_kind = [by_layer[layer] for by_layer in windows]
+        expected = naive_statistics(*by_kind)
+        pd.testing.assert_frame_equal(measured[layer], expected, check_dtype=False, rtol=1e-4, atol=1e-4)
         assert expected["density"].sum() > 0
+        assert expected[["window_sd", "window_sd_64"]].notna().all(axis=None) == (window == 200)
+        n_sinks = sum(int(np.isnan(dense[:, 0]).sum()) for dense in (*by_kind[0], *by_kind[1]))
+        assert measurement.n_attention_sinks[layer] == n_sinks
+        assert sink_ratio == 4.0 or n_sinks > 0
+
+
+def test_a_harvest_is_measured_without_running_the_model(
+    tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted at its second batch, and unfinished: windows that were not collected don't count."""
+    monkeypatch.setattr(measure_module, "batched", partial(batched, tokens=4 * 40))
+    monkeypatch.setattr(measure_module, "_CHECKPOINT_SECONDS", -1.0)
+    origin = Origin(layers=tuple(tiny_saes), d_model=tiny_model.d_model, finance_text=("a",), split="train", seed=0)
+    start_harvest(tmp_path / "train", made_up_windows(12, 40, bos_id=tiny_model.bos_id), origin)
+    harvest = replace(continue_harvest(tmp_path / "train", tiny_model), n_done=11)
+    forward, n_read = Harvest.forward, 0
+
+    def forward_once(*arguments: Any) -> None:
+        nonlocal n_read
+        n_read += 1
+        if n_read > 1:
+            raise Interrupted
+        forward(*arguments)
+
+    def measurement() -> Measurement:
+        options = {"window": 40, "max_tokens": harvest.n_tokens, "origin": origin}
+        return Measurement(tiny_model, tiny_saes, checkpoint=tmp_path / "sums", **options)
+
+    monkeypatch.setattr(Harvest, "forward", forward_once)
+    with pytest.raises(Interrupted):
+        measurement().measure_harvest(harvest)
+    monkeypatch.setattr(Harvest, "forward", forward)
+    with interrupted_after(0, tiny_model):
+        measured = measurement().measure_harvest(harvest)
+    for layer, sae in tiny_saes.items():
+        windows = [naive_activations(rows, sae) for rows in harvest.resid(layer).view(11, 39, -1)]
+        expected = naive_statistics(windows[::2], windows[1::2])
+        pd.testing.assert_frame_equal(measured[layer], expected, check_dtype=False, rtol=1e-4, atol=1e-4)
+
+
+def test_sums_over_passages_agree_with_plain_arithmetic() -> None:
+    """Windows of many lengths, in which some latents last for tens of tokens and one fires nowhere."""
+    generator = np.random.default_rng(0)
+    windows, sums = [], PassageSums(50)
+    for n_tokens in (1, 20, 21, 31, 32, 95, 127, 128, 383, 385, 511, 511, 511):
+        level = np.repeat(generator.normal(size=(n_tokens // 40 + 1, 50)), 40, axis=0)[:n_tokens]
+        dense = np.maximum(level + generator.normal(size=(n_tokens, 50)) * np.linspace(0.2, 4, 50), 0)
+        dense[:, 49] = 0
+        indices = np.argsort(-dense, axis=1)[:, :20]
+        values = np.take_along_axis(dense, indices, axis=1).astype(np.float32)
+        counted = generator.random(n_tokens) > 0.05
+        sums.add(values, indices.astype(np.int32), counted)
+        kept = np.zeros_like(dense)
+        np.put_along_axis(kept, indices, values, axis=1)
+        windows.append(np.where(counted[:, None], kept, np.nan))
+    expected = naive_passages(windows)
+    again = PassageSums(50)
+    again.restore(sums.state())
+    for name, column in again.columns().items():
+        np.testing.assert_allclose(column, expected[name], rtol=1e-4, atol=1e-5, err_msg=name)
+    slow = expected["autocorrelation"] > SLOW
+    assert slow[:5].all() and not slow[-5:].any()
+    assert np.isnan(expected["autocorrelation"][49]) and expected["window_sd"][49] == 0
 
 
 def test_a_limit_of_tokens_holds_for_each_kind(tiny_model: LanguageModel, tiny_saes: dict[int, Sae]) -> None:
@@ -192,6 +309,13 @@ def test_a_damaged_checkpoint_is_named(tiny_model: LanguageModel, tiny_saes: dic
             measure_features(tiny_model, tiny_saes, checkpoint=checkpoint)
     with pytest.raises(TrackerError, match="is not a checkpoint"):
         measure_features(tiny_model, tiny_saes, checkpoint=tmp_path)
+    checkpoint.write_bytes(whole)
+    with np.load(checkpoint) as arrays:
+        older = {name: arrays[name] for name in arrays.files if "pair" not in name}
+    with checkpoint.open("wb") as file:
+        np.savez(file, **older)
+    with pytest.raises(TrackerError, match=r"is not a checkpoint .*pair"):
+        measure_features(tiny_model, tiny_saes, checkpoint=checkpoint)
 
 
 def test_a_checkpoint_that_cannot_be_written_is_told_before_any_text_is_run(
