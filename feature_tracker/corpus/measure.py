@@ -25,8 +25,8 @@ from feature_tracker.corpus.origin import Origin, fingerprint
 from feature_tracker.corpus.statistics import LayerSums
 from feature_tracker.errors import TrackerError
 from feature_tracker.files import replacing
-from feature_tracker.labels.columns import KEYS, MEASURED, REQUIRED, columns_of
-from feature_tracker.labels.table import LabelTable, fill_blanks
+from feature_tracker.labels.columns import KEYS, MEASURED
+from feature_tracker.labels.table import LabelTable, with_columns
 from feature_tracker.model.hooks import read_residuals
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.sae.topk import Sae
@@ -193,11 +193,7 @@ def fill_table(table: LabelTable | None, measured: Mapping[int, pd.DataFrame], b
         measured: by layer, as `Measurement.measure` gives it.
         bundle: name to write into a table that names no bundle.
     """
-    measures = pd.concat(measured, names=KEYS)
-    before = pd.DataFrame(index=measures.index, columns=REQUIRED) if table is None else table.frame
-    frame = before.reindex(index=measures.index, columns=columns_of(before))
-    frame["bundle"] = next(iter(table.bundles), bundle) if table else bundle
-    frame[measures.columns] = measures
-    if "specialization_source" in frame:
-        frame["specialization_source"] = MEASURED
-    return LabelTable(fill_blanks(frame))
+    filled = with_columns(table, pd.concat(measured, names=KEYS), bundle)
+    if "specialization_source" in filled.frame:
+        return LabelTable(filled.frame.assign(specialization_source=MEASURED))
+    return filled

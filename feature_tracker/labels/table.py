@@ -19,9 +19,10 @@ from feature_tracker.labels.columns import (
     SHOWN,
     UNLABELLED,
     UNVERIFIED,
+    columns_of,
     names,
 )
-from feature_tracker.labels.scores import GOOD, NO_BETTER, NOT_SCORED
+from feature_tracker.labels.scores import GOOD, NO_BETTER, NOT_SCORED, TOP_WORDS
 
 ALWAYS_YES_F1 = 2 / 3
 """F1 of always saying yes where half the sample fires, as in the samples of the built-in labels."""
@@ -130,9 +131,13 @@ class LabelTable:
 
 
 def always_yes_by_counts(frame: pd.DataFrame) -> pd.Series:
-    """F1 of always saying yes on `n_positive` firing and `n_negative` silent tokens; NaN where there are none."""
+    """F1 of always saying yes on `n_positive` firing and `n_negative` silent tokens; NaN where there are none.
+
+    Scores of top words don't depend on these numbers: both kinds of tokens weigh alike.
+    """
     positive, negative = (frame[name].astype(float) for name in ("n_positive", "n_negative"))
-    return 2 * positive / (2 * positive + negative).where(lambda n: n > 0)
+    by_counts = 2 * positive / (2 * positive + negative).where(lambda n: n > 0)
+    return by_counts.where(frame["f1_method"] != TOP_WORDS, ALWAYS_YES_F1) if "f1_method" in frame else by_counts
 
 
 def latents_of(saes: Mapping[int, HasLatents]) -> dict[int, int]:
@@ -149,6 +154,23 @@ def unlabelled_table(n_latents: Mapping[int, int]) -> LabelTable:
     features = [(layer, latent) for layer, n in n_latents.items() for latent in range(n)]
     index = pd.MultiIndex.from_tuples(features, names=KEYS)
     return LabelTable(fill_blanks(pd.DataFrame(np.nan, index=index, columns=REQUIRED)))
+
+
+def with_columns(table: LabelTable | None, values: pd.DataFrame, bundle: str) -> LabelTable:
+    """A label table with new values in some columns, and a row for every feature that they are of.
+
+    Other columns stay as they were. Features without a row get one with the label `unlabelled`.
+
+    Args:
+        table: `None` where the bundle has none yet.
+        values: the new columns, indexed by (layer, feature).
+        bundle: name to write into a table that names no bundle.
+    """
+    before = pd.DataFrame(index=values.index, columns=REQUIRED) if table is None else table.frame
+    frame = before.reindex(index=values.index, columns=columns_of([*before.columns, *values.columns]))
+    frame["bundle"] = next(iter(table.bundles), bundle) if table else bundle
+    frame[values.columns] = values
+    return LabelTable(fill_blanks(frame))
 
 
 def fill_blanks(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,195 @@
+"""Label a bundle's features by their top words, and score these labels on held-out text."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from feature_tracker.corpus.checkpoint import Checkpoint
+from feature_tracker.corpus.origin import Origin, fingerprint
+from feature_tracker.corpus.top_words import TopWords, choose_top_words
+from feature_tracker.corpus.word_scores import WordScores
+from feature_tracker.corpus.word_sums import WordSums
+from feature_tracker.corpus.words import WordReader
+from feature_tracker.labels.columns import COLUMNS, KEYS
+from feature_tracker.labels.table import LabelTable, with_columns
+from feature_tracker.model.hooks import read_residuals
+from feature_tracker.model.load import LanguageModel
+from feature_tracker.sae.topk import Sae
+from feature_tracker.tracing.run import Batch, Encoded, Forward, batched, run
+
+log = logging.getLogger(__name__)
+
+_TRAINING = "training text"
+_LOGGED_EVERY = 200_000  # tokens
+
+
+class LayerLabels(NamedTuple):
+    """The labels of one layer's features.
+
+    Attributes:
+        frame: one row a latent, in order: `label`, and the scores of `WordScores.frame`.
+        slow: how many are labelled by their passages.
+        shown: how many words of all labels occur in the held-out text.
+        confirmed: on how many of these the label's feature fires more often than not.
+    """
+
+    frame: pd.DataFrame
+    slow: int
+    shown: int
+    confirmed: int
+
+
+class WordLabels:
+    """Labels of top words for every feature of a bundle: first `learn` on training text, then `score` on other text.
+
+    With a checkpoint, what was learnt is saved once a minute and a later run continues from it. `discard_checkpoint`
+    ends that once the results are safe.
+
+    Args:
+        language_model: runs the text.
+        saes: by layer; their features are labelled.
+        slow: latents that are labelled by the passages in which they fire, by layer; a layer without any can lack.
+        window: longest window, BOS included.
+        checkpoint: the file that keeps the sums, and the words of the text.
+        origin: what else the sums depend on, bundle and texts. A checkpoint of another origin is refused.
+
+    Raises:
+        TrackerError: the checkpoint is damaged, or of another origin or other slow latents.
+    """
+
+    def __init__(
+        self,
+        language_model: LanguageModel,
+        saes: Mapping[int, Sae],
+        *,
+        slow: Mapping[int, Iterable[int]],
+        window: int,
+        checkpoint: Path | None = None,
+        origin: Origin | None = None,
+    ) -> None:
+        self._language_model, self._saes, self._window = language_model, saes, window
+        self._reader = WordReader(language_model.tokenizer)
+        self._sums = {
+            layer: WordSums(sae.n_latents, np.array(sorted(slow.get(layer, ())), np.int64))
+            for layer, sae in sorted(saes.items())
+        }
+        origin = replace(
+            origin or Origin(layers=tuple(sorted(saes)), d_model=language_model.d_model),
+            dtype=str(language_model.model.dtype),
+            saes=fingerprint(saes),
+            window=window,
+        )
+        self._checkpoint = Checkpoint(checkpoint, origin, "top words")
+        self._batches_done, saved = self._checkpoint.load()
+        if saved:
+            self._restore(saved)
+
+    def learn(self, windows: Iterable[np.ndarray], forward: Forward = read_residuals) -> None:
+        """Sum up where features fire on training text.
+
+        Args:
+            windows: (n_tokens,) int64 token ids each, BOS left out.
+            forward: how to run the decoder on a batch.
+
+        Raises:
+            TrackerError: the checkpoint can't be written.
+        """
+        self._save()  # finds out now, not after a minute of work, whether the checkpoint can be written
+        n_done = self._batches_done.get(_TRAINING, 0)
+        # The order of batches never changes, so the checkpoint holds the first of them.
+        for batch, encoded in self._encoded(windows, forward, skip=n_done):
+            words = self._reader.read(batch)
+            for layer, sums in self._sums.items():
+                sums.add(encoded[layer], words)
+            n_done += 1
+            self._batches_done[_TRAINING] = n_done
+            if self._checkpoint.is_due:
+                self._save()
+        self._save()
+
+    def score(self, windows: Iterable[np.ndarray], forward: Forward = read_residuals) -> dict[int, LayerLabels]:
+        """Label every feature of each layer, and score the labels on held-out text.
+
+        Args:
+            windows: as in `learn`, of text that was not learnt from. Without any, every score is NaN.
+            forward: how to run the decoder on a batch.
+        """
+        shown = self._reader.shown()
+        labels = {layer: choose_top_words(sums, shown) for layer, sums in self._sums.items()}
+        scores = {layer: WordScores(chosen, self._reader.n_words) for layer, chosen in labels.items()}
+        for batch, encoded in self._encoded(windows, forward):
+            words = self._reader.read(batch, learn=False)
+            for layer, layer_scores in scores.items():
+                layer_scores.add(encoded[layer], words)
+        return {layer: _layer_labels(labels[layer], scores[layer]) for layer in labels}
+
+    def discard_checkpoint(self) -> None:
+        """Remove the checkpoint's file."""
+        self._checkpoint.discard()
+
+    def _encoded(
+        self, windows: Iterable[np.ndarray], forward: Forward, *, skip: int = 0
+    ) -> Iterator[tuple[Batch, dict[int, Encoded]]]:
+        """Run the windows, and yield each batch with its activations by layer; the first `skip` batches are not run."""
+        encoded: dict[int, Encoded] = {}
+
+        def keep(layer: int, part: Encoded, _batch: Batch) -> None:
+            encoded[layer] = part
+
+        batches = batched(windows, window=self._window, bos_id=self._language_model.bos_id)
+        n_tokens = n_logged = 0
+        for batch in run(
+            islice(batches, skip, None), self._language_model, sorted(self._saes), saes=self._saes,
+            activation_sinks=[keep], forward=forward,
+        ):  # fmt: skip
+            yield batch, encoded
+            n_tokens += batch.n_tokens
+            if n_tokens - n_logged > _LOGGED_EVERY:
+                log.info("%d tokens in this run", n_tokens)
+                n_logged = n_tokens
+
+    def _save(self) -> None:
+        parts = {"reader": self._reader.state()}
+        parts |= {f"layer {layer}": sums.state() for layer, sums in self._sums.items()}
+        arrays = {f"{part}/{name}": array for part, state in parts.items() for name, array in state.items()}
+        self._checkpoint.save(self._batches_done, arrays)
+
+    def _restore(self, saved: Mapping[str, np.ndarray]) -> None:
+        def part(name: str) -> dict[str, np.ndarray]:
+            return {key.removeprefix(f"{name}/"): array for key, array in saved.items() if key.startswith(f"{name}/")}
+
+        self._reader.restore(part("reader"))
+        for layer, sums in self._sums.items():
+            state = part(f"layer {layer}")
+            if not np.array_equal(state["slow"], sums.slow):
+                raise self._checkpoint.refusal(
+                    f"counts other features of layer {layer} as slow: the label table was measured again since then"
+                )
+            sums.restore(state)
+
+
+def _layer_labels(labels: Sequence[TopWords], scores: WordScores) -> LayerLabels:
+    frame = scores.frame().assign(label=[top.label for top in labels])
+    return LayerLabels(frame, sum(top.slow for top in labels), *scores.words_confirmed)
+
+
+def with_word_labels(table: LabelTable | None, labels: Mapping[int, LayerLabels], bundle: str) -> LabelTable:
+    """A label table with labels of top words and their scores, in place of all that was said of its labels before.
+
+    Args:
+        table: `None` where the bundle has none yet.
+        labels: by layer, as `WordLabels.score` gives it.
+        bundle: name to write into a table that names no bundle.
+    """
+    if table is not None:
+        replaced = [column.name for column in COLUMNS if column.group in ("label", "score")]
+        table = LabelTable(table.frame.drop(columns=replaced, errors="ignore"))
+    return with_columns(table, pd.concat({layer: part.frame for layer, part in labels.items()}, names=KEYS), bundle)

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+
+from feature_tracker.corpus import word_sums
+from feature_tracker.corpus.top_words import ON_NO_WORD, TopWords, choose_top_words
+from feature_tracker.corpus.word_scores import WordScores
+from feature_tracker.corpus.word_sums import WordSums
+from feature_tracker.corpus.words import PASSAGE
+from feature_tracker.labels.scores import TOP_WORDS
+from tests.corpus.planted_words import Planted, plant, random_batch
+
+N_WORDS, N_LATENTS = 12, 5
+NOTHING = np.zeros(0, np.int64)
+
+
+def summed(batches: list[Planted], *, n_latents: int, slow: tuple[int, ...] = ()) -> WordSums:
+    sums = WordSums(n_latents, np.array(slow, np.int64))
+    for batch in batches:
+        sums.add(batch.encoded, batch.words)
+    return sums
+
+
+def passage_mean(batch: Planted, token: int, latent: int) -> float:
+    windows = batch.words.windows
+    near = (windows == windows[token]) & (np.abs(np.arange(len(windows)) - token) <= PASSAGE)
+    return float(batch.counted[near, latent].mean())
+
+
+@pytest.mark.parametrize("fold_at", [1, 300, 10**9])
+def test_sums_are_those_of_a_naive_count(monkeypatch: pytest.MonkeyPatch, fold_at: int) -> None:
+    monkeypatch.setattr(word_sums, "_FOLD_AT", fold_at)
+    generator = np.random.default_rng(0)
+    batches = [random_batch(generator, n_latents=N_LATENTS, n_words=n_words) for n_words in (4, N_WORDS, 3)]
+    sums = summed(batches, n_latents=N_LATENTS, slow=(1, 4))
+    occurrences, windows = np.zeros(N_WORDS), np.zeros(N_WORDS)
+    held, fired, passages = np.zeros((N_WORDS, N_LATENTS)), np.zeros((N_WORDS, N_LATENTS)), np.zeros((N_WORDS, 2))
+    for batch in batches:
+        tokens_of = defaultdict(list)
+        for word, window, tokens in batch.occurrences():
+            occurrences[word] += 1
+            held[word] += batch.counted[tokens].max(axis=0)
+            fired[word] += (batch.counted[tokens] > 0).any(axis=0)
+            tokens_of[word, window] += tokens
+        for (word, _), tokens in tokens_of.items():
+            windows[word] += 1
+            passages[word] += [np.mean([passage_mean(batch, token, latent) for token in tokens]) for latent in (1, 4)]
+    np.testing.assert_array_equal(sums.occurrences, occurrences)
+    np.testing.assert_array_equal(sums.windows, windows)
+    np.testing.assert_allclose(sums.held().toarray(), held, rtol=1e-5)
+    np.testing.assert_array_equal(sums.fired().toarray(), fired)
+    np.testing.assert_allclose(sums.passages().toarray(), passages, rtol=1e-5)
+
+
+def test_restored_sums_go_on_alike() -> None:
+    generator = np.random.default_rng(0)
+    first, second = (random_batch(generator, n_latents=N_LATENTS, n_words=N_WORDS) for _ in range(2))
+    whole = summed([first, second], n_latents=N_LATENTS, slow=(2,))
+    resumed = WordSums(N_LATENTS, np.array([2]))
+    resumed.restore(summed([first], n_latents=N_LATENTS, slow=(2,)).state())
+    resumed.add(second.encoded, second.words)
+    for name, array in whole.state().items():
+        np.testing.assert_allclose(resumed.state()[name], array, rtol=1e-5, err_msg=name)
+
+
+def test_a_label_shows_the_words_that_hold_most_activation_and_fire_more_often_than_not() -> None:
+    shown = ["good", "the", "better", "strong", "rare", "weak"]
+    lines = [[0, 1, 2, 3, 1, 5, 1] for _ in range(10)] + [[4]]
+    batch = plant(lines, {0: {0: 3.0, 2: 2.0, 3: 1.0, 4: 50.0, 5: 0.1}}, n_latents=2)
+    batch.dense[np.flatnonzero(batch.words.words == 1)[:14], 0] = 9.0  # 14 of 30: most activation, but not mostly
+    labels = choose_top_words(summed([batch], n_latents=2), shown)
+    # "rare" was met once, "weak" adds too little, and latent 1 never fires.
+    assert labels == [
+        TopWords("fires on: good, better, strong", [0, 2, 3], slow=False),
+        TopWords(ON_NO_WORD, [], slow=False),
+    ]
+
+
+def test_one_of_several_forms_of_a_word_is_shown() -> None:
+    shown = [
+        "tariffs",
+        "tariff",
+        "Tariff’s",
+        "increase",
+        "increasing",
+        "increases",
+        "companies",
+        "company",
+        "the",
+        "they",
+    ]
+    batch = plant([[*range(10)]] * 20, {0: {word: 2 - word / 10 for word in range(10)}}, n_latents=1)
+    (label,) = choose_top_words(summed([batch], n_latents=1), shown)
+    assert label.label == "fires on: tariffs, increase, companies, the, they"
+
+
+def test_a_label_has_at_most_six_words_and_sixty_characters() -> None:
+    batch = plant([[*range(9)]] * 20, {0: {word: 2 - word / 10 for word in range(9)}}, n_latents=1)
+    sums = summed([batch], n_latents=1)
+    (short,) = choose_top_words(sums, [*"abcdefghi"])
+    (long,) = choose_top_words(sums, ["w" * 61, "a" * 25, "b" * 25, *"cdefgh"])
+    assert short.label == "fires on: a, b, c, d, e, f"
+    assert long.label == f"fires on: {'a' * 25}, c, d, e, f, g"
+    assert long.words == [1, 3, 4, 5, 6, 7]
+
+
+def test_where_no_word_is_sure_three_occurrences_do() -> None:
+    # Of one window, as in a corpus of one short document.
+    batch = plant([[0, 0, 0, 1, 1, 2]], {0: {0: 1.0, 1: 9.0, 2: 9.0}}, n_latents=1)
+    assert choose_top_words(summed([batch], n_latents=1), ["three", "two", "one"])[0].label == "fires on: three"
+    none = plant([[0, 0, 1]], {0: {0: 1.0, 1: 9.0}}, n_latents=1)
+    assert choose_top_words(summed([none], n_latents=1), ["two", "one"])[0].label == ON_NO_WORD
+
+
+def test_many_windows_count_for_more_than_many_occurrences() -> None:
+    one_text = [[0] * 30 + [2] * 30]
+    spread = [[1, 2]] * 20
+    batch = plant(one_text + spread, {0: {0: 5.0, 1: 1.0}}, n_latents=1)
+    (label,) = choose_top_words(summed([batch], n_latents=1), ["name", "word", "other"])
+    assert label.label == "fires on: word"
+
+
+def tariff_windows() -> list[list[int]]:
+    """Twelve windows about trade and twelve about weather, with "the" everywhere."""
+    trade, weather = [0, 1, 4, 2, 4, 4], [0, 3, 4, 5, 4, 4]
+    return [trade * 3 for _ in range(12)] + [weather * 3 for _ in range(12)]
+
+
+def test_a_slow_feature_is_labelled_by_the_words_of_its_passages() -> None:
+    shown = ["of", "tariffs", "imports", "rain", "the", "cloud"]
+    batch = plant(tariff_windows(), {}, n_latents=2)
+    about_trade = batch.words.windows < 12
+    batch.dense[about_trade & (batch.words.words != 2), :] = 1.0
+    batch.dense[about_trade & (batch.words.words == 4), :] = 9.0  # it peaks on "the"
+    slow, fast = choose_top_words(summed([batch], n_latents=2, slow=(0,)), shown)
+    # It is silent on "imports" itself; "of" and "the" stand in all passages.
+    assert slow == TopWords("in passages with: tariffs", [1], slow=True)
+    assert fast.label == "fires on: tariffs"
+
+
+def naive_scores(batches: list[Planted], label: TopWords, latent: int) -> dict[str, float]:
+    held = covered_held = firing = silent = covered_silent = 0.0
+    for batch in batches:
+        words, windows = batch.words.words, batch.words.windows
+        for token in np.flatnonzero(~batch.sinks):
+            reach = PASSAGE if label.slow else 0
+            near = (windows == windows[token]) & (np.abs(np.arange(len(words)) - token) <= reach)
+            covered = bool(np.isin(words[near], label.words).any())
+            activation = float(batch.dense[token, latent])
+            held += activation
+            covered_held += activation * covered
+            firing += activation > 0
+            silent += activation == 0
+            covered_silent += covered and activation == 0
+    r, q = covered_held / held, covered_silent / silent
+    return {
+        "f1": 2 * r / (1 + r + q), "precision": r / (r + q), "recall": r, "balanced_accuracy": (1 + r - q) / 2,
+        "n_positive": firing, "n_negative": silent,
+    }  # fmt: skip
+
+
+def test_scores_are_those_of_the_definitions() -> None:
+    generator = np.random.default_rng(1)
+    batches = [random_batch(generator, n_latents=4, n_words=N_WORDS + 2) for _ in range(3)]
+    for batch in batches:  # words that were not met in training text
+        batch.words.words[batch.words.words >= N_WORDS] = -1
+    labels = [
+        TopWords("", words, slow) for words, slow in (([3, 7], False), ([2], True), ([], False), ([0, 1, 11], True))
+    ]
+    scores = WordScores(labels, N_WORDS)
+    for batch in batches:
+        scores.add(batch.encoded, batch.words)
+    frame = scores.frame()
+    assert set(frame["f1_method"]) == {TOP_WORDS}
+    for latent in (0, 1, 3):
+        expected = naive_scores(batches, labels[latent], latent)
+        assert frame.loc[latent, list(expected)].astype(float).to_dict() == pytest.approx(expected, rel=1e-5)
+    assert frame.loc[2, ["f1", "precision", "recall", "balanced_accuracy"]].tolist() == [0, 0, 0, 0.5]
+
+    fired = {(latent, word): [] for latent, label in enumerate(labels) for word in label.words}
+    for batch in batches:
+        for word, _, tokens in batch.occurrences():
+            for latent in range(4):
+                if (latent, word) in fired:
+                    fired[latent, word].append(bool((batch.counted[tokens, latent] > 0).any()))
+    occurring = [hits for hits in fired.values() if hits]
+    assert scores.words_confirmed == (len(occurring), sum(np.mean(hits) > 0.5 for hits in occurring))
+    assert 0 < scores.words_confirmed[1] < scores.words_confirmed[0]
+
+
+def test_a_feature_that_is_silent_or_always_fires_on_held_out_text_has_no_score() -> None:
+    batch = plant([[0, 1]], {1: {0: 1.0, 1: 1.0}}, n_latents=2)
+    scores = WordScores([TopWords("", [0], slow=False)] * 2, 2)
+    scores.add(batch.encoded, batch.words)
+    frame = scores.frame()
+    assert frame[["f1", "precision", "recall", "balanced_accuracy"]].isna().all(axis=None)
+    assert frame["n_positive"].tolist() == [0, 2]
+    assert frame["n_negative"].tolist() == [2, 0]
+    assert WordScores([TopWords("", [], slow=False)], 0).frame()["f1"].isna().all()

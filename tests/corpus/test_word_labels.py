@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from feature_tracker.cli.labels import main
+from feature_tracker.corpus import checkpoint as checkpoint_module, word_labels as word_labels_module
+from feature_tracker.corpus.documents import windows_of
+from feature_tracker.corpus.measure import Measurement
+from feature_tracker.corpus.origin import Origin
+from feature_tracker.corpus.top_words import ON_NO_WORD
+from feature_tracker.corpus.word_labels import LayerLabels, WordLabels, with_word_labels
+from feature_tracker.errors import TrackerError
+from feature_tracker.labels.columns import IMPORTED, REQUIRED, UNVERIFIED
+from feature_tracker.labels.consistency import contradictions
+from feature_tracker.labels.csv_files import load_labels, save_labels
+from feature_tracker.labels.scores import NO_BETTER, TOP_WORDS
+from feature_tracker.labels.table import LabelTable, latents_of
+from feature_tracker.model.load import LanguageModel
+from feature_tracker.model.tokens import tokenize
+from feature_tracker.sae.load import save_sae
+from feature_tracker.sae.topk import Sae
+from feature_tracker.tracing.run import batched, trace_tokens
+from feature_tracker.tracker import Tracker
+from tests.support import SENTENCES, random_sae
+
+WINDOW = 16
+TRAIN = [SENTENCES, "Net sales fell. The bank raised its rate, and spreads widened.", " ", SENTENCES[::-1][:200]]
+HELD_OUT = ["The company repaid its loan as inflation rose.", SENTENCES[40:160]]
+SLOW = {1: [0, 5, 7], 4: range(20)}
+
+
+def windows(texts: Sequence[str], model: LanguageModel) -> Iterator[np.ndarray]:
+    return windows_of(texts, model.tokenizer, window=WINDOW)
+
+
+def label_features(
+    model: LanguageModel,
+    saes: dict[int, Sae],
+    *,
+    train: Sequence[str] = TRAIN,
+    held_out: Sequence[str] = HELD_OUT,
+    **options: Any,
+) -> dict[int, LayerLabels]:
+    labels = WordLabels(model, saes, **{"slow": SLOW, "window": WINDOW} | options)
+    labels.learn(windows(train, model))
+    return labels.score(windows(held_out, model))
+
+
+def shares_of_words(
+    layer: int, model: LanguageModel, saes: dict[int, Sae], texts: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """How often each latent fires on each word (case-folded), from traces."""
+    fired: dict[str, list[np.ndarray]] = {}
+    for text in filter(str.strip, texts):
+        tokens = tokenize(text, model.tokenizer, window=WINDOW, max_tokens=10_000)
+        dense = trace_tokens(tokens, model, saes).layers[layer].dense()
+        edges = np.arange(len(dense)) // (WINDOW - 1)
+        for word in range(len(tokens.words.spans)):
+            for window in np.unique(edges[tokens.words.word_of == word]):
+                here = np.flatnonzero((tokens.words.word_of == word) & (edges == window))
+                begin, end = tokens.offsets[here[0], 0], tokens.offsets[here[-1], 1]
+                fired.setdefault(text[begin:end].strip().casefold(), []).append((dense[here] > 0).any(axis=0))
+    return {word: np.mean(hits, axis=0) for word, hits in fired.items()}
+
+
+def test_every_feature_is_labelled_by_words_on_which_it_fires_more_often_than_not(
+    tiny_model: LanguageModel, tiny_saes: dict[int, Sae]
+) -> None:
+    labels = label_features(tiny_model, tiny_saes)
+    n_words = 0
+    for layer, part in labels.items():
+        shares = shares_of_words(layer, tiny_model, tiny_saes, TRAIN)
+        assert len(part.frame) == tiny_saes[layer].n_latents
+        for latent, label in part.frame["label"].items():
+            if label == ON_NO_WORD:
+                continue
+            start, listed = str(label).split(": ")
+            assert start == ("in passages with" if latent in SLOW.get(layer, ()) else "fires on")
+            for word in filter(str.isalpha, listed.split(", ")):
+                if word.casefold() in shares:  # not the name of a sign
+                    n_words += 1
+                    assert shares[word.casefold()][latent] > 0.5, (layer, latent, label)
+    assert n_words > 50
+
+
+def test_slow_features_are_counted_and_words_confirmed(tiny_model: LanguageModel, tiny_saes: dict[int, Sae]) -> None:
+    labels = label_features(tiny_model, tiny_saes, held_out=TRAIN)
+    assert [part.slow for part in labels.values()] == [3, 0, 20]
+    for part in labels.values():
+        assert part.shown == part.confirmed > 0  # on the text that was learnt from
+
+
+@pytest.mark.parametrize("n_documents", [0, 1])
+def test_one_document_is_enough(tiny_model: LanguageModel, tiny_saes: dict[int, Sae], n_documents: int) -> None:
+    labels = label_features(
+        tiny_model, tiny_saes, train=["Rates rose. Rates rose, rates rose."], held_out=HELD_OUT[:n_documents]
+    )
+    frame = labels[3].frame
+    assert (frame["label"] != ON_NO_WORD).any()
+    assert frame["f1"].notna().any() == (n_documents > 0)
+    assert (labels[3].shown > 0) == (n_documents > 0)
+
+
+def test_no_training_text_labels_no_feature(tiny_model: LanguageModel, tiny_saes: dict[int, Sae]) -> None:
+    labels = label_features(tiny_model, tiny_saes, train=[" "])
+    assert set(labels[1].frame["label"]) == {ON_NO_WORD}
+
+
+class Interrupted(Exception):
+    """Stands for anything that ends a run before its time."""
+
+
+@contextmanager
+def interrupted_after(forwards: int, model: LanguageModel) -> Generator[None]:
+    """Let the model run so many batches, then interrupt it."""
+    n_run = 0
+
+    def interrupt(_module: torch.nn.Module, _args: object) -> None:
+        nonlocal n_run
+        n_run += 1
+        if n_run > forwards:
+            raise Interrupted
+
+    hook = model.decoder.layers[0].register_forward_pre_hook(interrupt)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def assert_same_labels(one: dict[int, LayerLabels], other: dict[int, LayerLabels]) -> None:
+    for layer, part in one.items():
+        pd.testing.assert_frame_equal(other[layer].frame, part.frame)
+        assert other[layer][1:] == part[1:]
+
+
+@pytest.fixture
+def often_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint_module, "_SECONDS", -1.0)
+    monkeypatch.setattr(word_labels_module, "batched", partial(batched, tokens=2 * WINDOW))
+
+
+@pytest.mark.usefixtures("often_saved")
+def test_an_interrupted_run_goes_on_to_equal_labels(
+    tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tmp_path: Path
+) -> None:
+    whole = label_features(tiny_model, tiny_saes)
+    n_training, n_held_out = (
+        len(list(batched(windows(texts, tiny_model), window=WINDOW, bos_id=0, tokens=2 * WINDOW)))
+        for texts in (TRAIN, HELD_OUT)
+    )
+    assert n_held_out > 1
+    for batches in (0, 1, n_training - 1, n_training, n_training + 1):
+        checkpoint = tmp_path / f"{batches}.npz"
+        with interrupted_after(batches, tiny_model), pytest.raises(Interrupted):
+            label_features(tiny_model, tiny_saes, checkpoint=checkpoint)
+        with interrupted_after(max(n_training - batches, 0) + n_held_out, tiny_model):
+            assert_same_labels(label_features(tiny_model, tiny_saes, checkpoint=checkpoint), whole)
+
+
+def test_a_checkpoint_of_other_options_is_refused(
+    tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "sums.npz"
+    one, two = (Origin(layers=tuple(tiny_saes), d_model=32, finance_text=(name,)) for name in ("a.txt", "b.txt"))
+    label_features(tiny_model, tiny_saes, checkpoint=checkpoint, origin=one)
+    for message, saes, options in (
+        ("expected window 8, found 16", tiny_saes, {"window": 8}),
+        ("expected finance_text b.txt, found a.txt", tiny_saes, {"origin": two}),
+        ("expected saes", tiny_saes | {3: random_sae(32, seed=9)}, {}),
+        ("counts other features of layer 1 as slow", tiny_saes, {"slow": {1: [0, 5], 4: range(20)}}),
+    ):
+        with pytest.raises(TrackerError, match=message):
+            label_features(tiny_model, saes, checkpoint=checkpoint, **options)
+    measured = tmp_path / "measured.npz"
+    Measurement(tiny_model, tiny_saes, window=WINDOW, checkpoint=measured).measure(TRAIN, HELD_OUT)
+    for content in (checkpoint.read_bytes()[:5000], b"", measured.read_bytes()):
+        checkpoint.write_bytes(content)
+        with pytest.raises(TrackerError, match=r"sums\.npz is damaged, or no checkpoint of top words"):
+            label_features(tiny_model, tiny_saes, checkpoint=checkpoint)
+    (tmp_path / "file").write_text("")
+    with interrupted_after(0, tiny_model), pytest.raises(TrackerError, match="can't be written"):
+        label_features(tiny_model, tiny_saes, checkpoint=tmp_path / "file" / "sums.npz")
+
+
+def test_a_table_keeps_its_measures_and_loses_what_was_said_of_its_old_labels(
+    tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tmp_path: Path
+) -> None:
+    labels = label_features(tiny_model, tiny_saes)
+    row = dict.fromkeys([*REQUIRED, *IMPORTED], np.nan) | {
+        "label": "Loans", "f1": 0.5, "f1_always_yes": 0.9, "mark": NO_BETTER, "f1_method": "reported", "rule": "{}",
+        "specialization": -5.0, "specialization_source": UNVERIFIED, "label_source": "a.csv", "original_label": "Loans",
+        "density": 0.25,
+    }  # fmt: skip
+    index = pd.MultiIndex.from_tuples([(3, 7)], names=["layer", "feature"])
+    for standing in (LabelTable(pd.DataFrame([row], index=index)), None):
+        save_labels(with_word_labels(standing, labels, "tiny"), tmp_path / "t.csv")
+        table = load_labels(tmp_path / "t.csv", latents_of(tiny_saes))
+        assert len(table.frame) == 120
+        assert table.bundles == ["tiny"]
+        assert table.frame["label"].tolist() == [label for part in labels.values() for label in part.frame["label"]]
+        assert not {"original_label", "label_source", "mark", "f1_always_yes"} & set(table.frame.columns)
+        assert contradictions(table) == []
+        if standing is not None:
+            here = table.frame.loc[(3, 7)]
+            assert (here["density"], here["specialization_source"]) == (0.25, UNVERIFIED)
+
+
+def test_guessing_scores_two_thirds_however_rarely_a_feature_fires() -> None:
+    frame = pd.DataFrame({"f1": [0.66, 0.67], "n_positive": 10, "n_negative": 9990, "f1_method": TOP_WORDS})
+    table = LabelTable(frame.set_index(pd.MultiIndex.from_tuples([(4, 0), (4, 1)])))
+    assert table.f1_always_yes.tolist() == pytest.approx([2 / 3, 2 / 3])
+    assert table.reliable.tolist() == [False, True]
+
+
+@pytest.fixture
+def folder(tiny_model: LanguageModel, tmp_path: Path) -> Path:
+    """A folder with a model, SAEs of 30 and 40 latents, and text."""
+    tiny_model.model.save_pretrained(tmp_path / "model")
+    tiny_model.tokenizer.save_pretrained(tmp_path / "model")
+    for layer, n_latents in ((1, 30), (3, 40)):
+        save_sae(tmp_path / "saes", layer, random_sae(tiny_model.d_model, n_latents=n_latents), dtype=torch.float32)
+    documents = [{"text": text, "split": "train"} for text in TRAIN]
+    documents += [{"text": text, "split": "validation"} for text in HELD_OUT]
+    (tmp_path / "text.jsonl").write_text("\n".join(map(json.dumps, documents)))
+    return tmp_path
+
+
+def label_words(folder: Path, *options: str, general: str = "text.jsonl", layers: str = "1 3") -> Result:
+    return CliRunner().invoke(
+        main,
+        ["words", "--bundle", "llama2-7b-finance", "--model", str(folder / "model"), "--saes", str(folder / "saes"),
+         "--layers", layers, "--dtype", "float32", "--labels", str(folder / "t.csv"),
+         "--finance", str(folder / "text.jsonl"), "--general", str(folder / general), *options],
+    )  # fmt: skip
+
+
+def test_the_command_labels_saes_of_different_sizes(folder: Path) -> None:
+    done = label_words(folder)
+    assert done.exit_code == 0, done.output
+    assert "| 3 | 0 | " in done.stdout
+    table = load_labels(folder / "t.csv", {1: 30, 3: 40})
+    assert len(table.frame) == 70
+    assert table.frame["label"].str.startswith("fires on").all()
+    assert table.frame["f1"].notna().any()
+    assert table.bundles == ["llama2-7b-finance"]
+
+
+def test_labels_are_replaced_only_when_asked(folder: Path) -> None:
+    assert label_words(folder).exit_code == 0
+    before = (folder / "t.csv").read_bytes()
+    refused = label_words(folder, "--tokens", "30")
+    assert refused.exit_code == 1
+    assert "already holds labels of 70 features. Replace them with --replace" in refused.output
+    assert label_words(folder, "--tokens", "30", "--out", str(folder / "other.csv")).exit_code == 0
+    assert "already exists" in label_words(folder, "--out", str(folder / "other.csv")).output
+    assert "rows of layers that are not chosen" in label_words(folder, "--replace", layers="3").output
+    assert (folder / "t.csv").read_bytes() == before
+    assert label_words(folder, "--tokens", "30", "--replace").exit_code == 0
+    assert (folder / "t.csv").read_bytes() == (folder / "other.csv").read_bytes() != before
+
+
+def test_what_is_wrong_is_told_before_a_model_is_fetched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tracker, "open", lambda *_, **__: pytest.fail("fetched a model"))
+    (folder / "text.jsonl.gz").write_text('{"text": "Not compressed.", "split": "train"}\n')
+    (folder / "held out.jsonl").write_text('{"text": "Nothing to learn.", "split": "validation"}\n')
+    (folder / "no split.jsonl").write_text('{"text": "All of it."}\n')
+    for general, part in (
+        ("none", "neither"),
+        ("text.jsonl.gz", "text.jsonl.gz"),
+        ("held out.jsonl", "no general text of the split `train`"),
+        ("no split.jsonl", "`text` and `split`"),
+    ):
+        failed = label_words(folder, general=general)
+        assert failed.exit_code == 1
+        assert part in failed.output
+    assert "can't be written" in label_words(folder, "--out", str(folder / "text.jsonl" / "t.csv")).output
+    assert "it lacks layers.2" in label_words(folder, layers="1 2").output
+
+
+@pytest.mark.usefixtures("often_saved")
+def test_the_command_goes_on_from_its_checkpoint_and_writes_nothing_half(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint, out = folder / "sums.npz", folder / "out.csv"
+    assert label_words(folder).exit_code == 0
+    expected = (folder / "t.csv").read_bytes()
+    open_tracker = Tracker.open
+
+    def resume(*options: str, forwards: int = sys.maxsize) -> Result:
+        interrupting = []
+
+        def open_interrupted(*arguments: Any, **keywords: Any) -> Tracker:
+            tracker = open_tracker(*arguments, **keywords)
+            interrupting.append(interrupted_after(forwards, tracker.language_model))
+            interrupting[0].__enter__()
+            return tracker
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Tracker, "open", open_interrupted)
+            return label_words(folder, "--checkpoint", str(checkpoint), "--out", str(out), "--replace", *options)
+
+    out.write_text("what was there before")
+    assert isinstance(resume(forwards=3).exception, Interrupted)
+    assert out.read_text() == "what was there before"
+    assert "expected max_tokens 3, found all" in resume("--tokens", "3").output
+    with monkeypatch.context() as patch:
+        patch.setattr("feature_tracker.cli.labels_words.replace_table", Mock(side_effect=TrackerError("Disk full.")))
+        assert "Disk full." in resume().output
+    assert checkpoint.exists()
+    done = resume()
+    assert done.exit_code == 0, done.output
+    assert out.read_bytes() == expected
+    assert not checkpoint.exists()
