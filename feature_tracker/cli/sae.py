@@ -9,7 +9,7 @@ import click
 
 from feature_tracker.bundles.bundle import BUILT_IN, Bundle, load_bundle
 from feature_tracker.cli.options import telling_errors
-from feature_tracker.cli.progress import log_times
+from feature_tracker.cli.progress import log_times, terminal_progress
 from feature_tracker.corpus.documents import text_files
 from feature_tracker.corpus.harvest import collect_split
 from feature_tracker.errors import TrackerError
@@ -19,6 +19,8 @@ from feature_tracker.sae.load import check_writable, load_saes
 from feature_tracker.sae.topk import Sae
 from feature_tracker.training.finetune import FinetuneConfig
 from feature_tracker.training.make import MakeConfig, make_saes
+from feature_tracker.training.probe_texts import load_tasks
+from feature_tracker.training.probing import probe_saes, probe_table
 from feature_tracker.training.quality import measure_saes, quality_table, save_quality
 from feature_tracker.training.train import TrainConfig
 
@@ -69,7 +71,7 @@ def main() -> None:
     default=FinetuneConfig.steps,
     show_default=True,
     type=click.IntRange(min=0),
-    help="Steps of tuning on the model's own predictions.",
+    help="Steps of tuning the layers with slow latents.",
 )
 @click.option("--replace", is_flag=True, help="Replace the SAEs that the bundle has.")
 @telling_errors
@@ -80,7 +82,8 @@ def train(
     """Train an SAE for every layer of a bundle.
 
     Reads the `train` split of the text (in a folder, nine of ten files), collects activations in --work, trains every
-    layer with two seeds, tunes the first seed's SAEs, and writes them to the bundle's SAE folder when all are done.
+    layer with two seeds, tunes the first seed's SAEs on the model's own predictions, and writes them to the bundle's
+    SAE folder when all are done.
     """
     bundle = load_bundle(bundle_name)
     check_writable(bundle.sae_folder, bundle.layers)
@@ -109,8 +112,13 @@ def train(
 @click.option(
     "--windows", default=64, show_default=True, type=_POSITIVE, help="Windows on which cross-entropy is measured."
 )
+@click.option("--probe", is_flag=True, help="Also probe them on the labelled texts of the package sae-probes.")
+@click.option("--beside", type=Path, help="Folder of other SAEs of the same layers, to probe beside these.")
 @telling_errors
-def quality(bundle_name: str, finance: Path, general: Path | None, work: Path, seed: int, windows: int) -> None:
+def quality(
+    bundle_name: str, finance: Path, general: Path | None, work: Path, seed: int, windows: int, probe: bool,
+    beside: Path | None,
+) -> None:  # fmt: skip
     """Measure a bundle's SAEs on held-out text.
 
     Reads the `validation` split of the text (in a folder, every tenth file) and collects activations in --work. Prints
@@ -123,10 +131,17 @@ def quality(bundle_name: str, finance: Path, general: Path | None, work: Path, s
     harvest = collect_split(
         "validation", bundle, language_model, finance=finance, general=general, work=work, seed=seed
     )
-    twins = _twins(work, bundle)
-    measured = measure_saes(saes, harvest, language_model, twins=twins, windows=windows)
+    sets = {"these": saes} | ({} if beside is None else {str(beside): load_saes(beside, bundle.layers)})
+    tasks = load_tasks(seed=seed) if probe else []
+    measured = measure_saes(saes, harvest, language_model, twins=_twins(work, bundle), windows=windows)
     save_quality(bundle.sae_folder / "quality.json", measured)
     click.echo(quality_table(measured))
+    if probe:
+        with terminal_progress("Probing") as progress:
+            scores = probe_saes(
+                language_model, sets, tasks, window=language_model.window(bundle.window), progress=progress
+            )
+        click.echo("\n" + probe_table(scores, "layer"))
 
 
 def _twins(work: Path, bundle: Bundle) -> dict[int, Sae]:

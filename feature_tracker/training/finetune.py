@@ -40,7 +40,7 @@ class FinetuneConfig:
         seed: of the order of the windows.
     """
 
-    steps: int = 250
+    steps: int = 120
     windows: int = 2
     lr: float = 5e-4
     kl_share: float = 1.0

@@ -4,7 +4,7 @@ Everything is made in a folder of work, a layer at a time, so that an interrupte
 bundle keeps its SAEs until the last new one is done:
 
 - `trained/layers.N` and `twin/layers.N`: the SAEs of the seed and of the next one, which shows what another seed finds.
-- `tuned/layers.N`: the first ones after tuning.
+- `tuned/layers.N`: those with slow latents after tuning.
 - `options.json`: what they were made with. Other options are refused.
 """
 
@@ -25,6 +25,7 @@ from feature_tracker.errors import TrackerError
 from feature_tracker.files import replacing
 from feature_tracker.model.load import LanguageModel, blocks_of
 from feature_tracker.sae.load import load_saes, save_sae
+from feature_tracker.sae.topk import Sae
 from feature_tracker.training.finetune import FinetuneConfig, finetune_sae
 from feature_tracker.training.scaled import stream_scale
 from feature_tracker.training.train import TrainConfig, TrainingRows, train_sae
@@ -39,7 +40,7 @@ class MakeConfig:
     Attributes:
         plain: training of the layers in the lower half of the model, where slow latents find little.
         slow: training of the layers in the upper half.
-        tune: of all layers; `None` leaves them as they were trained.
+        tune: of the layers with slow latents, whose second task costs predictions; `None` leaves them as trained.
     """
 
     plain: TrainConfig
@@ -61,19 +62,24 @@ def make_saes(bundle: Bundle, language_model: LanguageModel, harvest: Harvest, w
     n_blocks = len(blocks_of(language_model.decoder))
     for layer in bundle.layers:
         _train_layer(layer, harvest, work, config.of_layer(layer, n_blocks))
-    made = work / "trained"
-    if config.tune is not None:
-        made = work / "tuned"
-        for layer in _missing(made, bundle.layers):
-            log.info("tuning layer %d", layer)
-            trained = load_saes(work / "trained", [layer])[layer]
-            resid = harvest.resid(layer)
-            scale = stream_scale(resid, torch.ones(len(resid), dtype=torch.bool), seed=config.tune.seed).scale
-            token_ids = torch.from_numpy(harvest.token_ids).long()
-            tuned = finetune_sae(trained, layer, language_model, token_ids, scale, config.tune)
-            save_sae(made, layer, tuned)
-    for layer, sae in load_saes(made, bundle.layers).items():
+    made = {layer: _made(layer, harvest, language_model, work, config) for layer in bundle.layers}
+    for layer, sae in made.items():
         save_sae(bundle.sae_folder, layer, sae)
+
+
+def _made(layer: int, harvest: Harvest, language_model: LanguageModel, work: Path, config: MakeConfig) -> Sae:
+    """A layer's SAE of the first seed, tuned where it has slow latents."""
+    trained = load_saes(work / "trained", [layer])[layer]
+    if config.tune is None or trained.selection is None:
+        return trained
+    if _missing(work / "tuned", [layer]):
+        log.info("tuning layer %d", layer)
+        resid = harvest.resid(layer)
+        scale = stream_scale(resid, torch.ones(len(resid), dtype=torch.bool), seed=config.tune.seed).scale
+        token_ids = torch.from_numpy(harvest.token_ids).long()
+        tuned = finetune_sae(trained, layer, language_model, token_ids, scale, config.tune)
+        save_sae(work / "tuned", layer, tuned)
+    return load_saes(work / "tuned", [layer])[layer]
 
 
 def _train_layer(layer: int, harvest: Harvest, work: Path, config: TrainConfig) -> None:

@@ -97,7 +97,7 @@ def _record(row: SaeQuality) -> dict[str, Any]:
 def quality_table(measured: Sequence[SaeQuality]) -> str:
     """The quality of each layer as a Markdown table. Figures without attention sinks, and with them in brackets."""
     lines = [
-        "| layer | FVU | cross-entropy recovered | L0 | dead | always-on | largest density | slow | tell documents apart "
+        "| layer | FVU | cross-entropy recovered | L0 | dead | always-on | max density | slow | tell documents apart "
         "| found by another seed |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
