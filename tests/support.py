@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.corpus.documents import Windows
 from feature_tracker.labels.columns import SHOWN
 from feature_tracker.labels.table import LabelTable
+from feature_tracker.model.load import LanguageModel
 from feature_tracker.sae.topk import Sae
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -122,3 +125,25 @@ def make_ranked(layers: tuple[int, ...], n: int, *, seed: int = 0) -> pd.DataFra
     ]
     columns = list(rows[0]) if rows else ["layer", "feature", "label", "reliable", "activation", "percentile"]
     return pd.DataFrame(rows, columns=columns)
+
+
+class Interrupted(Exception):
+    """Stands for anything that ends a run before its time."""
+
+
+@contextmanager
+def interrupted_after(forwards: int, model: LanguageModel) -> Generator[None]:
+    """Let the model run so many batches, then interrupt it."""
+    n_run = 0
+
+    def interrupt(_module: torch.nn.Module, _args: object) -> None:
+        nonlocal n_run
+        n_run += 1
+        if n_run > forwards:
+            raise Interrupted
+
+    hook = model.decoder.layers[0].register_forward_pre_hook(interrupt)
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,18 +11,17 @@ import pandas as pd
 
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.bundles.missing import require_parts
+from feature_tracker.cli.labels_text import check_target, check_text, read_texts, standing_table
 from feature_tracker.cli.options import bundle_options
 from feature_tracker.cli.progress import terminal_progress
-from feature_tracker.corpus.documents import name_with_size, read_documents
+from feature_tracker.corpus.documents import name_with_size
 from feature_tracker.corpus.harvest import Harvest, load_harvest
-from feature_tracker.corpus.measure import EXPECTED_TEXT, Measurement, fill_table
+from feature_tracker.corpus.measure import Measurement, fill_table
 from feature_tracker.corpus.origin import Origin
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import ALWAYS_ON, SLOW
-from feature_tracker.files import require_writable
-from feature_tracker.labels.csv_files import load_labels, replace_table
+from feature_tracker.labels.csv_files import replace_table
 from feature_tracker.labels.table import LabelTable, latents_of
-from feature_tracker.sae.load import load_saes
 from feature_tracker.tracker import Tracker
 
 _TEXT = "a folder of .txt files, or a .jsonl(.gz) file with `text` in every line; may be given several times."
@@ -66,14 +64,16 @@ def measure(
     text = _Text(finance, general, split, window, tokens)
     harvest = _chosen_harvest(text, work)
     require_parts(bundle)
-    table = _standing_table(bundle)
+    table = standing_table(bundle)
     path = out or bundle.labels
-    _check_target(path, bundle, table, replace=replace)
+    n_measured = 0 if table is None else int(table.frame["density"].notna().sum())
+    standing = f"measured values of {n_measured:,} features" if n_measured else ""
+    check_target(path, bundle, table, replace=replace, standing=standing)
     with terminal_progress("Looking for the model") as progress:
         tracker = Tracker.open(bundle, progress=progress)
     if harvest is None:
         measurement = _text_measurement(text, tracker, checkpoint)
-        measured = measurement.measure(_read(finance, split), _read(general, split))
+        measured = measurement.measure(read_texts(finance, split), read_texts(general, split))
     else:
         measurement = _harvest_measurement(harvest, tracker, checkpoint)
         measured = measurement.measure_harvest(harvest)
@@ -105,8 +105,8 @@ def _chosen_harvest(text: _Text, work: Path | None) -> Harvest | None:
         return load_harvest(work / "train")
     if not (text.finance and text.general):
         raise TrackerError(f"{_TWO_WAYS}.")
-    _check_text("finance", text.finance, text.split)
-    _check_text("general", text.general, text.split)
+    check_text("finance", text.finance, text.split)
+    check_text("general", text.general, text.split)
     return None
 
 
@@ -135,43 +135,6 @@ def _harvest_measurement(harvest: Harvest, tracker: Tracker, checkpoint: Path | 
         checkpoint=checkpoint,
         origin=harvest.origin,
     )
-
-
-def _read(paths: tuple[Path, ...], split: str | None) -> Iterator[str]:
-    return (document.text for path in paths for document in read_documents(path, split))
-
-
-def _check_text(kind: str, paths: tuple[Path, ...], split: str | None) -> None:
-    """Refuse text of a kind if a file can't be read or all are blank; reads up to each path's first document."""
-    has_text = [any(text.strip() for text in _read((path,), split)) for path in paths]
-    if not any(has_text):
-        raise TrackerError(f"There is no {kind} text in {', '.join(map(str, paths))}. {EXPECTED_TEXT}")
-
-
-def _standing_table(bundle: Bundle) -> LabelTable | None:
-    if not bundle.labels.exists():
-        return None
-    return load_labels(bundle.labels, latents_of(load_saes(bundle.sae_folder, bundle.layers)), bundle)
-
-
-def _check_target(path: Path, bundle: Bundle, table: LabelTable | None, *, replace: bool) -> None:
-    """Refuse to write the new table to `path` where that isn't possible, or would lose what was not to be replaced."""
-    require_writable(path.parent)
-    if table is None or path.resolve() != bundle.labels.resolve():
-        if path.exists() and not replace:
-            raise TrackerError(f"{path} already exists. Replace it with --replace, or name another file with --out.")
-        return
-    if table.left_out:
-        raise TrackerError(
-            f"{path} has {table.left_out:,} rows of layers that are not chosen, which would be lost. Measure all "
-            "layers, or name another file with --out."
-        )
-    n_measured = int(table.frame["density"].notna().sum())
-    if n_measured and not replace:
-        raise TrackerError(
-            f"{path} already holds measured values of {n_measured:,} features. Replace them with --replace, or name "
-            "another file with --out."
-        )
 
 
 def measure_report(measured: dict[int, pd.DataFrame], attention_sinks: dict[int, int], table: LabelTable | None) -> str:

@@ -3,40 +3,52 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import numpy as np
 
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.bundles.missing import require_parts
+from feature_tracker.cli.labels_text import check_target, check_text, read_texts, standing_table
 from feature_tracker.cli.options import bundle_options
 from feature_tracker.cli.progress import terminal_progress
-from feature_tracker.corpus.documents import name_with_size, read_documents, windows_of
-from feature_tracker.corpus.measure import EXPECTED_TEXT
+from feature_tracker.corpus.documents import name_with_size, windows_of
+from feature_tracker.corpus.harvest import Harvest, load_harvest
 from feature_tracker.corpus.origin import Origin
 from feature_tracker.corpus.top_words import ON_NO_WORD
 from feature_tracker.corpus.word_labels import LayerLabels, WordLabels, with_word_labels
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import SLOW
-from feature_tracker.files import require_writable
 from feature_tracker.labels.columns import UNLABELLED
-from feature_tracker.labels.csv_files import load_labels, replace_table
+from feature_tracker.labels.csv_files import replace_table
 from feature_tracker.labels.table import ALWAYS_YES_F1, LabelTable, latents_of
-from feature_tracker.sae.load import load_saes
+from feature_tracker.model.hooks import read_residuals
+from feature_tracker.model.load import LanguageModel
+from feature_tracker.tracing.run import Forward
 from feature_tracker.tracker import Tracker
 
 _TEXT = (
     "a folder of .txt files, or a .jsonl(.gz) file with `text` and `split` in every line; may be given several times."
 )
+_TWO_WAYS = (
+    "Name text of both kinds with --finance and --general, or with --work the folder in which `feature-tracker sae "
+    "train` and `sae quality` collected activations"
+)
 
 
 @click.command()
 @bundle_options
-@click.option("--finance", required=True, multiple=True, type=Path, help=f"Finance text: {_TEXT}")
-@click.option("--general", required=True, multiple=True, type=Path, help=f"General text: {_TEXT}")
+@click.option("--finance", multiple=True, type=Path, help=f"Finance text: {_TEXT}")
+@click.option("--general", multiple=True, type=Path, help=f"General text: {_TEXT}")
+@click.option(
+    "--work",
+    type=Path,
+    help="Instead of text: the folder in which `sae train` and `sae quality` collected activations. Much faster, since "
+    "no text is run.",
+)
 @click.option("--out", type=Path, help="File for the label table. Default: the bundle's own table is replaced.")
 @click.option("--replace", is_flag=True, help="Replace the labels that a table has, or the file that --out names.")
 @click.option(
@@ -45,103 +57,111 @@ _TEXT = (
 @click.option(
     "--checkpoint",
     type=Path,
-    help="Save what was learnt to this file once a minute. After an interruption, the same command goes on from there.",
+    help="Save the sums and the words to this file once a minute. After an interruption, the same command goes on from "
+    "there.",
 )
 def words(
-    finance: tuple[Path, ...], general: tuple[Path, ...], bundle: Bundle, out: Path | None, replace: bool,
-    tokens: int | None, checkpoint: Path | None,
+    finance: tuple[Path, ...], general: tuple[Path, ...], work: Path | None, bundle: Bundle, out: Path | None,
+    replace: bool, tokens: int | None, checkpoint: Path | None,
 ) -> None:  # fmt: skip
-    """Label features by their top words on your own text.
+    """Label features by their top words.
 
-    Reads the `train` split of the text (in a folder, nine of ten files) and labels each feature with the words that
-    hold most of its activation, or with words of the passages in which it fires if the table calls it slow: run `labels
-    measure` before. Scores the labels on the `validation` split, writes both to the label table, and prints a summary.
-    Measures stay as they are. No text is stored but the words of the labels; --checkpoint stores all words.
+    Reads the `train` split of your text (in a folder, nine of ten files) and labels each feature with the words that
+    hold most of its activation, or with words of the passages in which it fires if the table says that it is slow;
+    `labels measure` finds that out. Scores the labels on the `validation` split, writes both to the label table, and
+    prints a summary. Measures stay as they are.
     """
     # Faults in the user's files show before gigabytes of a model are fetched and hours of text are run.
-    for kind, paths in (("finance", finance), ("general", general)):
-        _check_text(kind, paths)
+    harvests = _chosen_harvests(finance, general, work, tokens)
     require_parts(bundle)
-    table = _standing_table(bundle)
+    table = standing_table(bundle)
     path = out or bundle.labels
-    _check_target(path, bundle, table, replace=replace)
+    n_labelled = 0 if table is None else int((table.frame["label"] != UNLABELLED).sum())
+    standing = f"labels of {n_labelled:,} features" if n_labelled else ""
+    check_target(path, bundle, table, replace=replace, standing=standing)
     with terminal_progress("Looking for the model") as progress:
         tracker = Tracker.open(bundle, progress=progress)
-    language_model = tracker.language_model
-    window = language_model.window(bundle.window)
+    if harvests is None:
+        corpus = _text_corpus(finance, general, tokens, bundle, tracker.language_model)
+    else:
+        corpus = _harvested_corpus(*harvests, bundle, tracker.language_model)
     word_labels = WordLabels(
-        language_model,
-        tracker.saes,
-        slow=_slow_latents(table),
-        window=window,
-        checkpoint=checkpoint,
-        origin=dataclasses.replace(
-            Origin.from_bundle(bundle, language_model.d_model),
-            finance_text=tuple(map(name_with_size, finance)),
-            general_text=tuple(map(name_with_size, general)),
-            max_tokens=tokens or "all",
-        ),
-    )
-
-    def windows(split: str) -> Iterator[np.ndarray]:
-        return chain.from_iterable(
-            windows_of(_read(paths, split), language_model.tokenizer, window=window, max_tokens=tokens)
-            for paths in (finance, general)
-        )
-
-    word_labels.learn(windows("train"))
-    labels = word_labels.score(windows("validation"))
+        tracker.language_model, tracker.saes,
+        slow=_slow_latents(table), window=corpus.window, checkpoint=checkpoint, origin=corpus.origin,
+    )  # fmt: skip
+    word_labels.learn(corpus.training, corpus.training_forward)
+    labels = word_labels.score(corpus.held_out, corpus.held_out_forward)
     replace_table(with_word_labels(table, labels, bundle.name), path, latents_of(tracker.saes))
     word_labels.discard_checkpoint()
     click.echo(words_report(labels))
     click.echo(f"\nWrote {path}.")
 
 
-def _read(paths: tuple[Path, ...], split: str) -> Iterator[str]:
-    return chain.from_iterable(read_documents(path, split) for path in paths)
+class _Corpus(NamedTuple):
+    """Windows of text, (n_tokens,) token ids each without BOS, and how to run them."""
+
+    training: Iterable[np.ndarray]
+    training_forward: Forward
+    held_out: Iterable[np.ndarray]
+    held_out_forward: Forward
+    window: int
+    origin: Origin
 
 
-def _check_text(kind: str, paths: tuple[Path, ...]) -> None:
-    """Refuse text of a kind if a file can't be read or holds nothing to learn from; reads up to the first document."""
-    has_text = [any(text.strip() for text in _read((path,), "train")) for path in paths]
-    if not any(has_text):
-        raise TrackerError(
-            f"There is no {kind} text of the split `train` in {', '.join(map(str, paths))}. {EXPECTED_TEXT}"
-        )
+def _chosen_harvests(
+    finance: tuple[Path, ...], general: tuple[Path, ...], work: Path | None, tokens: int | None
+) -> tuple[Harvest, Harvest] | None:
+    """The harvests of training and held-out text; `None` where there is text to run instead, which is looked at.
+
+    Raises:
+        TrackerError: both are given, or none, or what is given can't be read or holds nothing to learn from.
+    """
+    if work is not None and (finance or general or tokens):
+        raise TrackerError(f"{_TWO_WAYS}, not both. --tokens belongs to the first.")
+    if work is not None:
+        return load_harvest(work / "train"), load_harvest(work / "validation")
+    if not (finance and general):
+        raise TrackerError(f"{_TWO_WAYS}.")
+    check_text("finance", finance, "train")
+    check_text("general", general, "train")
+    return None
 
 
-def _standing_table(bundle: Bundle) -> LabelTable | None:
-    if not bundle.labels.exists():
-        return None
-    return load_labels(bundle.labels, latents_of(load_saes(bundle.sae_folder, bundle.layers)), bundle)
+def _text_corpus(
+    finance: tuple[Path, ...], general: tuple[Path, ...], tokens: int | None, bundle: Bundle, model: LanguageModel
+) -> _Corpus:
+    window = model.window(bundle.window)
+
+    def windows(split: str) -> Iterator[np.ndarray]:
+        for paths in (finance, general):
+            yield from windows_of(read_texts(paths, split), model.tokenizer, window=window, max_tokens=tokens)
+
+    origin = dataclasses.replace(
+        Origin.from_bundle(bundle, model.d_model),
+        finance_text=tuple(map(name_with_size, finance)),
+        general_text=tuple(map(name_with_size, general)),
+        max_tokens=tokens or "all",
+    )
+    return _Corpus(windows("train"), read_residuals, windows("validation"), read_residuals, window, origin)
 
 
-def _check_target(path: Path, bundle: Bundle, table: LabelTable | None, *, replace: bool) -> None:
-    """Refuse to write the new table to `path` where that isn't possible, or would lose what was not to be replaced."""
-    require_writable(path.parent)
-    if table is None or path.resolve() != bundle.labels.resolve():
-        if path.exists() and not replace:
-            raise TrackerError(f"{path} already exists. Replace it with --replace, or name another file with --out.")
-        return
-    if table.left_out:
-        raise TrackerError(
-            f"{path} has {table.left_out:,} rows of layers that are not chosen, which would be lost. Label all layers, "
-            "or name another file with --out."
-        )
-    n_labelled = int((table.frame["label"] != UNLABELLED).sum())
-    if n_labelled and not replace:
-        raise TrackerError(
-            f"{path} already holds labels of {n_labelled:,} features. Replace them with --replace, or name another "
-            "file with --out."
-        )
+def _harvested_corpus(training: Harvest, held_out: Harvest, bundle: Bundle, model: LanguageModel) -> _Corpus:
+    for harvest in (training, held_out):
+        harvest.check_origin(Origin.from_bundle(bundle, model.d_model))
+    # A harvest that has grown since is another text.
+    origin = dataclasses.replace(training.origin, max_tokens=training.n_tokens)
+    train_ids, held_out_ids = (harvest.token_ids[: harvest.n_done, 1:] for harvest in (training, held_out))
+    return _Corpus(train_ids, training.forward, held_out_ids, held_out.forward, training.token_ids.shape[1], origin)
 
 
 def _slow_latents(table: LabelTable | None) -> dict[int, list[int]]:
     """The slow features by layer; none where nobody measured them."""
     if table is None or "autocorrelation" not in table.frame:
         return {}
-    slow = table.frame.index[table.frame["autocorrelation"] > SLOW]
-    return {layer: [feature for of, feature in slow if of == layer] for layer in slow.unique("layer")}
+    slow: dict[int, list[int]] = {}
+    for layer, feature in table.frame.index[table.frame["autocorrelation"] > SLOW]:
+        slow.setdefault(layer, []).append(feature)
+    return slow
 
 
 def words_report(labels: dict[int, LayerLabels]) -> str:
@@ -152,8 +172,8 @@ def words_report(labels: dict[int, LayerLabels]) -> str:
     ]
     for layer, part in labels.items():
         f1, on_no_word = part.frame["f1"], int((part.frame["label"] == ON_NO_WORD).sum())
-        held = f"{part.confirmed / part.shown:.1%} of {part.shown:,}" if part.shown else "none occurs"
         median = f"{f1.median():.3f}" if f1.notna().any() else "not scored"
+        held = f"{part.confirmed / part.shown:.1%} of {part.shown:,}" if part.shown else "none occurs"
         lines.append(
             f"| {layer} | {part.slow} | {on_no_word} | {median} | {(f1 > ALWAYS_YES_F1).mean():.1%} | {held} |"
         )

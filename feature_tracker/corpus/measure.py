@@ -5,26 +5,23 @@ Only sums and quantiles are kept, nothing of the text.
 
 from __future__ import annotations
 
-import json
 import logging
-import time
-import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from feature_tracker.corpus.checkpoint import Saved, SumsCheckpoint
 from feature_tracker.corpus.documents import windows_of
 from feature_tracker.corpus.harvest import Harvest
 from feature_tracker.corpus.origin import Origin, fingerprint
 from feature_tracker.corpus.statistics import LayerSums
 from feature_tracker.errors import TrackerError
-from feature_tracker.files import replacing
 from feature_tracker.labels.columns import KEYS, MEASURED
 from feature_tracker.labels.table import LabelTable, with_columns
 from feature_tracker.model.hooks import read_residuals
@@ -37,7 +34,6 @@ log = logging.getLogger(__name__)
 Kind = Literal["finance", "general"]
 
 EXPECTED_TEXT = "Name a folder of .txt files, or a .jsonl or .jsonl.gz file."
-_CHECKPOINT_SECONDS = 60.0
 
 
 class Measurement:
@@ -72,16 +68,17 @@ class Measurement:
         self._max_tokens = max_tokens
         self._sums = {layer: LayerSums(sae.n_latents) for layer, sae in saes.items()}
         self._batches_done: dict[Kind, int] = {"finance": 0, "general": 0}
-        self._checkpoint = checkpoint
-        self._origin = replace(
+        origin = replace(
             origin or Origin(layers=tuple(sorted(saes)), d_model=language_model.d_model),
             dtype=str(language_model.model.dtype),
             saes=fingerprint(saes),
             window=window,
             max_tokens=max_tokens or "all",
         )
-        if checkpoint is not None and checkpoint.exists():
-            self._restore(checkpoint)
+        self._checkpoint = SumsCheckpoint(checkpoint, origin, "a measurement")
+        saved = self._checkpoint.load()
+        if saved is not None:
+            self._restore(saved)
 
     @property
     def n_attention_sinks(self) -> dict[int, int]:
@@ -118,8 +115,7 @@ class Measurement:
 
     def discard_checkpoint(self) -> None:
         """Remove the checkpoint's file."""
-        if self._checkpoint is not None:
-            self._checkpoint.unlink(missing_ok=True)
+        self._checkpoint.discard()
 
     def _measure_kind(self, kind: Kind, windows: Iterable[np.ndarray], forward: Forward) -> None:
         language_model, saes = self._language_model, self._saes
@@ -130,57 +126,30 @@ class Measurement:
 
         # The order of batches never changes, so the checkpoint holds the first of them.
         remaining = islice(batches, self._batches_done[kind], None)
-        saved_at, n_tokens = time.monotonic(), 0
+        n_tokens = 0
         ran = run(remaining, language_model, sorted(saes), saes=saes, activation_sinks=[add], forward=forward)
         for batch in ran:
             self._batches_done[kind] += 1
             n_tokens += batch.n_tokens
-            if time.monotonic() - saved_at > _CHECKPOINT_SECONDS:
+            if self._checkpoint.is_due:
                 log.info("%s text: %d tokens in this run", kind, n_tokens)
                 self._save()
-                saved_at = time.monotonic()
         if not self._batches_done[kind]:
             raise TrackerError(f"There is no {kind} text. {EXPECTED_TEXT}")
         log.info("%s text: %d tokens in this run, done", kind, n_tokens)
 
     def _save(self) -> None:
-        if self._checkpoint is None:
-            return
-        arrays: dict[str, Any] = {
-            f"{layer}.{name}": array for layer, sums in self._sums.items() for name, array in sums.state().items()
-        }
-        progress = {"origin": asdict(self._origin), "batches_done": self._batches_done}
-        with replacing(self._checkpoint) as beside, beside.open("wb") as file:
-            np.savez(file, progress=np.array(json.dumps(progress)), **arrays)
+        self._checkpoint.save(
+            self._batches_done, {f"layer {layer}": sums.state() for layer, sums in self._sums.items()}
+        )
 
-    def _restore(self, checkpoint: Path) -> None:
+    def _restore(self, saved: Saved) -> None:
         try:
-            with checkpoint.open("rb") as file, np.load(file) as arrays:
-                progress = json.loads(str(arrays["progress"]))
-                origin, batches_done = Origin.from_record(progress["origin"]), progress["batches_done"]
-                state = {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise _damaged(checkpoint, error) from None
-        differences = self._origin.differences(origin)
-        if differences:
-            raise TrackerError(
-                f"{checkpoint} holds a measurement of something else: {differences}. Give the options it was begun "
-                "with, name another file, or delete this one."
-            )
-        self._batches_done = batches_done
-        for layer, sums in self._sums.items():
-            prefix = f"{layer}."
-            try:
-                sums.restore({name.removeprefix(prefix): a for name, a in state.items() if name.startswith(prefix)})
-            except KeyError as error:  # an earlier version measured less
-                raise _damaged(checkpoint, error) from None
-
-
-def _damaged(checkpoint: Path, error: Exception) -> TrackerError:
-    return TrackerError(
-        f"{checkpoint} is not a checkpoint of a measurement, or is damaged ({error}). Name another file, or delete "
-        "this one and measure from the start."
-    )
+            self._batches_done = {"finance": saved.batches_done["finance"], "general": saved.batches_done["general"]}
+            for layer, sums in self._sums.items():
+                sums.restore(saved.sums[f"layer {layer}"])
+        except KeyError as error:  # an earlier version measured less
+            raise self._checkpoint.damaged(error) from None
 
 
 def fill_table(table: LabelTable | None, measured: Mapping[int, pd.DataFrame], bundle: str) -> LabelTable:

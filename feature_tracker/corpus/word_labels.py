@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from feature_tracker.corpus.checkpoint import Checkpoint
+from feature_tracker.corpus.checkpoint import Saved, SumsCheckpoint
 from feature_tracker.corpus.origin import Origin, fingerprint
 from feature_tracker.corpus.top_words import TopWords, choose_top_words
 from feature_tracker.corpus.word_scores import WordScores
@@ -28,7 +28,6 @@ from feature_tracker.tracing.run import Batch, Encoded, Forward, batched, run
 log = logging.getLogger(__name__)
 
 _TRAINING = "training text"
-_LOGGED_EVERY = 200_000  # tokens
 
 
 class LayerLabels(NamedTuple):
@@ -87,9 +86,10 @@ class WordLabels:
             saes=fingerprint(saes),
             window=window,
         )
-        self._checkpoint = Checkpoint(checkpoint, origin, "top words")
-        self._batches_done, saved = self._checkpoint.load()
-        if saved:
+        self._n_done = 0  # batches of training text
+        self._checkpoint = SumsCheckpoint(checkpoint, origin, "top words")
+        saved = self._checkpoint.load()
+        if saved is not None:
             self._restore(saved)
 
     def learn(self, windows: Iterable[np.ndarray], forward: Forward = read_residuals) -> None:
@@ -103,17 +103,17 @@ class WordLabels:
             TrackerError: the checkpoint can't be written.
         """
         self._save()  # finds out now, not after a minute of work, whether the checkpoint can be written
-        n_done = self._batches_done.get(_TRAINING, 0)
         # The order of batches never changes, so the checkpoint holds the first of them.
-        for batch, encoded in self._encoded(windows, forward, skip=n_done):
+        for batch, encoded in self._encoded(windows, forward, skip=self._n_done):
             words = self._reader.read(batch)
             for layer, sums in self._sums.items():
                 sums.add(encoded[layer], words)
-            n_done += 1
-            self._batches_done[_TRAINING] = n_done
+            self._n_done += 1
             if self._checkpoint.is_due:
+                log.info("training text: %d batches", self._n_done)
                 self._save()
         self._save()
+        log.info("training text: %d batches, %d words; now the held-out text", self._n_done, self._reader.n_words)
 
     def score(self, windows: Iterable[np.ndarray], forward: Forward = read_residuals) -> dict[int, LayerLabels]:
         """Label every feature of each layer, and score the labels on held-out text.
@@ -144,36 +144,28 @@ class WordLabels:
         def keep(layer: int, part: Encoded, _batch: Batch) -> None:
             encoded[layer] = part
 
-        batches = batched(windows, window=self._window, bos_id=self._language_model.bos_id)
-        n_tokens = n_logged = 0
+        batches = islice(batched(windows, window=self._window, bos_id=self._language_model.bos_id), skip, None)
+        layers = sorted(self._saes)
         for batch in run(
-            islice(batches, skip, None), self._language_model, sorted(self._saes), saes=self._saes,
-            activation_sinks=[keep], forward=forward,
-        ):  # fmt: skip
+            batches, self._language_model, layers, saes=self._saes, activation_sinks=[keep], forward=forward
+        ):
             yield batch, encoded
-            n_tokens += batch.n_tokens
-            if n_tokens - n_logged > _LOGGED_EVERY:
-                log.info("%d tokens in this run", n_tokens)
-                n_logged = n_tokens
 
     def _save(self) -> None:
-        parts = {"reader": self._reader.state()}
-        parts |= {f"layer {layer}": sums.state() for layer, sums in self._sums.items()}
-        arrays = {f"{part}/{name}": array for part, state in parts.items() for name, array in state.items()}
-        self._checkpoint.save(self._batches_done, arrays)
+        layers = {f"layer {layer}": sums.state() for layer, sums in self._sums.items()}
+        self._checkpoint.save({_TRAINING: self._n_done}, {"words": self._reader.state()} | layers)
 
-    def _restore(self, saved: Mapping[str, np.ndarray]) -> None:
-        def part(name: str) -> dict[str, np.ndarray]:
-            return {key.removeprefix(f"{name}/"): array for key, array in saved.items() if key.startswith(f"{name}/")}
-
-        self._reader.restore(part("reader"))
-        for layer, sums in self._sums.items():
-            state = part(f"layer {layer}")
-            if not np.array_equal(state["slow"], sums.slow):
-                raise self._checkpoint.refusal(
-                    f"counts other features of layer {layer} as slow: the label table was measured again since then"
-                )
-            sums.restore(state)
+    def _restore(self, saved: Saved) -> None:
+        try:
+            self._n_done = saved.batches_done[_TRAINING]
+            self._reader.restore(saved.sums["words"])
+            for layer, sums in self._sums.items():
+                state = saved.sums[f"layer {layer}"]
+                if not np.array_equal(state["slow"], sums.slow):
+                    raise self._checkpoint.of_something_else(f"the table calls other features of layer {layer} slow")
+                sums.restore(state)
+        except KeyError as error:
+            raise self._checkpoint.damaged(error) from None
 
 
 def _layer_labels(labels: Sequence[TopWords], scores: WordScores) -> LayerLabels:

@@ -63,10 +63,7 @@ class WordReader:
             learn: number and count what is new; else it is `NO_WORD`.
         """
         words, occurrences, windows, n_occurrences = [], [], [], 0
-        lengths = [batch.token_ids.shape[1] - 1] * batch.n_windows
-        if batch.is_token is not None:
-            lengths = batch.is_token.sum(dim=1).tolist()
-        for window, (ids, length) in enumerate(zip(batch.token_ids[:, 1:].tolist(), lengths, strict=True)):
+        for window, (ids, length) in enumerate(zip(batch.token_ids[:, 1:].tolist(), batch.lengths, strict=True)):
             units, unit_of = self._pieces.units(ids[:length])
             numbers = [self._number(unit, learn=learn) for unit in units]
             if learn:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import copy
 import io
 import sys
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from feature_tracker.cli.labels import main
-from feature_tracker.corpus import measure as measure_module
+from feature_tracker.corpus import checkpoint as checkpoint_module, measure as measure_module
 from feature_tracker.corpus.documents import read_documents, windows_of
 from feature_tracker.corpus.harvest import Harvest, continue_harvest, start_harvest
 from feature_tracker.corpus.measure import Measurement, fill_table
@@ -38,7 +38,7 @@ from feature_tracker.sae.topk import Sae
 from feature_tracker.tracing import attention_sinks
 from feature_tracker.tracing.run import batched
 from feature_tracker.tracker import Tracker
-from tests.support import SENTENCES, made_up_windows, random_sae
+from tests.support import SENTENCES, Interrupted, interrupted_after, made_up_windows, random_sae
 
 FINANCE = [SENTENCES, "Rates rose.", " "]
 GENERAL = ["A river ran past old trees while it rained.", SENTENCES[::-1][:150]]
@@ -150,7 +150,7 @@ def test_a_harvest_is_measured_without_running_the_model(
 ) -> None:
     """Interrupted at its second batch, and unfinished: windows that were not collected don't count."""
     monkeypatch.setattr(measure_module, "batched", partial(batched, tokens=4 * 40))
-    monkeypatch.setattr(measure_module, "_CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(checkpoint_module, "_SECONDS", -1.0)
     origin = Origin(layers=tuple(tiny_saes), d_model=tiny_model.d_model, finance_text=("a",), split="train", seed=0)
     start_harvest(tmp_path / "train", made_up_windows(12, 40, bos_id=tiny_model.bos_id), origin)
     harvest = replace(continue_harvest(tmp_path / "train", tiny_model), n_done=11)
@@ -209,33 +209,11 @@ def test_a_limit_of_tokens_holds_for_each_kind(tiny_model: LanguageModel, tiny_s
     assert set(measured[1]["finance_tokens"]) == set(measured[1]["general_tokens"]) == {21}
 
 
-class Interrupted(Exception):
-    """Stands for anything that ends a run before its time."""
-
-
-@contextmanager
-def interrupted_after(forwards: int, model: LanguageModel) -> Generator[None]:
-    """Let the model run so many batches, then interrupt it."""
-    n_run = 0
-
-    def interrupt(_module: torch.nn.Module, _args: object) -> None:
-        nonlocal n_run
-        n_run += 1
-        if n_run > forwards:
-            raise Interrupted
-
-    hook = model.decoder.layers[0].register_forward_pre_hook(interrupt)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
 @pytest.mark.parametrize("batches", [0, 1, 3, 5])
 def test_an_interrupted_measurement_goes_on_to_equal_sums(
     tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int
 ) -> None:
-    monkeypatch.setattr(measure_module, "_CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(checkpoint_module, "_SECONDS", -1.0)
     monkeypatch.setattr(measure_module, "batched", partial(batched, tokens=2 * WINDOW))
     checkpoint = tmp_path / "sums.npz"
     whole = measure_features(tiny_model, tiny_saes)
@@ -253,7 +231,7 @@ def test_an_interrupted_measurement_goes_on_to_equal_sums(
 def test_a_measurement_interrupted_between_its_texts_goes_on_with_the_second(
     tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measure_module, "_CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(checkpoint_module, "_SECONDS", -1.0)
     whole = measure_features(tiny_model, tiny_saes)
 
     def unreadable() -> Iterator[str]:
@@ -431,7 +409,7 @@ def test_what_is_wrong_is_told_before_a_model_is_fetched(folder: Path, monkeypat
 
 
 def test_the_command_goes_on_from_its_checkpoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure_module, "_CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(checkpoint_module, "_SECONDS", -1.0)
     monkeypatch.setattr(measure_module, "batched", partial(batched, tokens=4))
     checkpoint, out = folder / "sums.npz", folder / "out.csv"
     assert measure(folder, "--window", "4").exit_code == 0

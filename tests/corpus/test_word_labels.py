@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from click.testing import CliRunner, Result
 
 from feature_tracker.cli.labels import main
 from feature_tracker.corpus import checkpoint as checkpoint_module, word_labels as word_labels_module
-from feature_tracker.corpus.documents import windows_of
+from feature_tracker.corpus.documents import Windows, whole_windows, windows_of
+from feature_tracker.corpus.harvest import continue_harvest, start_harvest
 from feature_tracker.corpus.measure import Measurement
 from feature_tracker.corpus.origin import Origin
 from feature_tracker.corpus.top_words import ON_NO_WORD
@@ -28,13 +28,13 @@ from feature_tracker.labels.consistency import contradictions
 from feature_tracker.labels.csv_files import load_labels, save_labels
 from feature_tracker.labels.scores import NO_BETTER, TOP_WORDS
 from feature_tracker.labels.table import LabelTable, latents_of
-from feature_tracker.model.load import LanguageModel
+from feature_tracker.model.load import LanguageModel, load_model_folder
 from feature_tracker.model.tokens import tokenize
-from feature_tracker.sae.load import save_sae
+from feature_tracker.sae.load import load_saes, save_sae
 from feature_tracker.sae.topk import Sae
 from feature_tracker.tracing.run import batched, trace_tokens
 from feature_tracker.tracker import Tracker
-from tests.support import SENTENCES, random_sae
+from tests.support import SENTENCES, Interrupted, interrupted_after, random_sae
 
 WINDOW = 16
 TRAIN = [SENTENCES, "Net sales fell. The bank raised its rate, and spreads widened.", " ", SENTENCES[::-1][:200]]
@@ -119,28 +119,6 @@ def test_no_training_text_labels_no_feature(tiny_model: LanguageModel, tiny_saes
     assert set(labels[1].frame["label"]) == {ON_NO_WORD}
 
 
-class Interrupted(Exception):
-    """Stands for anything that ends a run before its time."""
-
-
-@contextmanager
-def interrupted_after(forwards: int, model: LanguageModel) -> Generator[None]:
-    """Let the model run so many batches, then interrupt it."""
-    n_run = 0
-
-    def interrupt(_module: torch.nn.Module, _args: object) -> None:
-        nonlocal n_run
-        n_run += 1
-        if n_run > forwards:
-            raise Interrupted
-
-    hook = model.decoder.layers[0].register_forward_pre_hook(interrupt)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
 def assert_same_labels(one: dict[int, LayerLabels], other: dict[int, LayerLabels]) -> None:
     for layer, part in one.items():
         pd.testing.assert_frame_equal(other[layer].frame, part.frame)
@@ -181,7 +159,7 @@ def test_a_checkpoint_of_other_options_is_refused(
         ("expected window 8, found 16", tiny_saes, {"window": 8}),
         ("expected finance_text b.txt, found a.txt", tiny_saes, {"origin": two}),
         ("expected saes", tiny_saes | {3: random_sae(32, seed=9)}, {}),
-        ("counts other features of layer 1 as slow", tiny_saes, {"slow": {1: [0, 5], 4: range(20)}}),
+        ("the table calls other features of layer 1 slow", tiny_saes, {"slow": {1: [0, 5], 4: range(20)}}),
     ):
         with pytest.raises(TrackerError, match=message):
             label_features(tiny_model, saes, checkpoint=checkpoint, **options)
@@ -189,7 +167,7 @@ def test_a_checkpoint_of_other_options_is_refused(
     Measurement(tiny_model, tiny_saes, window=WINDOW, checkpoint=measured).measure(TRAIN, HELD_OUT)
     for content in (checkpoint.read_bytes()[:5000], b"", measured.read_bytes()):
         checkpoint.write_bytes(content)
-        with pytest.raises(TrackerError, match=r"sums\.npz is damaged, or no checkpoint of top words"):
+        with pytest.raises(TrackerError, match=r"sums\.npz is not a checkpoint of top words, or is damaged"):
             label_features(tiny_model, tiny_saes, checkpoint=checkpoint)
     (tmp_path / "file").write_text("")
     with interrupted_after(0, tiny_model), pytest.raises(TrackerError, match="can't be written"):
@@ -201,7 +179,7 @@ def test_a_table_keeps_its_measures_and_loses_what_was_said_of_its_old_labels(
 ) -> None:
     labels = label_features(tiny_model, tiny_saes)
     row = dict.fromkeys([*REQUIRED, *IMPORTED], np.nan) | {
-        "label": "Loans", "f1": 0.5, "f1_always_yes": 0.9, "mark": NO_BETTER, "f1_method": "reported", "rule": "{}",
+        "label": "Loans", "f1": 0.5, "f1_always_yes": 0.9, "mark": NO_BETTER, "f1_method": "reported",
         "specialization": -5.0, "specialization_source": UNVERIFIED, "label_source": "a.csv", "original_label": "Loans",
         "density": 0.25,
     }  # fmt: skip
@@ -239,12 +217,14 @@ def folder(tiny_model: LanguageModel, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def label_words(folder: Path, *options: str, general: str = "text.jsonl", layers: str = "1 3") -> Result:
+def label_words(
+    folder: Path, *options: str, general: str = "text.jsonl", layers: str = "1 3", text: bool = True
+) -> Result:
+    texts = ["--finance", str(folder / "text.jsonl"), "--general", str(folder / general)] if text else []
     return CliRunner().invoke(
         main,
         ["words", "--bundle", "llama2-7b-finance", "--model", str(folder / "model"), "--saes", str(folder / "saes"),
-         "--layers", layers, "--dtype", "float32", "--labels", str(folder / "t.csv"),
-         "--finance", str(folder / "text.jsonl"), "--general", str(folder / general), *options],
+         "--layers", layers, "--dtype", "float32", "--labels", str(folder / "t.csv"), *texts, *options],
     )  # fmt: skip
 
 
@@ -257,6 +237,50 @@ def test_the_command_labels_saes_of_different_sizes(folder: Path) -> None:
     assert table.frame["label"].str.startswith("fires on").all()
     assert table.frame["f1"].notna().any()
     assert table.bundles == ["llama2-7b-finance"]
+
+
+def test_features_that_the_table_calls_slow_are_labelled_by_their_passages(folder: Path) -> None:
+    assert label_words(folder).exit_code == 0
+    table = load_labels(folder / "t.csv", {1: 30, 3: 40})
+    table.frame["autocorrelation"] = [0.3, 0.2, np.nan] + [0.1] * 66 + [0.21]
+    save_labels(table, folder / "t.csv")
+    assert label_words(folder, "--replace").exit_code == 0
+    table = load_labels(folder / "t.csv", {1: 30, 3: 40})
+    by_passages = table.frame["label"].str.startswith("in passages with")
+    assert by_passages.index[by_passages].tolist() == [(1, 0), (3, 39)]
+    assert table.frame["autocorrelation"].iloc[0] == 0.3
+
+
+def test_a_harvest_gives_the_labels_that_its_text_gives(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows of 16 tokens, some of which were not collected; streams are stored in 16 bits."""
+    model = load_model_folder(folder / "model", "bfloat16", name="tiny")
+    for split, texts in (("train", TRAIN * 2), ("validation", HELD_OUT)):
+        ids = whole_windows(texts, model.tokenizer, window=WINDOW)
+        nothing = np.zeros(len(ids), np.int32)
+        origin = Origin(layers=(1, 3), d_model=32, bundle="llama2-7b-finance", split=split)
+        start_harvest(folder / "work" / split, Windows(ids, nothing > 0, nothing, nothing, ("a",)), origin)
+        continue_harvest(folder / "work" / split, model)
+    n_read = len(whole_windows(TRAIN, model.tokenizer, window=WINDOW))
+    progress = folder / "work" / "train" / "progress.json"
+    progress.write_text(json.dumps(json.loads(progress.read_text()) | {"n_done": n_read}))
+    monkeypatch.setattr(type(model.decoder), "forward", lambda *_, **__: pytest.fail("ran the model"))
+    done = label_words(folder, "--work", str(folder / "work"), text=False)
+    monkeypatch.undo()
+    assert done.exit_code == 0, done.output
+    harvested = load_labels(folder / "t.csv", {1: 30, 3: 40}).frame
+    saes = load_saes(folder / "saes", [1, 3])
+    labels = WordLabels(model, saes, slow={}, window=WINDOW)
+    labels.learn(ids for ids in windows(TRAIN, model) if len(ids) == WINDOW - 1)
+    expected = labels.score(ids for ids in windows(HELD_OUT, model) if len(ids) == WINDOW - 1)
+    assert harvested["label"].tolist() == [label for part in expected.values() for label in part.frame["label"]]
+
+
+def test_text_and_harvest_exclude_each_other(folder: Path) -> None:
+    work = ["--work", str(folder / "work")]
+    assert "not both" in label_words(folder, *work).output
+    assert "--tokens belongs to the first" in label_words(folder, *work, "--tokens", "3", text=False).output
+    assert "Name text of both kinds" in label_words(folder, text=False).output
+    assert "No activations in" in label_words(folder, *work, text=False).output
 
 
 def test_labels_are_replaced_only_when_asked(folder: Path) -> None:
