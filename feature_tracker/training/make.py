@@ -51,8 +51,7 @@ class MakeConfig:
         """How one 0-based layer of a model of so many blocks is trained."""
         if layer < n_blocks / 2:
             return self.plain
-        # In the built-in model, 12 tokens to either side gave more slow latents at layer 16 of 30 than 24 did, and fewer
-        # at layer 22: dev/LOG.md.
+        # In the built-in model, a reach of 12 tokens gave more slow latents at layer 16 of 30 than 24 did (dev/LOG.md).
         return replace(self.slow, slow_reach=12) if layer < n_blocks * 2 / 3 else self.slow
 
 
