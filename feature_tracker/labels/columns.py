@@ -132,7 +132,7 @@ COLUMNS = (
     ),
     Column(
         "f1_method", "text", "score",
-        "How the judge was asked; `reported` where the imported file doesn't say, `top words` where a rule was applied.",
+        "How the judge was asked; `top words` where a rule was applied, `reported` where an imported file doesn't say.",
     ),
     Column(
         "mark", "choice", "score", "What speaks against a label that is not reliable.",
