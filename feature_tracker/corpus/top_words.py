@@ -30,7 +30,7 @@ _PRIOR_WINDOWS = 5.0
 """Windows with the latent's mean activation that are added to each word's, since rare words are rich by chance."""
 
 # What is left of "increase", "increases", "increased" and "increasing" is the same, and so it is of "tax" and "taxes".
-_ENDING = re.compile(r"(?:['’]s|(?<=...)(?:(?<!s)s|es|ed|e|d|ing)|(?<=....)(?:y|ies|ied))$")
+_ENDING = re.compile(r"(?:(?<=...)(?:(?<!s)s|es|ed|e|d|ing)|(?<=....)(?:y|ies|ied))?(?:['’]s?)?$")
 
 
 class TopWords(NamedTuple):

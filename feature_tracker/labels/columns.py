@@ -131,7 +131,8 @@ COLUMNS = (
         "Unanswered", ",.0f", low=0, tables="imported tables",
     ),
     Column(
-        "f1_method", "text", "score", "How the judge was asked; `reported` where the imported file doesn't say.",
+        "f1_method", "text", "score",
+        "How the judge was asked; `top words` where a rule was applied, `reported` where an imported file doesn't say.",
     ),
     Column(
         "mark", "choice", "score", "What speaks against a label that is not reliable.",

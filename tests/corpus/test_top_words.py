@@ -35,7 +35,9 @@ def test_sums_are_those_of_a_naive_count(monkeypatch: pytest.MonkeyPatch, fold_a
     monkeypatch.setattr(word_sums, "_FOLD_AT", fold_at)
     generator = np.random.default_rng(0)
     batches = [random_batch(generator, n_latents=N_LATENTS, n_words=n_words) for n_words in (4, N_WORDS, 3)]
-    sums = summed(batches, n_latents=N_LATENTS, slow=(1, 4))
+    nothing = plant([[-1, -1]], {}, n_latents=N_LATENTS)
+    nothing.dense[:] = 1.0
+    sums = summed([nothing, *batches, nothing], n_latents=N_LATENTS, slow=(1, 4))
     occurrences, windows = np.zeros(N_WORDS), np.zeros(N_WORDS)
     held, fired, passages = np.zeros((N_WORDS, N_LATENTS)), np.zeros((N_WORDS, N_LATENTS)), np.zeros((N_WORDS, 2))
     for batch in batches:
@@ -80,21 +82,16 @@ def test_a_label_shows_the_words_that_hold_most_activation_and_fire_more_often_t
 
 
 def test_one_of_several_forms_of_a_word_is_shown() -> None:
-    shown = [
-        "tariffs",
-        "tariff",
-        "Tariff’s",
-        "increase",
-        "increasing",
-        "increases",
-        "companies",
-        "company",
-        "the",
-        "they",
-    ]
-    batch = plant([[*range(10)]] * 20, {0: {word: 2 - word / 10 for word in range(10)}}, n_latents=1)
+    forms = (
+        ["tariffs", "tariff", "Tariff’s"], ["increase", "Increasing", "increased"],
+        ["companies", "company", "company's"], ["Committee's", "Committee"], ["the"], ["they"],
+    )  # fmt: skip
+    shown = [form for word in forms for form in word]
+    worth = {word: 2 - word / 20 for word in range(len(shown))}
+    batch = plant([[*worth]] * 20, {0: worth}, n_latents=1)
     (label,) = choose_top_words(summed([batch], n_latents=1), shown)
-    assert label.label == "fires on: tariffs, increase, companies, the, they"
+    assert label.label == "fires on: tariffs, increase, companies, Committee's, the"
+    assert label.words == [0, 3, 6, 9, 11]
 
 
 def test_a_label_has_at_most_six_words_and_sixty_characters() -> None:
