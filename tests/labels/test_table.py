@@ -217,8 +217,10 @@ def test_the_built_in_table_labels_every_feature_with_words_or_with_passages_whe
     frame = built_in().frame
     assert len(frame) == 2000
     begins = frame["label"].str.extract(r"^(fires on|in passages with): .", expand=False)
-    assert begins.notna().all()
-    assert ((begins == "in passages with") == (frame["autocorrelation"] > SLOW)).all()
+    assert begins.isna().sum() <= 1, "features that fire on no word in particular"
+    slow = frame["autocorrelation"] > SLOW
+    assert (begins[slow].dropna() == "in passages with").all()
+    assert (begins[~slow].dropna() == "fires on").all()
     assert frame["label"].str.len().max() <= 80
 
 
