@@ -6,30 +6,34 @@ import numpy as np
 import pandas as pd
 
 PIECES = (256, 64)
-"""Tokens of the corpus pieces that `window_mean` and `window_sd`, and `window_sd_64`, are measured over."""
+"""Tokens of the pieces of a corpus over which `window_mean` and `window_sd`, and `window_sd_64`, are measured."""
 
 
 def distinctiveness(dense: np.ndarray, labels: pd.DataFrame) -> np.ndarray:
-    """(n,) by how many standard deviations each feature's mean of sqrt(activation) over a text lies above the corpus'.
+    """(n,) by how many standard deviations a feature's mean of sqrt(activation) in a text lies above the corpus' mean.
 
-    The standard deviation is that of means over as many tokens as the text has. It falls with their number, faster for
-    features of single words than for those of topics. Between 32 and 1,500 tokens a power of the number holds within
-    some 10 %, with one exponent a feature; a sum of a constant and a part that falls with 1 / n overshoots by 30 % at
-    1,500. Here the exponent is the one that leads from `window_sd_64` to `window_sd`.
+    The standard deviation is that of means over as many tokens as the text has. It falls with a power of their number,
+    slowly for features of topics and fast for those of single words; the power is the one that leads from
+    `window_sd_64` to `window_sd`. On the training text of the built-in bundle this holds within 4 % at the median
+    feature from 32 to 512 tokens. (A constant plus a part that falls with 1 / n, fitted to the same two, is 30 % too
+    large at 1,500.)
 
     The square root keeps a few strong firings from outweighing all others.
 
     Args:
         dense: (n_tokens, n) activations on the tokens that count: neither BOS nor attention sinks.
-        labels: (n,) rows with `window_mean, window_sd, window_sd_64`.
+        labels: (n,) rows of a label table, with `window_mean, window_sd, window_sd_64` where they were measured.
 
     Returns:
-        NaN for a feature that was not measured, or that never fired in the corpus.
+        NaN for a feature that was not measured or never fired, and everywhere for a text without tokens.
     """
-    mean, sd, sd_short = (labels[name].to_numpy(float) for name in ("window_mean", "window_sd", "window_sd_64"))
+    if len(dense) == 0:
+        return np.full(len(labels), np.nan)
+    measured = labels.reindex(columns=["window_mean", "window_sd", "window_sd_64"]).to_numpy(dtype=float)
+    mean, sd, sd_short = measured.T
     long, short = PIECES
     with np.errstate(divide="ignore", invalid="ignore"):
-        # Between 0, the same whatever the length, and 1/2, that of tokens independent of each other.
-        exponent = np.clip(np.log(sd_short / sd) / np.log(long / short), 0.0, 0.5)
-        z = (np.sqrt(dense).mean(axis=0, dtype=float) - mean) / (sd * (long / len(dense)) ** exponent)
+        # Between 0, where length doesn't matter, and 1/2, where tokens are independent of each other.
+        power = np.clip(np.log(sd_short / sd) / np.log(long / short), 0.0, 0.5)
+        z = (np.sqrt(dense).mean(axis=0, dtype=float) - mean) / (sd * (long / len(dense)) ** power)
     return np.where(sd > 0, z, np.nan)
