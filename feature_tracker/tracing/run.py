@@ -188,13 +188,15 @@ class Activations:
         """Keep one layer's activations on a batch."""
         self._encoded[layer].append(encoded)
 
-    def layer_traces(self) -> dict[int, LayerTrace]:
-        """The kept activations by layer.
+    def trace(self, tokens: TokenizedText) -> Trace:
+        """The kept activations, as the trace of the text that was run.
 
         Raises:
             TrackerError: an activation is not finite.
         """
-        return {layer: _layer_trace(layer, self._saes[layer], parts) for layer, parts in self._encoded.items()}
+        layers = {layer: _layer_trace(layer, self._saes[layer], parts) for layer, parts in self._encoded.items()}
+        sinks = [torch.cat([part.attention_sink for part in parts]) for parts in self._encoded.values()]
+        return Trace(tokens, layers, torch.stack(sinks).any(dim=0).numpy())
 
 
 def trace_tokens(
@@ -212,7 +214,7 @@ def trace_tokens(
     for batch in run(batches, language_model, sorted(saes), saes=saes, activation_sinks=[activations]):
         done += batch.n_tokens
         progress("Reading the text", done / tokens.n_tokens)
-    return Trace(tokens, activations.layer_traces())
+    return activations.trace(tokens)
 
 
 def _layer_trace(layer: int, sae: Sae, encoded: Sequence[Encoded]) -> LayerTrace:
