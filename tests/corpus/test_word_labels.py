@@ -193,8 +193,8 @@ def test_a_table_keeps_its_measures_and_loses_what_was_said_of_its_old_labels(
         assert not {"original_label", "label_source", "mark", "f1_always_yes"} & set(table.frame.columns)
         assert contradictions(table) == []
         if standing is not None:
-            here = table.frame.loc[(3, 7)]
-            assert (here["density"], here["specialization_source"]) == (0.25, UNVERIFIED)
+            here = table.frame[["density", "specialization_source"]].xs((3, 7))
+            assert here.tolist() == [0.25, UNVERIFIED]
 
 
 def test_guessing_scores_two_thirds_however_rarely_a_feature_fires() -> None:

@@ -182,7 +182,7 @@ def test_a_sink_that_fails_leaves_no_hook(tiny_model: LanguageModel, tiny_saes: 
 
 
 def test_a_trace_counts_no_attention_sink_of_any_layer(tiny_tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
-    layers = cycle([2, 5])  # the position that becomes a sink in one layer, and in the next
+    layers = cycle([1, 3])  # the position that becomes a sink in one layer, and in the next
 
     def one_sink(resid: torch.Tensor, _is_token: torch.Tensor | None = None) -> torch.Tensor:
         marked = torch.zeros(resid.shape[:-1], dtype=torch.bool)
@@ -190,6 +190,6 @@ def test_a_trace_counts_no_attention_sink_of_any_layer(tiny_tracker: Tracker, mo
         return marked
 
     monkeypatch.setattr("feature_tracker.tracing.run.attention_sinks", one_sink)
-    trace = tiny_tracker.trace("Rates rose.")
-    assert trace.n_tokens > 6
-    assert trace.counted.tolist() == [position for position in range(trace.n_tokens) if position not in (2, 5)]
+    trace = tiny_tracker.trace("Rates rose")
+    assert trace.n_tokens > 4
+    assert trace.counted.tolist() == [position for position in range(trace.n_tokens) if position not in (1, 3)]
