@@ -16,7 +16,6 @@ from typing import NamedTuple
 import click
 import numpy as np
 import pandas as pd
-import torch
 
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.cli.options import bundle_options
@@ -26,7 +25,7 @@ from feature_tracker.feature import ALWAYS_ON, Feature
 from feature_tracker.model.tokens import TokenizedText, tokenize
 from feature_tracker.tracing.distinctive import distinctiveness
 from feature_tracker.tracing.rows import features_of
-from feature_tracker.tracing.run import Activations, Batch, Encoded, batched, run
+from feature_tracker.tracing.run import trace_tokens
 from feature_tracker.tracing.trace import Trace
 from feature_tracker.tracker import Tracker
 
@@ -122,32 +121,16 @@ def _part(tokens: TokenizedText, start: int, stop: int) -> TokenizedText:
 
 def first_features(tokens: TokenizedText, tracker: Tracker) -> dict[str, set[Feature]]:
     """The first `TOP` features of each layer by each ranking; always-on ones are left out, as on the page."""
-    activations = Activations(tracker.saes)
-    counted: dict[int, list[torch.Tensor]] = {layer: [] for layer in tracker.saes}
-
-    def count(layer: int, encoded: Encoded, _batch: Batch) -> None:
-        counted[layer].append(~encoded.attention_sink)
-
-    language_model = tracker.language_model
-    batches = batched(tokens.windows(), window=tokens.window, bos_id=language_model.bos_id)
-    for _ in run(
-        batches, language_model, tracker.bundle.layers, saes=tracker.saes, activation_sinks=[activations, count]
-    ):
-        pass
-    trace = Trace(tokens, activations.layer_traces())
+    trace = trace_tokens(tokens, tracker.language_model, tracker.saes)
     return {
-        "distinctiveness": {
-            feature
-            for layer, parts in counted.items()
-            for feature in _most_distinctive(trace, layer, torch.cat(parts).numpy(), tracker)
-        },
+        "distinctiveness": {feature for layer in trace.layers for feature in _most_distinctive(trace, layer, tracker)},
         "rarity": set(features_of(tracker.rank(trace, top=TOP, by="percentile"))),
         "activation": set(features_of(tracker.rank(trace, top=TOP, by="activation"))),
     }
 
 
-def _most_distinctive(trace: Trace, layer: int, counted: np.ndarray, tracker: Tracker) -> list[Feature]:
-    dense = trace.layers[layer].dense()[counted]
+def _most_distinctive(trace: Trace, layer: int, tracker: Tracker) -> list[Feature]:
+    dense = trace.layers[layer].dense()[trace.counted]
     rows = pd.MultiIndex.from_product([[layer], range(dense.shape[1])])
     labels = tracker.labels.frame.reindex(rows)
     z = np.where(labels["density"] > ALWAYS_ON, np.nan, distinctiveness(dense, labels))

@@ -25,7 +25,7 @@ from feature_tracker.tracing.rows import feature_of, rows_of
 _ROW_HEIGHT = 20
 _LABEL_WIDTH = 14  # characters; with the feature's number, two fifths of a 420-pixel chart
 _COLUMN_WIDTH = 14  # characters of a word under its column
-_CUT = "not counted: the text was cut here"
+_UNCOUNTED = "not counted: an attention sink, or the text was cut here"
 _ZERO_WIDTH = "\u200b\u200c\u2060"  # zero-width space, zero-width non-joiner, word joiner
 
 
@@ -114,7 +114,7 @@ def _cell_markers(
         **unfaded(0),
         customdata=np.tile(np.arange(n_columns), n_rows)[:, None].tolist(),
         hovertext=[
-            f"{heads[row]}<br>{readings[column]}<br>Activation {number(values[row, column], '.3g', _CUT)}"
+            f"{heads[row]}<br>{readings[column]}<br>Activation {number(values[row, column], '.3g', _UNCOUNTED)}"
             for row in range(n_rows)
             for column in range(n_columns)
         ],

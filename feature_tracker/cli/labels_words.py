@@ -15,7 +15,7 @@ from feature_tracker.bundles.missing import require_parts
 from feature_tracker.cli.labels_text import check_target, check_text, read_texts, standing_table
 from feature_tracker.cli.options import bundle_options
 from feature_tracker.cli.progress import terminal_progress
-from feature_tracker.corpus.documents import name_with_size, windows_of
+from feature_tracker.corpus.documents import name_with_size, numbered_windows
 from feature_tracker.corpus.harvest import Harvest, load_harvest
 from feature_tracker.corpus.origin import Origin
 from feature_tracker.corpus.top_words import ON_NO_WORD
@@ -98,9 +98,13 @@ def words(
 
 
 class _Corpus(NamedTuple):
-    """Windows of text, (n_tokens,) token ids each without BOS, and how to run them."""
+    """Windows of text, (n_tokens,) token ids each without BOS, and how to run them.
 
-    training: Iterable[np.ndarray]
+    Attributes:
+        training: each with the number of its document.
+    """
+
+    training: Iterable[tuple[int, np.ndarray]]
     training_forward: Forward
     held_out: Iterable[np.ndarray]
     held_out_forward: Forward
@@ -132,9 +136,11 @@ def _text_corpus(
 ) -> _Corpus:
     window = model.window(bundle.window)
 
-    def windows(split: str) -> Iterator[np.ndarray]:
-        for paths in (finance, general):
-            yield from windows_of(read_texts(paths, split), model.tokenizer, window=window, max_tokens=tokens)
+    def windows(split: str) -> Iterator[tuple[int, np.ndarray]]:
+        for kind, paths in enumerate((finance, general)):
+            texts = read_texts(paths, split)
+            for document, ids in numbered_windows(texts, model.tokenizer, window=window, max_tokens=tokens):
+                yield 2 * document + kind, ids  # no number for two documents
 
     origin = dataclasses.replace(
         Origin.from_bundle(bundle, model.d_model),
@@ -142,7 +148,8 @@ def _text_corpus(
         general_text=tuple(map(name_with_size, general)),
         max_tokens=tokens or "all",
     )
-    return _Corpus(windows("train"), read_residuals, windows("validation"), read_residuals, window, origin)
+    held_out = (ids for _, ids in windows("validation"))
+    return _Corpus(windows("train"), read_residuals, held_out, read_residuals, window, origin)
 
 
 def _harvested_corpus(training: Harvest, held_out: Harvest, bundle: Bundle, model: LanguageModel) -> _Corpus:
@@ -151,7 +158,8 @@ def _harvested_corpus(training: Harvest, held_out: Harvest, bundle: Bundle, mode
     # A harvest that has grown since is another text.
     origin = dataclasses.replace(training.origin, max_tokens=training.n_tokens)
     train_ids, held_out_ids = (harvest.token_ids[: harvest.n_done, 1:] for harvest in (training, held_out))
-    return _Corpus(train_ids, training.forward, held_out_ids, held_out.forward, training.token_ids.shape[1], origin)
+    windows = zip(training.windows.document.tolist(), train_ids, strict=False)
+    return _Corpus(windows, training.forward, held_out_ids, held_out.forward, training.token_ids.shape[1], origin)
 
 
 def _slow_latents(table: LabelTable | None) -> dict[int, list[int]]:

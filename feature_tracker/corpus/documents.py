@@ -117,10 +117,17 @@ def windows_of(
         window: longest window, BOS included.
         max_tokens: where to stop; the last window is cut there.
     """
+    return (ids for _, ids in numbered_windows(texts, tokenizer, window=window, max_tokens=max_tokens))
+
+
+def numbered_windows(
+    texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, *, window: int, max_tokens: int | None = None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """As `windows_of`, each window with the number of its document, from 0."""
     remaining = sys.maxsize if max_tokens is None else max_tokens
-    for text in filter(str.strip, texts):
+    for document, text in enumerate(filter(str.strip, texts)):
         for ids in tokenize(text, tokenizer, window=window, max_tokens=sys.maxsize).windows():
-            yield ids[:remaining]
+            yield document, ids[:remaining]
             remaining -= len(ids)
             if remaining <= 0:
                 log.info("stopped at %d tokens", max_tokens)

@@ -67,7 +67,7 @@ class Measurement:
         self._language_model, self._saes, self._window = language_model, saes, window
         self._max_tokens = max_tokens
         self._sums = {layer: LayerSums(sae.n_latents) for layer, sae in saes.items()}
-        self._batches_done: dict[Kind, int] = {"finance": 0, "general": 0}
+        self._batches_done: dict[str, int] = {"finance": 0, "general": 0}
         origin = replace(
             origin or Origin(layers=tuple(sorted(saes)), d_model=language_model.d_model),
             dtype=str(language_model.model.dtype),

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.sparse import csc_array
 
 from feature_tracker.corpus.word_sums import WordSums
+from feature_tracker.text import is_word
 
 ON_NO_WORD = "fires on no word in particular"
 """Label of a feature that fires more often than not on no word."""
@@ -47,7 +48,7 @@ class TopWords(NamedTuple):
     slow: bool
 
 
-def choose_top_words(sums: WordSums, shown: Sequence[str]) -> list[TopWords]:
+def choose_top_words(sums: WordSums, shown: Sequence[str], documents: np.ndarray) -> list[TopWords]:
     """The label of every latent of a layer, in order.
 
     A feature that isn't slow is labelled with the words that hold most of its activation. For a slow one, words are
@@ -56,24 +57,26 @@ def choose_top_words(sums: WordSums, shown: Sequence[str]) -> list[TopWords]:
     (Monroe et al. 2008, Fightin' Words, eq. 22).
 
     A word is shown only if the latent fires on more than half of its occurrences: at the lower end of Wilson's
-    interval, counting only one occurrence a window, because those of one text are alike. Where no word is so sure,
-    those of at least `_FEWEST` occurrences count by their plain share. Of words that differ in their ending, one is
-    shown.
+    interval, counting one occurrence a document, because those of one text are alike. Where no word is so sure, those
+    of at least `_FEWEST` occurrences count by their plain share. Of words that differ in their ending, one is shown.
+    Runs of signs tell little of a passage and are left out there.
 
     Args:
         sums: of the training text.
         shown: each word as it is shown, `WordReader.shown`.
+        documents: (n_words,) in how many documents each word occurs.
     """
     held, fired, passages = sums.held().tocsc(), sums.fired().tocsc(), sums.passages().tocsc()
     slow_column = {int(latent): column for column, latent in enumerate(sums.slow)}
+    is_name = np.array([is_word(word) for word in shown], bool)
     labels = []
     for latent in range(sums.n_latents):
         if latent in slow_column:
-            worth = _evidence(_column(passages, slow_column[latent]), sums.windows)
+            worth = _evidence(_column(passages, slow_column[latent]), sums.windows) * is_name
         else:
             worth = _column(held, latent)
         shares = _column(fired, latent) / np.maximum(sums.occurrences, 1)
-        candidates = (worth > 0) & (_wilson_lower(shares, np.maximum(sums.windows, 1)) > 0.5)
+        candidates = (worth > 0) & (_wilson_lower(shares, np.maximum(documents, 1)) > 0.5)
         if not candidates.any():
             candidates = (worth > 0) & (shares > 0.5) & (sums.occurrences >= _FEWEST)
         labels.append(_label(np.where(candidates, worth, 0.0), shown, slow=latent in slow_column))

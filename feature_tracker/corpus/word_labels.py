@@ -92,20 +92,27 @@ class WordLabels:
         if saved is not None:
             self._restore(saved)
 
-    def learn(self, windows: Iterable[np.ndarray], forward: Forward = read_residuals) -> None:
+    def learn(self, windows: Iterable[tuple[int, np.ndarray]], forward: Forward = read_residuals) -> None:
         """Sum up where features fire on training text.
 
         Args:
-            windows: (n_tokens,) int64 token ids each, BOS left out.
+            windows: each with the number of its document, from 0: (n_tokens,) int64 token ids, BOS left out.
             forward: how to run the decoder on a batch.
 
         Raises:
             TrackerError: the checkpoint can't be written.
         """
         self._save()  # finds out now, not after a minute of work, whether the checkpoint can be written
+        documents: list[int] = []
+
+        def noted() -> Iterator[np.ndarray]:
+            for document, ids in windows:
+                documents.append(document)
+                yield ids
+
         # The order of batches never changes, so the checkpoint holds the first of them.
-        for batch, encoded in self._encoded(windows, forward, skip=self._n_done):
-            words = self._reader.read(batch)
+        for batch, encoded in self._encoded(noted(), forward, skip=self._n_done):
+            words = self._reader.read(batch, [documents[number] for number in batch.numbers])
             for layer, sums in self._sums.items():
                 sums.add(encoded[layer], words)
             self._n_done += 1
@@ -119,14 +126,14 @@ class WordLabels:
         """Label every feature of each layer, and score the labels on held-out text.
 
         Args:
-            windows: as in `learn`, of text that was not learnt from. Without any, every score is NaN.
+            windows: (n_tokens,) int64 token ids each, of text that was not learnt from. Without any, scores are NaN.
             forward: how to run the decoder on a batch.
         """
-        shown = self._reader.shown()
-        labels = {layer: choose_top_words(sums, shown) for layer, sums in self._sums.items()}
+        shown, documents = self._reader.shown(), self._reader.documents()
+        labels = {layer: choose_top_words(sums, shown, documents) for layer, sums in self._sums.items()}
         scores = {layer: WordScores(chosen, self._reader.n_words) for layer, chosen in labels.items()}
         for batch, encoded in self._encoded(windows, forward):
-            words = self._reader.read(batch, learn=False)
+            words = self._reader.read(batch)
             for layer, layer_scores in scores.items():
                 layer_scores.add(encoded[layer], words)
         return {layer: _layer_labels(labels[layer], scores[layer]) for layer in labels}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -22,6 +22,7 @@ NO_WORD = -1
 PASSAGE = 24
 """Tokens to either side of a token that make up its passage, with itself; a passage ends with its window."""
 _UNREADABLE = "\ufffd"
+_FOLD_AT = 2000  # windows
 _LONGEST = 40  # characters: longer ones are web addresses, rules of tables and text in scripts without spaces
 
 
@@ -50,29 +51,41 @@ class WordReader:
         self._pieces = _Pieces(tokenizer)
         self._counts: Counter[str] = Counter()  # of spellings, as the text has them
         self._numbers: dict[str, int] = {}  # of words, by what makes two spellings one word
+        self._pairs = np.zeros(0, np.int64)  # word << 32 | document, of every word and document with it, ascending
+        self._waiting: list[np.ndarray] = []  # pairs to be merged with these
 
     @property
     def n_words(self) -> int:
         """Different words met so far."""
         return len(self._numbers)
 
-    def read(self, batch: Batch, *, learn: bool = True) -> BatchWords:
+    def read(self, batch: Batch, documents: Sequence[int] | None = None) -> BatchWords:
         """The words of a batch.
 
         Args:
-            learn: number and count what is new; else it is `NO_WORD`.
+            documents: number of each window's document, to learn and count the words. Where it lacks, the text is held
+                out: words that were not met before are `NO_WORD`.
         """
+        learn = documents is not None
         words, occurrences, windows, n_occurrences = [], [], [], 0
         for window, (ids, length) in enumerate(zip(batch.token_ids[:, 1:].tolist(), batch.lengths, strict=True)):
             units, unit_of = self._pieces.units(ids[:length])
-            numbers = [self._number(unit, learn=learn) for unit in units]
-            if learn:
+            numbers = np.array([self._number(unit, learn=learn) for unit in units], np.int64)
+            if documents is not None:
                 self._counts.update(unit for unit, number in zip(units, numbers, strict=True) if number != NO_WORD)
-            words.append(np.array(numbers, np.int64)[unit_of])
+                self._waiting.append(np.unique(numbers[numbers != NO_WORD]) << 32 | documents[window])
+            words.append(numbers[unit_of])
             occurrences.append(unit_of + n_occurrences)
             windows.append(np.full(length, window))
             n_occurrences += len(units)
+        if len(self._waiting) > _FOLD_AT:
+            self._fold()
         return BatchWords(np.concatenate(words), np.concatenate(occurrences), np.concatenate(windows))
+
+    def documents(self) -> np.ndarray:
+        """(n_words,) in how many documents each word occurs."""
+        self._fold()
+        return np.bincount(self._pairs >> 32, minlength=self.n_words)
 
     def shown(self) -> list[str]:
         """Each word in its most frequent spelling; signs and white space as somebody can read them."""
@@ -83,15 +96,21 @@ class WordReader:
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything met so far, as arrays for `restore`."""
-        return {"spellings": np.array(list(self._counts), str), "counts": np.array([*self._counts.values()], np.int64)}
+        self._fold()
+        spellings, counts = np.array(list(self._counts), str), np.array([*self._counts.values()], np.int64)
+        return {"spellings": spellings, "counts": counts, "pairs": self._pairs}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Continue from the `state` of an earlier run."""
         spellings = state["spellings"].tolist()
         self._counts = Counter(dict(zip(spellings, state["counts"].tolist(), strict=True)))
-        self._numbers = {}
+        self._numbers, self._pairs, self._waiting = {}, state["pairs"], []
         for spelling in spellings:
             self._number(spelling, learn=True)
+
+    def _fold(self) -> None:
+        self._pairs = np.unique(np.concatenate([self._pairs, *self._waiting]))
+        self._waiting = []
 
     def _number(self, unit: str, *, learn: bool) -> int:
         if not unit.isspace() and (_UNREADABLE in unit or not unit.isprintable() or len(unit) > _LONGEST):

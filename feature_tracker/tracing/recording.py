@@ -85,5 +85,4 @@ def record(
     progress("Reading the text", 0.0)
     for _ in run(one_by_one, language_model, layers, saes=saes, activation_sinks=[activations], forward=forward):
         progress("Reading the text", len(windows) / len(tokens.window_starts))
-    trace = Trace(tokens, activations.layer_traces())
-    return Recording(trace, tuple(windows), tokens.window_starts, dict(saes))
+    return Recording(activations.trace(tokens), tuple(windows), tokens.window_starts, dict(saes))

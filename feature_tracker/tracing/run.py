@@ -34,10 +34,12 @@ class Batch(NamedTuple):
         token_ids: (n_windows, longest) int64, BOS first. Shorter windows are padded at the end, where padding can't
             affect any token of a causal model.
         is_token: (n_windows, longest - 1) bool, False on padding; `None` if nothing is padded.
+        numbers: (n_windows,) which windows these are, counted from 0 in the order in which `batched` was given them.
     """
 
     token_ids: torch.Tensor
     is_token: torch.Tensor | None
+    numbers: tuple[int, ...]
 
     @property
     def n_windows(self) -> int:
@@ -151,26 +153,26 @@ def batched(
         window: length of a whole window, BOS included.
         tokens: largest size of a batch, BOS and padding included. A longer window makes a batch of its own.
     """
-    whole: list[np.ndarray] = []
-    short: list[np.ndarray] = []
-    for ids in windows:
+    whole: dict[int, np.ndarray] = {}  # by number
+    short: dict[int, np.ndarray] = {}
+    for number, ids in enumerate(windows):
         waiting = whole if len(ids) == window - 1 else short
-        longest = max(map(len, [*waiting, ids]))
+        longest = max(map(len, [*waiting.values(), ids]))
         if waiting and (len(waiting) + 1) * (longest + 1) > tokens:
             yield _stacked(waiting, bos_id)
             waiting.clear()
-        waiting.append(ids)
+        waiting[number] = ids
     yield from (_stacked(waiting, bos_id) for waiting in (whole, short) if waiting)
 
 
-def _stacked(windows: Sequence[np.ndarray], bos_id: int) -> Batch:
-    lengths = torch.tensor([len(ids) for ids in windows])
+def _stacked(windows: Mapping[int, np.ndarray], bos_id: int) -> Batch:
+    lengths = torch.tensor([len(ids) for ids in windows.values()])
     longest = int(lengths.max())
     token_ids = torch.full((len(windows), longest + 1), bos_id)
-    for row, ids in enumerate(windows):
+    for row, ids in enumerate(windows.values()):
         token_ids[row, 1 : len(ids) + 1] = torch.from_numpy(ids)
     is_token = torch.arange(longest) < lengths[:, None]
-    return Batch(token_ids, None if is_token.all() else is_token)
+    return Batch(token_ids, None if is_token.all() else is_token, tuple(windows))
 
 
 class Activations:
@@ -188,13 +190,15 @@ class Activations:
         """Keep one layer's activations on a batch."""
         self._encoded[layer].append(encoded)
 
-    def layer_traces(self) -> dict[int, LayerTrace]:
-        """The kept activations by layer.
+    def trace(self, tokens: TokenizedText) -> Trace:
+        """The kept activations, as the trace of the text that was run.
 
         Raises:
             TrackerError: an activation is not finite.
         """
-        return {layer: _layer_trace(layer, self._saes[layer], parts) for layer, parts in self._encoded.items()}
+        layers = {layer: _layer_trace(layer, self._saes[layer], parts) for layer, parts in self._encoded.items()}
+        sinks = [torch.cat([part.attention_sink for part in parts]) for parts in self._encoded.values()]
+        return Trace(tokens, layers, torch.stack(sinks).any(dim=0).numpy())
 
 
 def trace_tokens(
@@ -212,7 +216,7 @@ def trace_tokens(
     for batch in run(batches, language_model, sorted(saes), saes=saes, activation_sinks=[activations]):
         done += batch.n_tokens
         progress("Reading the text", done / tokens.n_tokens)
-    return Trace(tokens, activations.layer_traces())
+    return activations.trace(tokens)
 
 
 def _layer_trace(layer: int, sae: Sae, encoded: Sequence[Encoded]) -> LayerTrace:

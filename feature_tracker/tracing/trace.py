@@ -45,10 +45,12 @@ class Trace:
     Attributes:
         tokens: the text and its tokens, without BOS.
         layers: activations by layer, ascending.
+        attention_sink: (n_tokens,) bool, which tokens are attention sinks in a layer; `None` where none is.
     """
 
     tokens: TokenizedText
     layers: dict[int, LayerTrace]
+    attention_sink: np.ndarray | None = None
 
     @property
     def n_tokens(self) -> int:
@@ -62,15 +64,18 @@ class Trace:
 
     @property
     def counted(self) -> np.ndarray:
-        """Positions that count in rankings and correlations: all but the first token after each cut between windows.
+        """Positions that count in rankings and correlations, the same in all layers.
 
-        The model sees no words before such a token. It can become an attention sink, on which many features fire at
-        once and far more strongly than elsewhere, because of the cut and not because of the text.
+        Left out are attention sinks, on which many features fire at once and far more strongly than on any word, and
+        the first token after each cut between windows, before which the model sees no words. Where nothing else is
+        left, all count.
         """
         starts = self.tokens.window_starts
-        cuts = starts if self.tokens.is_cut else starts[1:]
-        positions = np.delete(np.arange(self.n_tokens), cuts)
-        return positions if len(positions) else np.arange(self.n_tokens)
+        counts = np.ones(self.n_tokens, bool)
+        counts[list(starts if self.tokens.is_cut else starts[1:])] = False
+        if self.attention_sink is not None:
+            counts &= ~self.attention_sink
+        return np.flatnonzero(counts) if counts.any() else np.arange(self.n_tokens)
 
     def peak(self, feature: Feature) -> int:
         """The counted position on which a feature fires most strongly."""

@@ -100,6 +100,7 @@ def test_training_tuning_and_measuring_follow_each_other(home: Path, monkeypatch
     assert installed[3].decoder.equal(tuned.decoder)
     assert not tuned.decoder.equal(stages["trained"][3].decoder)
     assert installed[1].selection is None, "the lower half of the model has no slow latents"
+    assert installed[3].selection is not None
     assert int((installed[3].selection > 1.5).sum()) == 8, "and the upper half a fifth"
     measured = quality()
     assert measured.exit_code == 0, measured.output

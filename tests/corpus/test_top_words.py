@@ -14,7 +14,6 @@ from feature_tracker.labels.scores import TOP_WORDS
 from tests.corpus.planted_words import Planted, plant, random_batch
 
 N_WORDS, N_LATENTS = 12, 5
-NOTHING = np.zeros(0, np.int64)
 
 
 def summed(batches: list[Planted], *, n_latents: int, slow: tuple[int, ...] = ()) -> WordSums:
@@ -22,6 +21,19 @@ def summed(batches: list[Planted], *, n_latents: int, slow: tuple[int, ...] = ()
     for batch in batches:
         sums.add(batch.encoded, batch.words)
     return sums
+
+
+def choose(
+    batches: list[Planted],
+    *,
+    n_latents: int,
+    shown: list[str],
+    slow: tuple[int, ...] = (),
+    documents: list[int] | None = None,
+) -> list[TopWords]:
+    """The labels; every window is a document where `documents` lacks."""
+    sums = summed(batches, n_latents=n_latents, slow=slow)
+    return choose_top_words(sums, shown, sums.windows if documents is None else np.array(documents))
 
 
 def passage_mean(batch: Planted, token: int, latent: int) -> float:
@@ -73,7 +85,7 @@ def test_a_label_shows_the_words_that_hold_most_activation_and_fire_more_often_t
     lines = [[0, 1, 2, 3, 1, 5, 1] for _ in range(10)] + [[4]]
     batch = plant(lines, {0: {0: 3.0, 2: 2.0, 3: 1.0, 4: 50.0, 5: 0.1}}, n_latents=2)
     batch.dense[np.flatnonzero(batch.words.words == 1)[:14], 0] = 9.0  # 14 of 30: most activation, but not mostly
-    labels = choose_top_words(summed([batch], n_latents=2), shown)
+    labels = choose([batch], n_latents=2, shown=shown)
     # "rare" was met once, "weak" adds too little, and latent 1 never fires.
     assert labels == [
         TopWords("fires on: good, better, strong", [0, 2, 3], slow=False),
@@ -89,16 +101,15 @@ def test_one_of_several_forms_of_a_word_is_shown() -> None:
     shown = [form for word in forms for form in word]
     worth = {word: 2 - word / 20 for word in range(len(shown))}
     batch = plant([[*worth]] * 20, {0: worth}, n_latents=1)
-    (label,) = choose_top_words(summed([batch], n_latents=1), shown)
+    (label,) = choose([batch], n_latents=1, shown=shown)
     assert label.label == "fires on: tariffs, increase, companies, Committee's, the"
     assert label.words == [0, 3, 6, 9, 11]
 
 
 def test_a_label_has_at_most_six_words_and_sixty_characters() -> None:
     batch = plant([[*range(9)]] * 20, {0: {word: 2 - word / 10 for word in range(9)}}, n_latents=1)
-    sums = summed([batch], n_latents=1)
-    (short,) = choose_top_words(sums, [*"abcdefghi"])
-    (long,) = choose_top_words(sums, ["w" * 61, "a" * 25, "b" * 25, *"cdefgh"])
+    (short,) = choose([batch], n_latents=1, shown=[*"abcdefghi"])
+    (long,) = choose([batch], n_latents=1, shown=["w" * 61, "a" * 25, "b" * 25, *"cdefgh"])
     assert short.label == "fires on: a, b, c, d, e, f"
     assert long.label == f"fires on: {'a' * 25}, c, d, e, f, g"
     assert long.words == [1, 3, 4, 5, 6, 7]
@@ -107,17 +118,16 @@ def test_a_label_has_at_most_six_words_and_sixty_characters() -> None:
 def test_where_no_word_is_sure_three_occurrences_do() -> None:
     # Of one window, as in a corpus of one short document.
     batch = plant([[0, 0, 0, 1, 1, 2]], {0: {0: 1.0, 1: 9.0, 2: 9.0}}, n_latents=1)
-    assert choose_top_words(summed([batch], n_latents=1), ["three", "two", "one"])[0].label == "fires on: three"
+    assert choose([batch], n_latents=1, shown=["three", "two", "one"])[0].label == "fires on: three"
     none = plant([[0, 0, 1]], {0: {0: 1.0, 1: 9.0}}, n_latents=1)
-    assert choose_top_words(summed([none], n_latents=1), ["two", "one"])[0].label == ON_NO_WORD
+    assert choose([none], n_latents=1, shown=["two", "one"])[0].label == ON_NO_WORD
 
 
-def test_many_windows_count_for_more_than_many_occurrences() -> None:
-    one_text = [[0] * 30 + [2] * 30]
-    spread = [[1, 2]] * 20
-    batch = plant(one_text + spread, {0: {0: 5.0, 1: 1.0}}, n_latents=1)
-    (label,) = choose_top_words(summed([batch], n_latents=1), ["name", "word", "other"])
-    assert label.label == "fires on: word"
+def test_many_documents_count_for_more_than_many_occurrences() -> None:
+    batch = plant([[0, 1, 1, 1]] * 20, {0: {0: 5.0, 1: 1.0}}, n_latents=1)
+    for documents, label in (([20, 20], "name, word"), ([5, 20], "word"), ([5, 5], "name, word")):
+        (top,) = choose([batch], n_latents=1, shown=["name", "word"], documents=documents)
+        assert top.label == f"fires on: {label}"
 
 
 def tariff_windows() -> list[list[int]]:
@@ -132,10 +142,12 @@ def test_a_slow_feature_is_labelled_by_the_words_of_its_passages() -> None:
     about_trade = batch.words.windows < 12
     batch.dense[about_trade & (batch.words.words != 2), :] = 1.0
     batch.dense[about_trade & (batch.words.words == 4), :] = 9.0  # it peaks on "the"
-    slow, fast = choose_top_words(summed([batch], n_latents=2, slow=(0,)), shown)
+    slow, fast = choose([batch], n_latents=2, slow=(0,), shown=shown)
     # It is silent on "imports" itself; "of" and "the" stand in all passages.
     assert slow == TopWords("in passages with: tariffs", [1], slow=True)
     assert fast.label == "fires on: tariffs"
+    shown[1] = "“),”"
+    assert [top.label for top in choose([batch], n_latents=2, slow=(0,), shown=shown)] == [ON_NO_WORD, "fires on: “),”"]
 
 
 def naive_scores(batches: list[Planted], label: TopWords, latent: int) -> dict[str, float]:

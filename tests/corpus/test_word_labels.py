@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from feature_tracker.cli.labels import main
 from feature_tracker.corpus import checkpoint as checkpoint_module, word_labels as word_labels_module
-from feature_tracker.corpus.documents import Windows, whole_windows, windows_of
+from feature_tracker.corpus.documents import Windows, numbered_windows, whole_windows, windows_of
 from feature_tracker.corpus.harvest import continue_harvest, start_harvest
 from feature_tracker.corpus.measure import Measurement
 from feature_tracker.corpus.origin import Origin
@@ -55,7 +55,7 @@ def label_features(
     **options: Any,
 ) -> dict[int, LayerLabels]:
     labels = WordLabels(model, saes, **{"slow": SLOW, "window": WINDOW} | options)
-    labels.learn(windows(train, model))
+    labels.learn(numbered_windows(train, model.tokenizer, window=WINDOW))
     return labels.score(windows(held_out, model))
 
 
@@ -193,8 +193,8 @@ def test_a_table_keeps_its_measures_and_loses_what_was_said_of_its_old_labels(
         assert not {"original_label", "label_source", "mark", "f1_always_yes"} & set(table.frame.columns)
         assert contradictions(table) == []
         if standing is not None:
-            here = table.frame.loc[(3, 7)]
-            assert (here["density"], here["specialization_source"]) == (0.25, UNVERIFIED)
+            assert table.frame.at[(3, 7), "density"] == 0.25
+            assert table.frame.at[(3, 7), "specialization_source"] == UNVERIFIED
 
 
 def test_guessing_scores_two_thirds_however_rarely_a_feature_fires() -> None:
@@ -256,9 +256,11 @@ def test_a_harvest_gives_the_labels_that_its_text_gives(folder: Path, monkeypatc
     model = load_model_folder(folder / "model", "bfloat16", name="tiny")
     for split, texts in (("train", TRAIN * 2), ("validation", HELD_OUT)):
         ids = whole_windows(texts, model.tokenizer, window=WINDOW)
+        numbered = numbered_windows(texts, model.tokenizer, window=WINDOW)
+        document = np.array([number for number, ids in numbered if len(ids) == WINDOW - 1])
         nothing = np.zeros(len(ids), np.int32)
         origin = Origin(layers=(1, 3), d_model=32, bundle="llama2-7b-finance", split=split)
-        start_harvest(folder / "work" / split, Windows(ids, nothing > 0, nothing, nothing, ("a",)), origin)
+        start_harvest(folder / "work" / split, Windows(ids, nothing > 0, document, nothing, ("a",)), origin)
         continue_harvest(folder / "work" / split, model)
     n_read = len(whole_windows(TRAIN, model.tokenizer, window=WINDOW))
     progress = folder / "work" / "train" / "progress.json"
@@ -270,7 +272,8 @@ def test_a_harvest_gives_the_labels_that_its_text_gives(folder: Path, monkeypatc
     harvested = load_labels(folder / "t.csv", {1: 30, 3: 40}).frame
     saes = load_saes(folder / "saes", [1, 3])
     labels = WordLabels(model, saes, slow={}, window=WINDOW)
-    labels.learn(ids for ids in windows(TRAIN, model) if len(ids) == WINDOW - 1)
+    train = numbered_windows(TRAIN, model.tokenizer, window=WINDOW)
+    labels.learn((document, ids) for document, ids in train if len(ids) == WINDOW - 1)
     expected = labels.score(ids for ids in windows(HELD_OUT, model) if len(ids) == WINDOW - 1)
     assert harvested["label"].tolist() == [label for part in expected.values() for label in part.frame["label"]]
 

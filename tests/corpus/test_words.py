@@ -5,6 +5,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from feature_tracker.corpus import words as words_module
 from feature_tracker.corpus.words import NO_WORD, PASSAGE, BatchWords, WordReader, passage_means
 from feature_tracker.model.tokens import tokenize
 from feature_tracker.tracing.run import batched
@@ -16,7 +17,7 @@ TEXT = 'Net sales rose 5.4%, to "€1,234.5".\n\nThe U.S. company’s NET sales 
 def read(reader: WordReader, *texts: str, tokenizer: PreTrainedTokenizerBase, learn: bool = True) -> BatchWords:
     windows = [tokenize(text, tokenizer, window=1000, max_tokens=999).ids for text in texts]
     (batch,) = batched(windows, window=1000, bos_id=0)
-    return reader.read(batch, learn=learn)
+    return reader.read(batch, range(len(texts)) if learn else None)
 
 
 def sentencepiece_tokenizer() -> PreTrainedTokenizerFast:
@@ -78,7 +79,7 @@ def test_what_no_label_can_show_is_no_word(tiny_tokenizer: PreTrainedTokenizerBa
     reader = WordReader(tiny_tokenizer)
     half = tiny_tokenizer.encode("€", add_special_tokens=False)[:1]
     (batch,) = batched([np.array(half)], window=9, bos_id=0)
-    assert reader.read(batch).words.tolist() == [NO_WORD]
+    assert reader.read(batch, [0]).words.tolist() == [NO_WORD]
     words = read(reader, f"{'a' * 41} \x01 \ufffd \u200b", tokenizer=tiny_tokenizer)
     assert set(words.words.tolist()) == {NO_WORD}
     assert reader.n_words == 0
@@ -94,6 +95,20 @@ def test_held_out_text_adds_no_words(tiny_tokenizer: PreTrainedTokenizerBase) ->
     assert reader.shown() == ["Rates", "rose", "full stop"]
 
 
+def test_a_word_counts_once_a_document(
+    tiny_tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts, documents = ["Rates rose, rates", "rates fell", "Rates rose"], [7, 2, 7]
+    windows = [tokenize(text, tiny_tokenizer, window=1000, max_tokens=999).ids for text in texts]
+    for fold_at in (0, 100):
+        monkeypatch.setattr(words_module, "_FOLD_AT", fold_at)
+        reader = WordReader(tiny_tokenizer)
+        for batch in batched(windows, window=20, bos_id=0, tokens=16):
+            reader.read(batch, [documents[number] for number in batch.numbers])
+        counted = dict(zip(reader.shown(), reader.documents().tolist(), strict=True))
+        assert counted == {"Rates": 2, "rose": 1, "comma": 1, "fell": 1}
+
+
 def test_a_restored_reader_goes_on_alike(tiny_tokenizer: PreTrainedTokenizerBase) -> None:
     one, other = WordReader(tiny_tokenizer), WordReader(tiny_tokenizer)
     read(one, TEXT, "rates Rates", tokenizer=tiny_tokenizer)
@@ -101,6 +116,7 @@ def test_a_restored_reader_goes_on_alike(tiny_tokenizer: PreTrainedTokenizerBase
     for reader in (one, other):
         read(reader, "rates fell.", tokenizer=tiny_tokenizer)
     assert one.shown() == other.shown()
+    np.testing.assert_array_equal(one.documents(), other.documents())
 
 
 def test_passages_end_with_their_window() -> None:

@@ -129,16 +129,21 @@ def test_encode_equals_sparsify_on_the_built_in_model(
     resids: dict[int, torch.Tensor] = {}
     read_residuals(builtin_model.decoder, ids, list(builtin_saes), lambda layer, r: resids.__setitem__(layer, r[0]))
     for layer, sae in builtin_saes.items():
+        stored = sae.as_stored()
         config = sparsify.SparseCoderConfig(num_latents=sae.n_latents, k=sae.k)
         peer = sparsify.SparseCoder(sae.d_model, config, dtype=torch.float32)
-        peer.encoder.weight.data = sae.encoder_weight
-        peer.encoder.bias.data = sae.encoder_bias
-        peer.b_dec.data = sae.b_dec
+        peer.encoder.weight.data = stored.encoder_weight
+        peer.encoder.bias.data = stored.encoder_bias
+        peer.b_dec.data = stored.b_dec
         with torch.no_grad():
             expected = peer.encode(resids[layer].float())
-        top = sae.encode(resids[layer])
+        top = stored.encode(resids[layer])
         assert torch.equal(top.values, expected.top_acts)
         assert torch.equal(top.indices, expected.top_indices)
+        counted = expected.top_acts * stored.decoder.norm(dim=1)[expected.top_indices]
+        ours = sae.encode(resids[layer])
+        assert torch.equal(ours.indices.sort(dim=-1).values, expected.top_indices.sort(dim=-1).values)
+        torch.testing.assert_close(ours.values.sort(dim=-1).values, counted.sort(dim=-1).values, rtol=2e-3, atol=1e-3)
 
 
 def test_groupmax_and_its_file_equal_sparsifys(tmp_path: Path) -> None:

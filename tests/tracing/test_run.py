@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -178,3 +179,17 @@ def test_a_sink_that_fails_leaves_no_hook(tiny_model: LanguageModel, tiny_saes: 
     with pytest.raises(RuntimeError, match="disk"):
         list(run(batches, tiny_model, sorted(tiny_saes), stream_sinks=[fails]))
     assert [len(block._forward_hooks) for block in tiny_model.decoder.layers] == hooks
+
+
+def test_a_trace_counts_no_attention_sink_of_any_layer(tiny_tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = cycle([1, 3])  # the position that becomes a sink in one layer, and in the next
+
+    def one_sink(resid: torch.Tensor, _is_token: torch.Tensor | None = None) -> torch.Tensor:
+        marked = torch.zeros(resid.shape[:-1], dtype=torch.bool)
+        marked[..., next(layers)] = True
+        return marked
+
+    monkeypatch.setattr("feature_tracker.tracing.run.attention_sinks", one_sink)
+    trace = tiny_tracker.trace("Rates rose")
+    assert trace.n_tokens > 4
+    assert trace.counted.tolist() == [position for position in range(trace.n_tokens) if position not in (1, 3)]
