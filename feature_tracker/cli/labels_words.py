@@ -9,22 +9,25 @@ from typing import NamedTuple
 
 import click
 import numpy as np
+import pandas as pd
 
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.bundles.missing import require_parts
 from feature_tracker.cli.labels_text import check_target, check_text, read_texts, standing_table
 from feature_tracker.cli.options import bundle_options
 from feature_tracker.cli.progress import terminal_progress
-from feature_tracker.corpus.documents import name_with_size, numbered_windows
+from feature_tracker.corpus.documents import Windows, mixed_windows, name_with_size, numbered_windows
 from feature_tracker.corpus.harvest import Harvest, load_harvest
 from feature_tracker.corpus.origin import Origin
-from feature_tracker.corpus.top_words import ON_NO_WORD
-from feature_tracker.corpus.word_labels import LayerLabels, WordLabels, with_word_labels
+from feature_tracker.corpus.top_words import TopWords
+from feature_tracker.corpus.word_labels import WordLabels, with_top_words
+from feature_tracker.corpus.words import WordReader
 from feature_tracker.errors import TrackerError
-from feature_tracker.feature import SLOW
-from feature_tracker.labels.columns import UNLABELLED
+from feature_tracker.labelling.firings import CorpusText, find_firings
+from feature_tracker.labelling.rule import RuleScores, score_top_words
+from feature_tracker.labels.columns import KEYS, UNLABELLED
 from feature_tracker.labels.csv_files import replace_table
-from feature_tracker.labels.table import ALWAYS_YES_F1, LabelTable, latents_of
+from feature_tracker.labels.table import ALWAYS_YES_F1, latents_of
 from feature_tracker.model.hooks import read_residuals
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.tracing.run import Forward
@@ -85,28 +88,40 @@ def words(
         corpus = _text_corpus(finance, general, tokens, bundle, tracker.language_model)
     else:
         corpus = _harvested_corpus(*harvests, bundle, tracker.language_model)
+    slow = {layer: table.slow(layer) for layer in tracker.saes} if table else {}
     word_labels = WordLabels(
         tracker.language_model, tracker.saes,
-        slow=_slow_latents(table), window=corpus.window, checkpoint=checkpoint, origin=corpus.origin,
+        slow=slow, window=corpus.window, checkpoint=checkpoint, origin=corpus.origin,
     )  # fmt: skip
     word_labels.learn(corpus.training, corpus.training_forward)
-    labels = word_labels.score(corpus.held_out, corpus.held_out_forward)
-    replace_table(with_word_labels(table, labels, bundle.name), path, latents_of(tracker.saes))
+    labels = word_labels.choose()
+    scores = (
+        {}
+        if corpus.held_out is None
+        else _scores(labels, corpus.held_out, corpus.held_out_forward, tracker, word_labels.reader)
+    )
+    frames = {}
+    for layer, chosen in labels.items():
+        words = pd.DataFrame({"top_words": [label.label for label in chosen]})
+        frames[layer] = words.join(scores[layer].frame) if layer in scores else words.assign(f1=np.nan)
+    new_table = with_top_words(table, pd.concat(frames, names=KEYS), bundle.name)
+    replace_table(new_table, path, latents_of(tracker.saes))
     word_labels.discard_checkpoint()
-    click.echo(words_report(labels))
+    click.echo(words_report(labels, scores))
     click.echo(f"\nWrote {path}.")
 
 
 class _Corpus(NamedTuple):
-    """Windows of text, (n_tokens,) token ids each without BOS, and how to run them.
+    """Windows of text, and how to run them.
 
     Attributes:
-        training: each with the number of its document.
+        training: (n_tokens,) token ids each without BOS, with the number of the document.
+        held_out: `None` where no document of the split is long enough.
     """
 
     training: Iterable[tuple[int, np.ndarray]]
     training_forward: Forward
-    held_out: Iterable[np.ndarray]
+    held_out: Windows | None
     held_out_forward: Forward
     window: int
     origin: Origin
@@ -136,9 +151,9 @@ def _text_corpus(
 ) -> _Corpus:
     window = model.window(bundle.window)
 
-    def windows(split: str) -> Iterator[tuple[int, np.ndarray]]:
+    def windows() -> Iterator[tuple[int, np.ndarray]]:
         for kind, paths in enumerate((finance, general)):
-            texts = read_texts(paths, split)
+            texts = read_texts(paths, "train")
             for document, ids in numbered_windows(texts, model.tokenizer, window=window, max_tokens=tokens):
                 yield 2 * document + kind, ids  # no number for two documents
 
@@ -148,8 +163,14 @@ def _text_corpus(
         general_text=tuple(map(name_with_size, general)),
         max_tokens=tokens or "all",
     )
-    held_out = (ids for _, ids in windows("validation"))
-    return _Corpus(windows("train"), read_residuals, held_out, read_residuals, window, origin)
+    try:
+        held_out = mixed_windows(finance, general, model.tokenizer, split="validation", window=window, seed=0)
+    except TrackerError as error:
+        click.echo(f"{error} As it is, labels get no scores.", err=True)
+        held_out = None
+    if held_out is not None and tokens is not None:
+        held_out = held_out.part(slice(max(1, tokens // (window - 1))))
+    return _Corpus(windows(), read_residuals, held_out, read_residuals, window, origin)
 
 
 def _harvested_corpus(training: Harvest, held_out: Harvest, bundle: Bundle, model: LanguageModel) -> _Corpus:
@@ -157,32 +178,37 @@ def _harvested_corpus(training: Harvest, held_out: Harvest, bundle: Bundle, mode
         harvest.check_origin(Origin.from_bundle(bundle, model.d_model))
     # A harvest that has grown since is another text.
     origin = dataclasses.replace(training.origin, max_tokens=training.n_tokens)
-    train_ids, held_out_ids = (harvest.token_ids[: harvest.n_done, 1:] for harvest in (training, held_out))
-    windows = zip(training.windows.document.tolist(), train_ids, strict=False)
-    return _Corpus(windows, training.forward, held_out_ids, held_out.forward, training.token_ids.shape[1], origin)
+    windows = zip(training.windows.document.tolist(), training.token_ids[: training.n_done, 1:], strict=False)
+    whole = held_out.windows.part(slice(held_out.n_done))
+    return _Corpus(windows, training.forward, whole, held_out.forward, training.token_ids.shape[1], origin)
 
 
-def _slow_latents(table: LabelTable | None) -> dict[int, list[int]]:
-    """The slow features by layer; none where nobody measured them."""
-    if table is None or "autocorrelation" not in table.frame:
-        return {}
-    slow: dict[int, list[int]] = {}
-    for layer, feature in table.frame.index[table.frame["autocorrelation"] > SLOW]:
-        slow.setdefault(layer, []).append(feature)
-    return slow
+def _scores(
+    labels: dict[int, list[TopWords]], held_out: Windows, forward: Forward, tracker: Tracker, reader: WordReader
+) -> dict[int, RuleScores]:
+    text = CorpusText(held_out, tracker.language_model.tokenizer, reader)
+    scores = {}
+    for layer, sae in tracker.saes.items():  # one by one, since the firings of all take gigabytes
+        firings = find_firings(held_out, tracker.language_model, {layer: sae}, forward=forward)
+        scores[layer] = score_top_words(labels[layer], firings[layer], text)
+    return scores
 
 
-def words_report(labels: dict[int, LayerLabels]) -> str:
+def words_report(labels: dict[int, list[TopWords]], scores: dict[int, RuleScores]) -> str:
     """Summarize the labels and their scores, by layer, as a Markdown table."""
     lines = [
-        "| layer | labels by passages | on no word | median F1 | beat guessing | words that hold on held-out text |",
-        "|---|---|---|---|---|---|",
+        "| layer | labels by passages | on no word | median F1 | of strong firings | beat guessing | words that hold "
+        "on held-out text |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for layer, part in labels.items():
-        f1, on_no_word = part.frame["f1"], int((part.frame["label"] == ON_NO_WORD).sum())
-        median = f"{f1.median():.3f}" if f1.notna().any() else "not scored"
+    for layer, tops in labels.items():
+        part = scores.get(layer, RuleScores(pd.DataFrame({"f1": [np.nan], "f1_strong": [np.nan]}), 0, 0))
+        slow, on_no_word = sum(top.slow for top in tops), sum(not top.words for top in tops)
+        medians = [
+            f"{part.frame[name].median():.3f}" if part.frame[name].notna().any() else "not scored"
+            for name in ("f1", "f1_strong")
+        ]
         held = f"{part.confirmed / part.shown:.1%} of {part.shown:,}" if part.shown else "none occurs"
-        lines.append(
-            f"| {layer} | {part.slow} | {on_no_word} | {median} | {(f1 > ALWAYS_YES_F1).mean():.1%} | {held} |"
-        )
+        beat = (part.frame["f1"] > ALWAYS_YES_F1).mean()
+        lines.append(f"| {layer} | {slow} | {on_no_word} | {' | '.join(medians)} | {beat:.1%} | {held} |")
     return "\n".join(lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -143,26 +143,33 @@ def whole_windows(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, *, w
 
 
 def mixed_windows(
-    finance: Path, general: Path | None, tokenizer: PreTrainedTokenizerBase, *, split: str, window: int, seed: int
+    finance: Sequence[Path],
+    general: Sequence[Path],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    split: str,
+    window: int,
+    seed: int,
 ) -> Windows:
     """Whole windows of finance and general text in one shuffled order, so that any prefix is a fair sample.
 
     Raises:
-        TrackerError: one of the texts fills no window.
+        TrackerError: the text of a kind fills no window.
     """
     token_ids: list[np.ndarray] = []  # by document
     source: list[str] = []
     is_finance: list[bool] = []
-    texts = [(finance, True)] if general is None else [(finance, True), (general, False)]
-    for path, of_finance in texts:
+    for paths, of_finance in ((finance, True), (general, False)):
         n_before = len(token_ids)
-        for document in read_documents(path, split):
-            token_ids.append(whole_windows([document.text], tokenizer, window=window))
-            source.append(document.source)
-            is_finance.append(of_finance)
-        if not any(map(len, token_ids[n_before:])):
+        for path in paths:
+            for document in read_documents(path, split):
+                token_ids.append(whole_windows([document.text], tokenizer, window=window))
+                source.append(document.source)
+                is_finance.append(of_finance)
+        if paths and not any(map(len, token_ids[n_before:])):
             raise TrackerError(
-                f"{path}: no {split} document fills a window of {window} tokens. Name a text with longer documents."
+                f"{', '.join(map(str, paths))}: no {split} document fills a window of {window} tokens. Name a text "
+                "with longer documents."
             )
     document = np.repeat(np.arange(len(token_ids), dtype=np.int32), [len(ids) for ids in token_ids])
     sources, numbers = np.unique(np.array(source), return_inverse=True)

@@ -165,7 +165,8 @@ def collect_split(
         load_harvest(folder).check_origin(origin)
     else:
         tokenizer = language_model.tokenizer
-        windows = mixed_windows(finance, general, tokenizer, split=split, window=window, seed=seed)
+        texts = ([finance], [] if general is None else [general])
+        windows = mixed_windows(*texts, tokenizer, split=split, window=window, seed=seed)
         n_windows = len(windows.finance) if max_tokens is None else max(1, max_tokens // (window - 1))
         start_harvest(folder, windows.part(slice(n_windows)), origin)
     return continue_harvest(folder, language_model)

@@ -72,7 +72,7 @@ def choose_top_words(sums: WordSums, shown: Sequence[str], documents: np.ndarray
     labels = []
     for latent in range(sums.n_latents):
         if latent in slow_column:
-            worth = _evidence(_column(passages, slow_column[latent]), sums.windows) * is_name
+            worth = evidence(_column(passages, slow_column[latent]), sums.windows) * is_name
         else:
             worth = _column(held, latent)
         shares = _column(fired, latent) / np.maximum(sums.occurrences, 1)
@@ -87,7 +87,7 @@ def _column(matrix: csc_array, column: int) -> np.ndarray:
     return matrix[:, [column]].toarray().ravel().astype(float)
 
 
-def _evidence(passages: np.ndarray, windows: np.ndarray) -> np.ndarray:
+def evidence(passages: np.ndarray, windows: np.ndarray) -> np.ndarray:
     """(n_words,) z^2 of each word's log-odds, 0 where it is not richer than the mean; see `choose_top_words`.
 
     Args:

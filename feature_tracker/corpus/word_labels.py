@@ -1,13 +1,12 @@
-"""Label a bundle's features by their top words, and score these labels on held-out text."""
+"""Label a bundle's features by their top words."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,10 +14,9 @@ import pandas as pd
 from feature_tracker.corpus.checkpoint import Saved, SumsCheckpoint
 from feature_tracker.corpus.origin import Origin, fingerprint
 from feature_tracker.corpus.top_words import TopWords, choose_top_words
-from feature_tracker.corpus.word_scores import WordScores
 from feature_tracker.corpus.word_sums import WordSums
 from feature_tracker.corpus.words import WordReader
-from feature_tracker.labels.columns import COLUMNS, KEYS
+from feature_tracker.labels.columns import COLUMNS, columns_of
 from feature_tracker.labels.table import LabelTable, with_columns
 from feature_tracker.model.hooks import read_residuals
 from feature_tracker.model.load import LanguageModel
@@ -30,24 +28,8 @@ log = logging.getLogger(__name__)
 _TRAINING = "training text"
 
 
-class LayerLabels(NamedTuple):
-    """The labels of one layer's features.
-
-    Attributes:
-        frame: one row a latent, in order: `label`, and the scores of `WordScores.frame`.
-        slow: how many are labelled by their passages.
-        shown: how many words of all labels occur in the held-out text.
-        confirmed: on how many of these the label's feature fires more often than not.
-    """
-
-    frame: pd.DataFrame
-    slow: int
-    shown: int
-    confirmed: int
-
-
 class WordLabels:
-    """Labels of top words for every feature of a bundle: first `learn` on training text, then `score` on other text.
+    """Labels of top words for every feature of a bundle: first `learn` on text, then `choose`.
 
     With a checkpoint, what was learnt is saved once a minute and a later run continues from it. `discard_checkpoint`
     ends that once the results are safe.
@@ -59,6 +41,9 @@ class WordLabels:
         window: longest window, BOS included.
         checkpoint: the file that keeps the sums, and the words of the text.
         origin: what else the sums depend on, bundle and texts. A checkpoint of another origin is refused.
+
+    Attributes:
+        reader: numbers the words of the text.
 
     Raises:
         TrackerError: the checkpoint is damaged, or of another origin or other slow latents.
@@ -75,7 +60,7 @@ class WordLabels:
         origin: Origin | None = None,
     ) -> None:
         self._language_model, self._saes, self._window = language_model, saes, window
-        self._reader = WordReader(language_model.tokenizer)
+        self.reader = WordReader(language_model.tokenizer)
         self._sums = {
             layer: WordSums(sae.n_latents, np.array(sorted(slow.get(layer, ())), np.int64))
             for layer, sae in sorted(saes.items())
@@ -112,7 +97,7 @@ class WordLabels:
 
         # The order of batches never changes, so the checkpoint holds the first of them.
         for batch, encoded in self._encoded(noted(), forward, skip=self._n_done):
-            words = self._reader.read(batch, [documents[number] for number in batch.numbers])
+            words = self.reader.read(batch, [documents[number] for number in batch.numbers])
             for layer, sums in self._sums.items():
                 sums.add(encoded[layer], words)
             self._n_done += 1
@@ -120,23 +105,12 @@ class WordLabels:
                 log.info("training text: %d batches", self._n_done)
                 self._save()
         self._save()
-        log.info("training text: %d batches, %d words; now the held-out text", self._n_done, self._reader.n_words)
+        log.info("training text: %d batches, %d words", self._n_done, self.reader.n_words)
 
-    def score(self, windows: Iterable[np.ndarray], forward: Forward = read_residuals) -> dict[int, LayerLabels]:
-        """Label every feature of each layer, and score the labels on held-out text.
-
-        Args:
-            windows: (n_tokens,) int64 token ids each, of text that was not learnt from. Without any, scores are NaN.
-            forward: how to run the decoder on a batch.
-        """
-        shown, documents = self._reader.shown(), self._reader.documents()
-        labels = {layer: choose_top_words(sums, shown, documents) for layer, sums in self._sums.items()}
-        scores = {layer: WordScores(chosen, self._reader.n_words) for layer, chosen in labels.items()}
-        for batch, encoded in self._encoded(windows, forward):
-            words = self._reader.read(batch)
-            for layer, layer_scores in scores.items():
-                layer_scores.add(encoded[layer], words)
-        return {layer: _layer_labels(labels[layer], scores[layer]) for layer in labels}
+    def choose(self) -> dict[int, list[TopWords]]:
+        """The label of every latent of each layer, in order; their words are numbered as those of `reader`."""
+        shown, documents = self.reader.shown(), self.reader.documents()
+        return {layer: choose_top_words(sums, shown, documents) for layer, sums in self._sums.items()}
 
     def discard_checkpoint(self) -> None:
         """Remove the checkpoint's file."""
@@ -160,12 +134,12 @@ class WordLabels:
 
     def _save(self) -> None:
         layers = {f"layer {layer}": sums.state() for layer, sums in self._sums.items()}
-        self._checkpoint.save({_TRAINING: self._n_done}, {"words": self._reader.state()} | layers)
+        self._checkpoint.save({_TRAINING: self._n_done}, {"words": self.reader.state()} | layers)
 
     def _restore(self, saved: Saved) -> None:
         try:
             self._n_done = saved.batches_done[_TRAINING]
-            self._reader.restore(saved.sums["words"])
+            self.reader.restore(saved.sums["words"])
             for layer, sums in self._sums.items():
                 state = saved.sums[f"layer {layer}"]
                 if not np.array_equal(state["slow"], sums.slow):
@@ -175,20 +149,24 @@ class WordLabels:
             raise self._checkpoint.damaged(error) from None
 
 
-def _layer_labels(labels: Sequence[TopWords], scores: WordScores) -> LayerLabels:
-    frame = scores.frame().assign(label=[top.label for top in labels])
-    return LayerLabels(frame, sum(top.slow for top in labels), *scores.words_confirmed)
+def with_top_words(table: LabelTable | None, labels: pd.DataFrame, bundle: str) -> LabelTable:
+    """A label table with top words, and their scores, in place of all that was said of labels before.
 
-
-def with_word_labels(table: LabelTable | None, labels: Mapping[int, LayerLabels], bundle: str) -> LabelTable:
-    """A label table with labels of top words and their scores, in place of all that was said of its labels before.
+    Labels that a reader wrote keep their scores: beside them stand the top words alone.
 
     Args:
         table: `None` where the bundle has none yet.
-        labels: by layer, as `WordLabels.score` gives it.
+        labels: `top_words` and its scores, for every feature, indexed by (layer, feature).
         bundle: name to write into a table that names no bundle.
     """
-    if table is not None:
-        replaced = [column.name for column in COLUMNS if column.group in ("label", "score")]
-        table = LabelTable(table.frame.drop(columns=replaced, errors="ignore"))
-    return with_columns(table, pd.concat({layer: part.frame for layer, part in labels.items()}, names=KEYS), bundle)
+    said = [column.name for column in COLUMNS if column.group in ("label", "score")]
+    if table is None or "kind" not in table.frame:
+        bare = None if table is None else LabelTable(table.frame.drop(columns=said, errors="ignore"))
+        return with_columns(bare, labels.assign(label=labels["top_words"]), bundle)
+    standing = table.frame.reindex(labels.index)
+    unread = standing["kind"].fillna("") == ""
+    said = [name for name in columns_of([*labels.columns, *table.frame.columns]) if name in said]
+    new = labels.assign(label=labels["top_words"]).reindex(columns=said)
+    old = standing.reindex(columns=said)
+    frame = pd.DataFrame({name: new[name].astype(old[name].dtype).where(unread, old[name]) for name in said})
+    return with_columns(table, frame.assign(top_words=labels["top_words"]), bundle)

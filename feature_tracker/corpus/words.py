@@ -48,7 +48,7 @@ class WordReader:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._pieces = _Pieces(tokenizer)
+        self._pieces = Pieces(tokenizer)
         self._counts: Counter[str] = Counter()  # of spellings, as the text has them
         self._numbers: dict[str, int] = {}  # of words, by what makes two spellings one word
         self._pairs = np.zeros(0, np.int64)  # word << 32 | document, of every word and document with it, ascending
@@ -119,7 +119,7 @@ class WordReader:
         return self._numbers.setdefault(key, self.n_words) if learn else self._numbers.get(key, NO_WORD)
 
 
-class _Pieces(dict[int, str]):
+class Pieces(dict[int, str]):
     """Token id to text, filled as ids are met; a token that is a part of a character has `_UNREADABLE` in it.
 
     Each token is decoded after BOS, because some tokenizers leave out the space that begins a text.
@@ -134,11 +134,16 @@ class _Pieces(dict[int, str]):
         piece = self[token_id] = self._decode([token_id])[len(self._bos_text) :]
         return piece
 
-    def units(self, ids: list[int]) -> tuple[list[str], np.ndarray]:
-        """The units of a window's text, and which of them each token belongs to, (n_tokens,) int64."""
+    def texts(self, ids: list[int]) -> list[str]:
+        """The text of each token of a window; a character of several tokens belongs to the first of them."""
         pieces = [self[token_id] for token_id in ids]
         if any(_UNREADABLE in piece for piece in pieces):
             self._join_characters(ids, pieces)
+        return pieces
+
+    def units(self, ids: list[int]) -> tuple[list[str], np.ndarray]:
+        """The units of a window's text, and which of them each token belongs to, (n_tokens,) int64."""
+        pieces = self.texts(ids)
         text = "".join(pieces)
         ends = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
         spans, unit_of = words_of_tokens(text, np.stack([np.concatenate([[0], ends[:-1]]), ends], axis=1))

@@ -15,10 +15,22 @@ from feature_tracker.labels.scores import MARKS, NOT_SCORED
 
 Kind = Literal["text", "choice", "count", "number"]
 Group = Literal["feature", "label", "score", "specialization", "activation"]
-Tables = Literal["every table", "imported tables", "tables of one bundle", "measured tables"]
+Tables = Literal[
+    "every table",
+    "imported tables",
+    "imported and judged tables",
+    "written tables",
+    "judged tables",
+    "tables of one bundle",
+    "measured tables",
+]
 
 UNLABELLED = "unlabelled"
 """The label of a feature that has none."""
+KINDS = ("topic", "word", "number", "punctuation", "grammar", "position", "mixture")
+"""What sort of thing a label names: what a passage is about, certain words, or the form of the text."""
+FORM_KINDS = ("number", "punctuation", "grammar", "position")
+"""Kinds that tell of a text's form and not of its subject."""
 MEASURED, REPORTED, UNVERIFIED = "measured", "reported", "reported-unverified"
 
 
@@ -89,13 +101,43 @@ COLUMNS = (
         "label", "text", "label", "What the feature fires on, in words.", "Label", blank=UNLABELLED, filled=True,
     ),
     Column(
+        "detail", "text", "label", "What somebody must know to predict where the feature fires, in a sentence.",
+        "In detail", tables="written tables",
+    ),
+    Column(
+        "kind", "choice", "label", "What sort of thing the label names.", "Kind", values=("", *KINDS),
+        tables="written tables",
+    ),
+    Column(
+        "confidence", "choice", "label", "How sure the reader was who wrote the label.",
+        values=("", "high", "medium", "low"), tables="written tables",
+    ),
+    Column(
+        "top_words", "text", "label",
+        "Words on which the feature fires, or that mark its passages; the label too where nobody has read it.",
+        "Top words", tables="written tables",
+    ),
+    Column(
         "original_label", "text", "label", "The label as the imported file has it, before cleaning.",
         tables="imported tables",
     ),
     Column("label_source", "text", "label", "File or run that the label comes from.", tables="imported tables"),
     Column(
-        "f1", "number", "score", "How well the label predicts, on text it was not made from, where the feature fires.",
+        "f1", "number", "score",
+        "How well the label predicts, on text it was not made from, where the feature fires.",
         "F1", ".2f", low=0, high=1,
+    ),
+    Column(
+        "f1_strong", "number", "score", "The same with the recall of the strongest tenth of firings.",
+        "F1 of strong firings", ".2f", low=0, high=1, tables="judged tables",
+    ),
+    Column(
+        "f1_uniform", "number", "score", "The same with every firing weighed alike.",
+        "F1 of all firings alike", ".2f", low=0, high=1, tables="judged tables",
+    ),
+    Column(
+        "f1_hard", "number", "score", "F1 where the silent places are those easily taken for firings.",
+        "F1 against lookalikes", ".2f", low=0, high=1, tables="judged tables",
     ),
     Column(
         "f1_always_yes", "number", "score",
@@ -111,12 +153,26 @@ COLUMNS = (
         "Recall", ".2f", low=0, high=1,
     ),
     Column(
+        "recall_0_10", "number", "score", "Recall of the strongest tenth of firings.", low=0, high=1,
+        tables="judged tables",
+    ),
+    Column(
+        "recall_10_30", "number", "score", "Recall of the next fifth.", low=0, high=1, tables="judged tables",
+    ),
+    Column(
+        "recall_30_60", "number", "score", "Recall of the next three tenths.", low=0, high=1, tables="judged tables",
+    ),
+    Column(
+        "recall_60_100", "number", "score", "Recall of the weakest four tenths.", low=0, high=1,
+        tables="judged tables",
+    ),
+    Column(
         "accuracy", "number", "score", "Share of the words judged right.", low=0, high=1, tables="imported tables",
     ),
     Column(
         "balanced_accuracy", "number", "score",
         "Mean of the shares of firing and silent words judged right. Guessing scores 0.5.",
-        "Balanced accuracy", ".2f", low=0, high=1,
+        "Balanced accuracy", ".2f", low=0, high=1, tables="imported tables",
     ),
     Column(
         "n_positive", "count", "score", "Words on which the feature fires, in the sample that the label was scored on.",
@@ -127,13 +183,19 @@ COLUMNS = (
         "Silent examples", ",.0f", low=0,
     ),
     Column(
+        "n_hard", "count", "score", "Silent words easily taken for firings, in the same sample.",
+        "Lookalikes", ",.0f", low=0, tables="judged tables",
+    ),
+    Column(
         "n_unanswered", "count", "score", "Questions that the judge gave no answer to; they enter no score.",
-        "Unanswered", ",.0f", low=0, tables="imported tables",
+        "Unanswered", ",.0f", low=0, tables="imported and judged tables",
     ),
     Column(
         "f1_method", "text", "score",
-        "How the judge was asked; `top words` where a rule was applied, `reported` where an imported file doesn't say.",
+        "How it was scored: `blind judge`, another tool's method, `top words` as a rule, or `reported`: unknown.",
     ),
+    Column("judge", "text", "score", "Who judged.", "Judge", tables="judged tables"),
+    Column("date", "text", "score", "When, as year-month-day.", "Judged on", tables="judged tables"),
     Column(
         "mark", "choice", "score", "What speaks against a label that is not reliable.",
         "Why not", values=tuple(MARKS), blank=NOT_SCORED, tables="imported tables",
@@ -207,7 +269,7 @@ def names(columns: Iterable[Column]) -> list[str]:
 KEYS = ["layer", "feature"]
 """The two columns that name a row's feature. Rows are joined by them and never by their order."""
 REQUIRED = names(column for column in COLUMNS if column.tables == "every table" and column.name not in KEYS)
-IMPORTED = names(column for column in COLUMNS if column.tables == "imported tables")
+IMPORTED = names(column for column in COLUMNS if column.tables.startswith("imported"))
 QUANTILES = ["q50", "q90", "q99", "max_activation"]
 """Activations below which 50, 90, 99 and 100 % of the tokens lie on which a feature fires."""
 

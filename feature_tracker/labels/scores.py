@@ -17,8 +17,9 @@ _CLOSE = ROUNDING + 1e-9
 _LARGEST_SAMPLE = 400  # judges are asked some tens of questions a label
 _COARSE_ROUNDING = 0.005  # half a unit of two decimals, so that coarser rounding isn't taken for a contradiction
 
-TOP_WORDS = "top words"
-"""How labels of top words are scored: as a rule, on every token. Firing and silent tokens weigh alike in their F1."""
+TOP_WORDS, JUDGED = "top words", "blind judge"
+"""How labels are scored here: top words as a rule, written labels by a judge who knows nothing else. In both F1, firing
+and silent places weigh alike, whatever their number; see `labels.judged`."""
 
 GOOD = ""
 NOT_SCORED = "not scored"

@@ -10,8 +10,9 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from feature_tracker.feature import Feature
+from feature_tracker.feature import SLOW, Feature
 from feature_tracker.labels.columns import (
+    BY_NAME,
     COLUMNS,
     KEYS,
     QUANTILES,
@@ -22,7 +23,7 @@ from feature_tracker.labels.columns import (
     columns_of,
     names,
 )
-from feature_tracker.labels.scores import GOOD, NO_BETTER, NOT_SCORED, TOP_WORDS
+from feature_tracker.labels.scores import GOOD, JUDGED, NO_BETTER, NOT_SCORED, TOP_WORDS
 
 ALWAYS_YES_F1 = 2 / 3
 """F1 of always saying yes where half the sample fires, as in the samples of the built-in labels."""
@@ -96,6 +97,13 @@ class LabelTable:
         """Whether any feature's activations can be ranked by percentile."""
         return bool(self.frame[["density", *QUANTILES]].notna().all(axis=1).any())
 
+    def slow(self, layer: int) -> frozenset[int]:
+        """The latents of a layer that fire on what a passage is about; none where nobody measured it."""
+        if "autocorrelation" not in self.frame:
+            return frozenset()
+        layers, features = (self.frame.index.get_level_values(key) for key in KEYS)
+        return frozenset(features[(layers == layer) & (self.frame["autocorrelation"] > SLOW)].tolist())
+
     @cached_property
     def _shown(self) -> pd.DataFrame:
         frame = self.frame.reindex(columns=names(SHOWN)).drop(columns=KEYS)
@@ -133,11 +141,15 @@ class LabelTable:
 def always_yes_by_counts(frame: pd.DataFrame) -> pd.Series:
     """F1 of always saying yes on `n_positive` firing and `n_negative` silent tokens; NaN where there are none.
 
-    Scores of top words don't depend on these numbers: both kinds of tokens weigh alike.
+    Scores of the project's own methods don't depend on these numbers: both kinds of places weigh alike.
     """
     positive, negative = (frame[name].astype(float) for name in ("n_positive", "n_negative"))
     by_counts = 2 * positive / (2 * positive + negative).where(lambda n: n > 0)
-    return by_counts.where(frame["f1_method"] != TOP_WORDS, ALWAYS_YES_F1) if "f1_method" in frame else by_counts
+    return (
+        by_counts.where(~frame["f1_method"].isin((TOP_WORDS, JUDGED)), ALWAYS_YES_F1)
+        if "f1_method" in frame
+        else by_counts
+    )
 
 
 def latents_of(saes: Mapping[int, HasLatents]) -> dict[int, int]:
@@ -171,6 +183,37 @@ def with_columns(table: LabelTable | None, values: pd.DataFrame, bundle: str) ->
     frame["bundle"] = next(iter(table.bundles), bundle) if table else bundle
     frame[values.columns] = values
     return LabelTable(fill_blanks(frame))
+
+
+def with_rows(table: LabelTable, values: pd.DataFrame) -> LabelTable:
+    """A label table with new values in some columns of some features; everything else stays as it was.
+
+    Args:
+        values: the new cells, indexed by (layer, feature).
+    """
+    frame = table.frame.reindex(
+        index=table.frame.index.union(values.index), columns=columns_of([*table.frame.columns, *values.columns])
+    )
+    for name in values.columns:
+        cells = frame[name].astype(float if BY_NAME[name].is_number else object)
+        cells.loc[values.index] = values[name].to_numpy()
+        frame[name] = cells
+    return LabelTable(fill_blanks(frame))
+
+
+def without_scores(table: LabelTable, labels: pd.DataFrame) -> LabelTable:
+    """A label table without the scores of those features whose label is about to change.
+
+    Args:
+        labels: the new labels, indexed by (layer, feature).
+    """
+    before = table.frame["label"].reindex(labels.index)
+    changed = before.index[(before != labels["label"]) & before.index.isin(table.frame.index)]
+    frame = table.frame.copy()
+    for column in COLUMNS:
+        if column.group == "score" and column.name in frame:
+            frame.loc[changed, column.name] = column.missing
+    return LabelTable(frame)
 
 
 def fill_blanks(frame: pd.DataFrame) -> pd.DataFrame:

@@ -129,11 +129,11 @@ def test_a_limit_of_tokens_cuts_the_last_window(tiny_tokenizer: PreTrainedTokeni
 def test_a_text_that_fills_no_window_is_named(tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     long = write_jsonl(tmp_path / "long.jsonl.gz", [{"text": SENTENCES, "split": "train"}])
     short = write_jsonl(tmp_path / "short.jsonl.gz", [{"text": "Rates", "split": "train"}])
-    alone = mixed_windows(long, None, tiny_tokenizer, split="train", window=16, seed=0)
+    alone = mixed_windows([long], [], tiny_tokenizer, split="train", window=16, seed=0)
     assert alone.finance.all()
     for finance, general in ((short, long), (long, short), (short, None)):
         with pytest.raises(TrackerError, match=r"short\.jsonl\.gz: no train document fills a window of 16 tokens"):
-            mixed_windows(finance, general, tiny_tokenizer, split="train", window=16, seed=0)
+            mixed_windows([finance], [general], tiny_tokenizer, split="train", window=16, seed=0)
 
 
 def test_order_is_the_seed_s_and_finance_follows_its_windows(
@@ -142,7 +142,7 @@ def test_order_is_the_seed_s_and_finance_follows_its_windows(
     finance = write_jsonl(tmp_path / "f.jsonl.gz", [{"text": "rates " * 200, "split": "train"}])
     general = write_jsonl(tmp_path / "g.jsonl.gz", [{"text": "TREES " * 200, "split": "train"}])
     first, again, other = (
-        mixed_windows(finance, general, tiny_tokenizer, split="train", window=16, seed=seed) for seed in (0, 0, 1)
+        mixed_windows([finance], [general], tiny_tokenizer, split="train", window=16, seed=seed) for seed in (0, 0, 1)
     )
     assert np.array_equal(first.token_ids, again.token_ids)
     assert not np.array_equal(first.token_ids, other.token_ids)
@@ -158,7 +158,7 @@ def test_windows_know_their_document_and_its_source(tmp_path: Path, tiny_tokeniz
     ]
     finance = write_jsonl(tmp_path / "f.jsonl.gz", documents[:3])
     general = write_jsonl(tmp_path / "g.jsonl.gz", documents[3:])
-    windows = mixed_windows(finance, general, tiny_tokenizer, split="train", window=16, seed=0)
+    windows = mixed_windows([finance], [general], tiny_tokenizer, split="train", window=16, seed=0)
     assert windows.sources == ("filing", "minutes")
     assert set(windows.document) == {0, 2, 3}  # 1 is shorter than a window
     for ids, number, source in zip(windows.token_ids, windows.document, windows.source, strict=True):

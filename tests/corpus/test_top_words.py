@@ -7,10 +7,8 @@ import pytest
 
 from feature_tracker.corpus import word_sums
 from feature_tracker.corpus.top_words import ON_NO_WORD, TopWords, choose_top_words
-from feature_tracker.corpus.word_scores import WordScores
 from feature_tracker.corpus.word_sums import WordSums
 from feature_tracker.corpus.words import PASSAGE
-from feature_tracker.labels.scores import TOP_WORDS
 from tests.corpus.planted_words import Planted, plant, random_batch
 
 N_WORDS, N_LATENTS = 12, 5
@@ -148,64 +146,3 @@ def test_a_slow_feature_is_labelled_by_the_words_of_its_passages() -> None:
     assert fast.label == "fires on: tariffs"
     shown[1] = "“),”"
     assert [top.label for top in choose([batch], n_latents=2, slow=(0,), shown=shown)] == [ON_NO_WORD, "fires on: “),”"]
-
-
-def naive_scores(batches: list[Planted], label: TopWords, latent: int) -> dict[str, float]:
-    held = covered_held = firing = silent = covered_silent = 0.0
-    for batch in batches:
-        words, windows = batch.words.words, batch.words.windows
-        for token in np.flatnonzero(~batch.sinks):
-            reach = PASSAGE if label.slow else 0
-            near = (windows == windows[token]) & (np.abs(np.arange(len(words)) - token) <= reach)
-            covered = bool(np.isin(words[near], label.words).any())
-            activation = float(batch.dense[token, latent])
-            held += activation
-            covered_held += activation * covered
-            firing += activation > 0
-            silent += activation == 0
-            covered_silent += covered and activation == 0
-    r, q = covered_held / held, covered_silent / silent
-    return {
-        "f1": 2 * r / (1 + r + q), "precision": r / (r + q), "recall": r, "balanced_accuracy": (1 + r - q) / 2,
-        "n_positive": firing, "n_negative": silent,
-    }  # fmt: skip
-
-
-def test_scores_are_those_of_the_definitions() -> None:
-    generator = np.random.default_rng(1)
-    batches = [random_batch(generator, n_latents=4, n_words=N_WORDS + 2) for _ in range(3)]
-    for batch in batches:  # words that were not met in training text
-        batch.words.words[batch.words.words >= N_WORDS] = -1
-    labels = [
-        TopWords("", words, slow) for words, slow in (([3, 7], False), ([2], True), ([], False), ([0, 1, 11], True))
-    ]
-    scores = WordScores(labels, N_WORDS)
-    for batch in batches:
-        scores.add(batch.encoded, batch.words)
-    frame = scores.frame()
-    assert set(frame["f1_method"]) == {TOP_WORDS}
-    for latent in (0, 1, 3):
-        expected = naive_scores(batches, labels[latent], latent)
-        assert frame.loc[latent, list(expected)].astype(float).to_dict() == pytest.approx(expected, rel=1e-5)
-    assert frame.loc[2, ["f1", "precision", "recall", "balanced_accuracy"]].tolist() == [0, 0, 0, 0.5]
-
-    fired = {(latent, word): [] for latent, label in enumerate(labels) for word in label.words}
-    for batch in batches:
-        for word, _, tokens in batch.occurrences():
-            for latent in range(4):
-                if (latent, word) in fired:
-                    fired[latent, word].append(bool((batch.counted[tokens, latent] > 0).any()))
-    occurring = [hits for hits in fired.values() if hits]
-    assert scores.words_confirmed == (len(occurring), sum(np.mean(hits) > 0.5 for hits in occurring))
-    assert 0 < scores.words_confirmed[1] < scores.words_confirmed[0]
-
-
-def test_a_feature_that_is_silent_or_always_fires_on_held_out_text_has_no_score() -> None:
-    batch = plant([[0, 1]], {1: {0: 1.0, 1: 1.0}}, n_latents=2)
-    scores = WordScores([TopWords("", [0], slow=False)] * 2, 2)
-    scores.add(batch.encoded, batch.words)
-    frame = scores.frame()
-    assert frame[["f1", "precision", "recall", "balanced_accuracy"]].isna().all(axis=None)
-    assert frame["n_positive"].tolist() == [0, 2]
-    assert frame["n_negative"].tolist() == [2, 0]
-    assert WordScores([TopWords("", [], slow=False)], 0).frame()["f1"].isna().all()

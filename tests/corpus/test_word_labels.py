@@ -20,14 +20,14 @@ from feature_tracker.corpus.documents import Windows, numbered_windows, whole_wi
 from feature_tracker.corpus.harvest import continue_harvest, start_harvest
 from feature_tracker.corpus.measure import Measurement
 from feature_tracker.corpus.origin import Origin
-from feature_tracker.corpus.top_words import ON_NO_WORD
-from feature_tracker.corpus.word_labels import LayerLabels, WordLabels, with_word_labels
+from feature_tracker.corpus.top_words import ON_NO_WORD, TopWords
+from feature_tracker.corpus.word_labels import WordLabels, with_top_words
 from feature_tracker.errors import TrackerError
 from feature_tracker.labels.columns import IMPORTED, REQUIRED, UNVERIFIED
 from feature_tracker.labels.consistency import contradictions
 from feature_tracker.labels.csv_files import load_labels, save_labels
-from feature_tracker.labels.scores import NO_BETTER, TOP_WORDS
-from feature_tracker.labels.table import LabelTable, latents_of
+from feature_tracker.labels.scores import JUDGED, NO_BETTER, TOP_WORDS
+from feature_tracker.labels.table import LabelTable, latents_of, with_rows
 from feature_tracker.model.load import LanguageModel, load_model_folder
 from feature_tracker.model.tokens import tokenize
 from feature_tracker.sae.load import load_saes, save_sae
@@ -51,12 +51,11 @@ def label_features(
     saes: dict[int, Sae],
     *,
     train: Sequence[str] = TRAIN,
-    held_out: Sequence[str] = HELD_OUT,
     **options: Any,
-) -> dict[int, LayerLabels]:
+) -> dict[int, list[TopWords]]:
     labels = WordLabels(model, saes, **{"slow": SLOW, "window": WINDOW} | options)
     labels.learn(numbered_windows(train, model.tokenizer, window=WINDOW))
-    return labels.score(windows(held_out, model))
+    return labels.choose()
 
 
 def shares_of_words(
@@ -81,13 +80,14 @@ def test_every_feature_is_labelled_by_words_on_which_it_fires_more_often_than_no
 ) -> None:
     labels = label_features(tiny_model, tiny_saes)
     n_words = 0
+    assert [sum(label.slow for label in part) for part in labels.values()] == [3, 0, 20]
     for layer, part in labels.items():
         shares = shares_of_words(layer, tiny_model, tiny_saes, TRAIN)
-        assert len(part.frame) == tiny_saes[layer].n_latents
-        for latent, label in part.frame["label"].items():
+        assert len(part) == tiny_saes[layer].n_latents
+        for latent, (label, _, _) in enumerate(part):
             if label == ON_NO_WORD:
                 continue
-            start, listed = str(label).split(": ")
+            start, listed = label.split(": ")
             assert start == ("in passages with" if latent in SLOW.get(layer, ()) else "fires on")
             for word in filter(str.isalpha, listed.split(", ")):
                 if word.casefold() in shares:  # not the name of a sign
@@ -96,33 +96,14 @@ def test_every_feature_is_labelled_by_words_on_which_it_fires_more_often_than_no
     assert n_words > 50
 
 
-def test_slow_features_are_counted_and_words_confirmed(tiny_model: LanguageModel, tiny_saes: dict[int, Sae]) -> None:
-    labels = label_features(tiny_model, tiny_saes, held_out=TRAIN)
-    assert [part.slow for part in labels.values()] == [3, 0, 20]
-    for part in labels.values():
-        assert part.shown == part.confirmed > 0  # on the text that was learnt from
-
-
-@pytest.mark.parametrize("n_documents", [0, 1])
-def test_one_document_is_enough(tiny_model: LanguageModel, tiny_saes: dict[int, Sae], n_documents: int) -> None:
-    labels = label_features(
-        tiny_model, tiny_saes, train=["Rates rose. Rates rose, rates rose."], held_out=HELD_OUT[:n_documents]
-    )
-    frame = labels[3].frame
-    assert (frame["label"] != ON_NO_WORD).any()
-    assert frame["f1"].notna().any() == (n_documents > 0)
-    assert (labels[3].shown > 0) == (n_documents > 0)
+def test_one_document_is_enough(tiny_model: LanguageModel, tiny_saes: dict[int, Sae]) -> None:
+    labels = label_features(tiny_model, tiny_saes, train=["Rates rose. Rates rose, rates rose."])
+    assert any(label.label != ON_NO_WORD for label in labels[3])
 
 
 def test_no_training_text_labels_no_feature(tiny_model: LanguageModel, tiny_saes: dict[int, Sae]) -> None:
     labels = label_features(tiny_model, tiny_saes, train=[" "])
-    assert set(labels[1].frame["label"]) == {ON_NO_WORD}
-
-
-def assert_same_labels(one: dict[int, LayerLabels], other: dict[int, LayerLabels]) -> None:
-    for layer, part in one.items():
-        pd.testing.assert_frame_equal(other[layer].frame, part.frame)
-        assert other[layer][1:] == part[1:]
+    assert {label.label for label in labels[1]} == {ON_NO_WORD}
 
 
 @pytest.fixture
@@ -136,17 +117,13 @@ def test_an_interrupted_run_goes_on_to_equal_labels(
     tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tmp_path: Path
 ) -> None:
     whole = label_features(tiny_model, tiny_saes)
-    n_training, n_held_out = (
-        len(list(batched(windows(texts, tiny_model), window=WINDOW, bos_id=0, tokens=2 * WINDOW)))
-        for texts in (TRAIN, HELD_OUT)
-    )
-    assert n_held_out > 1
-    for batches in (0, 1, n_training - 1, n_training, n_training + 1):
+    n_training = len(list(batched(windows(TRAIN, tiny_model), window=WINDOW, bos_id=0, tokens=2 * WINDOW)))
+    for batches in (0, 1, n_training - 1):
         checkpoint = tmp_path / f"{batches}.npz"
         with interrupted_after(batches, tiny_model), pytest.raises(Interrupted):
             label_features(tiny_model, tiny_saes, checkpoint=checkpoint)
-        with interrupted_after(max(n_training - batches, 0) + n_held_out, tiny_model):
-            assert_same_labels(label_features(tiny_model, tiny_saes, checkpoint=checkpoint), whole)
+        with interrupted_after(n_training - batches, tiny_model):
+            assert label_features(tiny_model, tiny_saes, checkpoint=checkpoint) == whole
 
 
 def test_a_checkpoint_of_other_options_is_refused(
@@ -174,10 +151,17 @@ def test_a_checkpoint_of_other_options_is_refused(
         label_features(tiny_model, tiny_saes, checkpoint=tmp_path / "file" / "sums.npz")
 
 
+def top_words_frame(saes: dict[int, Sae]) -> pd.DataFrame:
+    features = [(layer, latent) for layer, sae in saes.items() for latent in range(sae.n_latents)]
+    index = pd.MultiIndex.from_tuples(features, names=["layer", "feature"])
+    words = [f"fires on: word {number}" for number in range(len(index))]
+    return pd.DataFrame({"top_words": words, "f1": 0.5, "f1_strong": 0.75, "f1_method": TOP_WORDS}, index=index)
+
+
 def test_a_table_keeps_its_measures_and_loses_what_was_said_of_its_old_labels(
-    tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tmp_path: Path
+    tiny_saes: dict[int, Sae], tmp_path: Path
 ) -> None:
-    labels = label_features(tiny_model, tiny_saes)
+    labels = top_words_frame(tiny_saes)
     row = dict.fromkeys([*REQUIRED, *IMPORTED], np.nan) | {
         "label": "Loans", "f1": 0.5, "f1_always_yes": 0.9, "mark": NO_BETTER, "f1_method": "reported",
         "specialization": -5.0, "specialization_source": UNVERIFIED, "label_source": "a.csv", "original_label": "Loans",
@@ -185,16 +169,36 @@ def test_a_table_keeps_its_measures_and_loses_what_was_said_of_its_old_labels(
     }  # fmt: skip
     index = pd.MultiIndex.from_tuples([(3, 7)], names=["layer", "feature"])
     for standing in (LabelTable(pd.DataFrame([row], index=index)), None):
-        save_labels(with_word_labels(standing, labels, "tiny"), tmp_path / "t.csv")
+        save_labels(with_top_words(standing, labels, "tiny"), tmp_path / "t.csv")
         table = load_labels(tmp_path / "t.csv", latents_of(tiny_saes))
         assert len(table.frame) == 120
         assert table.bundles == ["tiny"]
-        assert table.frame["label"].tolist() == [label for part in labels.values() for label in part.frame["label"]]
+        assert table.frame["label"].tolist() == table.frame["top_words"].tolist() == labels["top_words"].tolist()
         assert not {"original_label", "label_source", "mark", "f1_always_yes"} & set(table.frame.columns)
         assert contradictions(table) == []
         if standing is not None:
             assert table.frame.at[(3, 7), "density"] == 0.25
             assert table.frame.at[(3, 7), "specialization_source"] == UNVERIFIED
+
+
+def test_top_words_stand_beside_a_written_label_and_leave_its_scores_alone(
+    tiny_saes: dict[int, Sae], tmp_path: Path
+) -> None:
+    labels = top_words_frame(tiny_saes)
+    table = with_top_words(None, labels, "tiny")
+    written = {"label": "Court rulings", "detail": "Lawsuits.", "kind": "topic", "f1": 0.9, "f1_method": JUDGED}
+    table = with_rows(table, pd.DataFrame([written], index=labels.index[7:8]))
+    again = with_top_words(table, labels.assign(f1=0.4, top_words="fires on: other"), "tiny")
+    save_labels(again, tmp_path / "t.csv")
+    frame = load_labels(tmp_path / "t.csv", latents_of(tiny_saes)).frame
+    row = frame.loc[labels.index[7]]
+    assert row[["label", "top_words", "kind", "f1", "f1_method"]].tolist() == [
+        "Court rulings", "fires on: other", "topic", 0.9, JUDGED,
+    ]  # fmt: skip
+    others = frame.drop(index=[labels.index[7]])
+    assert set(others["label"]) == {"fires on: other"}
+    assert set(others["f1"]) == {0.4}
+    assert set(others["kind"]) == {""}
 
 
 def test_guessing_scores_two_thirds_however_rarely_a_feature_fires() -> None:
@@ -235,7 +239,8 @@ def test_the_command_labels_saes_of_different_sizes(folder: Path) -> None:
     table = load_labels(folder / "t.csv", {1: 30, 3: 40})
     assert len(table.frame) == 70
     assert table.frame["label"].str.startswith("fires on").all()
-    assert table.frame["f1"].notna().any()
+    assert table.frame["f1"].isna().all()  # the held-out documents fill no window
+    assert "no validation document fills a window" in done.stderr
     assert table.bundles == ["llama2-7b-finance"]
 
 
@@ -274,8 +279,7 @@ def test_a_harvest_gives_the_labels_that_its_text_gives(folder: Path, monkeypatc
     labels = WordLabels(model, saes, slow={}, window=WINDOW)
     train = numbered_windows(TRAIN, model.tokenizer, window=WINDOW)
     labels.learn((document, ids) for document, ids in train if len(ids) == WINDOW - 1)
-    expected = labels.score(ids for ids in windows(HELD_OUT, model) if len(ids) == WINDOW - 1)
-    assert harvested["label"].tolist() == [label for part in expected.values() for label in part.frame["label"]]
+    assert harvested["label"].tolist() == [label.label for part in labels.choose().values() for label in part]
 
 
 def test_text_and_harvest_exclude_each_other(folder: Path) -> None:
