@@ -113,6 +113,7 @@ class Tracker:
         aggregation: Aggregation = "max",
         hide_always_on: bool = True,
         min_f1: float = 0.0,
+        hide_form: bool = False,
         positions: np.ndarray | None = None,
     ) -> pd.DataFrame:
         """The `top` features of each layer with labels and measures; see `tracing.rank.rank_features`.
@@ -131,6 +132,7 @@ class Tracker:
             aggregation=aggregation,
             hide_always_on=hide_always_on,
             min_f1=min_f1,
+            hide_form=hide_form,
             positions=positions,
         )
 

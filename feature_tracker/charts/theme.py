@@ -129,7 +129,7 @@ def feature_hover(row: Row, aggregation: Aggregation = "max") -> str:
     percentile = f"Percentile {number(row['percentile'])}"
     lines = [
         f"<b>{wrapped(str(row['label']))}</b>",
-        str(feature_of(row)),
+        f"{feature_of(row)}, {row['kind']}" if row["kind"] else str(feature_of(row)),
         activation_text(row["activation"], aggregation),
         f"{percentile} ({rarity})" if rarity else percentile,
         *_label_scores(row),
@@ -147,14 +147,20 @@ def _label_scores(row: Row) -> list[str]:
     else:
         guessing = number(row["f1_always_yes"], missing="an unknown F1")
         lines = [f"Label {stated(row, 'f1')}; guessing scores {guessing}"]
+        readings = ("f1_strong", "f1_uniform", "f1_hard")
+        lines += [stated(row, name) for name in readings if not math.isnan(row[name])]
         measures = ("precision", "recall", "balanced_accuracy")
         measured = [stated(row, name) for name in measures if not math.isnan(row[name])]
         if measured:
             lines.append(", ".join(measured).capitalize())
-        counts = (("n_positive", "firing"), ("n_negative", "silent"), ("n_unanswered", "unanswered"))
+        counts = (
+            ("n_positive", "firing"), ("n_negative", "silent"), ("n_hard", "lookalike"), ("n_unanswered", "unanswered"),
+        )  # fmt: skip
         judged = [f"{row[name]:,.0f} {what}" for name, what in counts if row[name] > 0]
         if judged:
             lines.append(f"Scored on {', '.join(judged)} examples")
+        if row["judge"]:
+            lines.append(f"Judged by {plotly_text(str(row['judge']))}, {plotly_text(str(row['date']))}")
     if not row["reliable"]:
         lines.append(f"<b>Unreliable</b>: {plotly_text(str(row['mark']))}")
     return lines

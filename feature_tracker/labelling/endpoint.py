@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -33,7 +32,6 @@ MOST_ATTEMPTS = 3
 """How often a question is asked whose replies are no answer."""
 _RETRIES = 5
 """Of a request that fails for reasons that may pass, by the client, with back-off."""
-_OBJECT = re.compile(r"\{.*\}", re.DOTALL)
 
 _EXPLAIN_FORM = (
     'Answer with one JSON object and nothing else: {"label": "…", "detail": "…", "kind": "…", "confidence": "…"}'
@@ -50,10 +48,12 @@ class Reply:
 
     Attributes:
         question: its name.
+        model: who replied.
         text: as it came.
     """
 
     question: str
+    model: str
     text: str
 
 
@@ -78,13 +78,16 @@ class Reader:
         timeout: seconds to wait for a reply.
         retries: of a request that fails for reasons that may pass.
 
+    Attributes:
+        model: as given.
+
     The key is read from the environment variable `OPENAI_API_KEY`; servers of one's own want none.
     """
 
     def __init__(self, endpoint: str, model: str, *, timeout: float = 120.0, retries: int = _RETRIES) -> None:
         key = os.environ.get("OPENAI_API_KEY", "none")
         self._client = OpenAI(base_url=endpoint, api_key=key, timeout=timeout, max_retries=retries)
-        self._endpoint, self._model = endpoint, model
+        self._endpoint, self.model = endpoint, model
 
     def ask(self, question: Question) -> Reply:
         """One question's reply, whatever it says.
@@ -97,7 +100,7 @@ class Reader:
         prompt = explain_prompt(question) if isinstance(question, ExplainQuestion) else judge_prompt(question)
         try:
             completion = self._client.chat.completions.create(
-                model=self._model,
+                model=self.model,
                 messages=[{"role": "system", "content": rules}, {"role": "user", "content": f"{prompt}\n\n{form}"}],
             )
             text = completion.choices[0].message.content or ""
@@ -107,11 +110,11 @@ class Reader:
             raise self._failed(f"it can't be reached, or doesn't answer in time: {error.message}") from None
         except (OpenAIError, AttributeError, IndexError, TypeError, ValueError) as error:
             raise self._failed(f"its reply is not that of an OpenAI-compatible server: {error}") from None
-        return Reply(name_of(question), text)
+        return Reply(name_of(question), self.model, text)
 
     def _failed(self, reason: str) -> TrackerError:
         return TrackerError(
-            f"{self._endpoint} gave no reply for model {self._model}; {reason}. What it answered so far is kept: "
+            f"{self._endpoint} gave no reply for model {self.model}; {reason}. What it answered so far is kept: "
             "run the same command again to go on."
         )
 
@@ -132,7 +135,7 @@ def ask_all(
         concurrency: requests at once.
 
     Raises:
-        TrackerError: see `Reader.ask`; or a file can't be written.
+        TrackerError: see `Reader.ask`; a file can't be written, or holds another model's replies.
     """
     journal = out.with_name(f"{out.name}.replies.jsonl")
     answers: dict[str, LabelAnswer | Judgement] = {}
@@ -151,6 +154,10 @@ def ask_all(
         return name not in answers and attempts[name] < MOST_ATTEMPTS
 
     for reply in _kept_replies(journal):
+        if reply.model != reader.model:
+            raise TrackerError(
+                f"{journal} holds replies of {reply.model}, not of {reader.model}. Name another file with --out."
+            )
         take(reply)
     try:
         with journal.open("a", encoding="utf-8") as file:
@@ -212,11 +219,8 @@ def name_of(question: Question) -> str:
 
 def answer_of(question: Question, text: str) -> LabelAnswer | Judgement | None:
     """The answer in a reply; `None` where there is none, or one that can't be used."""
-    found = _OBJECT.search(text)
-    if found is None:
-        return None
     try:
-        record = dict(json.loads(found.group()))
+        record = dict(json.loads(text[text.index("{") : text.rindex("}") + 1]))
         if isinstance(question, ExplainQuestion):
             fields = {"layer": question.layer, "feature": question.feature}
             label = TypeAdapter(LabelAnswer).validate_python(record | fields)

@@ -177,13 +177,17 @@ class CorpusText:
         windows: whole ones.
         tokenizer: of the model that runs them.
         known: numbers of words that were met elsewhere; any other word has none then.
+
+    Attributes:
+        reader: numbers the words.
+        window: tokens of each window, BOS left out.
     """
 
     def __init__(self, windows: Windows, tokenizer: PreTrainedTokenizerBase, known: WordReader | None = None) -> None:
         self._ids = np.ascontiguousarray(windows.token_ids[:, 1:])
         self._windows = windows
         self._pieces = Pieces(tokenizer)
-        self._tokenizer, self._known = tokenizer, known
+        self.reader, self._learns = known or WordReader(tokenizer), known is None
         self.window = self._ids.shape[1]
 
     @property
@@ -218,18 +222,16 @@ class CorpusText:
     @cached_property
     def words(self) -> CorpusWords:
         """Which word each token is a part of."""
-        reader = self._known or WordReader(self._tokenizer)
         words, occurrences, n_occurrences = [], [], 0
         for first in range(0, len(self._ids), _WINDOWS_AT_ONCE):
             windows = self._ids[first : first + _WINDOWS_AT_ONCE]
             token_ids = torch.from_numpy(np.pad(windows, ((0, 0), (1, 0))).astype(np.int64))
-            read = reader.read(
-                Batch(token_ids, None, tuple(range(len(windows)))), None if self._known else [0] * len(windows)
-            )
+            documents = [0] * len(windows) if self._learns else None
+            read = self.reader.read(Batch(token_ids, None, tuple(range(len(windows)))), documents)
             words.append(read.words.astype(np.int32))
             occurrences.append((read.occurrences + n_occurrences).astype(np.int32))
             n_occurrences += int(read.occurrences[-1]) + 1
-        return CorpusWords(np.concatenate(words), np.concatenate(occurrences), reader.shown())
+        return CorpusWords(np.concatenate(words), np.concatenate(occurrences), self.reader.shown())
 
     @cached_property
     def passage_words(self) -> tuple[np.ndarray, csr_array]:

@@ -145,15 +145,18 @@ class ExplainQuestions:
 
     def fires(self, latent: int) -> bool:
         """Whether a latent fires at all, so that there is something to ask."""
-        return bool(self._firings.starts[latent] < self._firings.starts[latent + 1])
+        return len(self._shown(latent).places) > 0
+
+    def _shown(self, latent: int) -> Occasions:
+        tokens = self._firings.of(latent)
+        return tokens.passages(self._text.window) if latent in self._slow else tokens
 
     def question(self, latent: int) -> ExplainQuestion:
         """The question about a latent that fires."""
-        tokens = self._firings.of(latent)
-        shown = tokens.passages(self._text.window) if latent in self._slow else tokens
+        tokens, shown = self._firings.of(latent), self._shown(latent)
         rng = np.random.default_rng([self._seed, self._firings.layer, latent])
         sampled = sample_for_reader(tokens, shown, self._text, rng)
-        largest = float(shown.activations.max(initial=0.0))
+        largest = float(shown.activations.max())
         largest_token = float(tokens.activations.max())
         twin = int(self._cosines[latent].argmax())
         return ExplainQuestion(
@@ -188,12 +191,12 @@ class ExplainQuestions:
         return [WordShare(shown[firing.word], round(firing.share, 2), round(firing.strong, 3)) for firing in fired_on]
 
     def _twin_words(self, twin: int) -> list[WordShare]:
-        if twin in self._slow:
-            return self._passage_words(self._firings.of(twin).passages(self._text.window))
-        return self._words(twin)
+        return self._passage_words(self._shown(twin)) if twin in self._slow else self._words(twin)
 
     def _passage_words(self, shown: Occasions) -> list[WordShare]:
         """The words that are most surely richer than others in the feature's passages; see `choose_top_words`."""
+        if not len(shown.places):
+            return []
         firsts, incidence = self._text.passage_words
         held = np.zeros(len(firsts), np.float32)
         held[np.searchsorted(firsts, shown.places)] = shown.activations

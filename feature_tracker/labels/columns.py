@@ -102,7 +102,7 @@ COLUMNS = (
     ),
     Column(
         "detail", "text", "label", "What somebody must know to predict where the feature fires, in a sentence.",
-        "In detail", tables="written tables",
+        tables="written tables",
     ),
     Column(
         "kind", "choice", "label", "What sort of thing the label names.", "Kind", values=("", *KINDS),
@@ -115,7 +115,7 @@ COLUMNS = (
     Column(
         "top_words", "text", "label",
         "Words on which the feature fires, or that mark its passages; the label too where nobody has read it.",
-        "Top words", tables="written tables",
+        tables="written tables",
     ),
     Column(
         "original_label", "text", "label", "The label as the imported file has it, before cleaning.",

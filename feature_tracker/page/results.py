@@ -12,6 +12,7 @@ from feature_tracker.charts.theme import layer_colours
 from feature_tracker.feature import Feature
 from feature_tracker.page import state
 from feature_tracker.page.errors import plain, shown_errors
+from feature_tracker.page.feature_card import show_card
 from feature_tracker.page.state import Analysis, Scene, Settings
 from feature_tracker.page.views import (
     circuit,
@@ -63,9 +64,13 @@ def show_results(analysis: Analysis, tracker: Tracker, settings: Settings) -> No
         _show_chosen_positions(analysis, positions)
     ranked = settings.rank(tracker, analysis.trace, positions)
     if ranked.empty:
-        st.warning("No feature passes the filters. Lower the minimum F1 or choose more layers in the sidebar.")
+        st.warning(
+            "No feature passes the filters. Lower the minimum F1, show numbers, punctuation and grammar, or choose "
+            "more layers in the sidebar."
+        )
         return
     feature = _choose_feature(ranked, tracker, settings)
+    show_card(feature, tracker)
     scene = Scene(analysis, tracker, settings, ranked, layer_colours(tracker.bundle.layers), feature, positions)
     for tab, (title, show) in zip(st.tabs(list(_TABS), key="view", on_change="rerun"), _TABS.items(), strict=True):
         if tab.open:

@@ -121,6 +121,12 @@ def read_settings(layers: Sequence[int]) -> Settings:
             value=True,
             help="Features that fire on more than 80% of all words say little about a text.",
         )
+        hide_form = st.toggle(
+            "Hide numbers, punctuation and grammar",
+            value=True,
+            help="Features whose label is about the form of a text: its digits, signs, function words, or places such "
+            "as the beginning of a list. They fire in every text. Features that nobody has read are always shown.",
+        )
         st.subheader("Links between layers")
         threshold = st.slider(
             "Correlation threshold",
@@ -139,4 +145,5 @@ def read_settings(layers: Sequence[int]) -> Settings:
         by=by,
         hide_always_on=hide_always_on,
         min_f1=min_f1,
+        hide_form=hide_form,
     )

@@ -47,6 +47,7 @@ class Settings:
         by: what features are ranked by.
         hide_always_on: leave out features that fire nearly everywhere.
         min_f1: leave out features whose label scores less.
+        hide_form: leave out features of numbers, punctuation, grammar and position.
     """
 
     threshold: float
@@ -56,6 +57,7 @@ class Settings:
     by: RankBy
     hide_always_on: bool
     min_f1: float
+    hide_form: bool
 
     def rank(self, tracker: Tracker, trace: Trace, positions: np.ndarray | None) -> pd.DataFrame:
         """Rank a trace's features under these settings; see `rank_features`.
@@ -71,6 +73,7 @@ class Settings:
             by=self.by,
             hide_always_on=self.hide_always_on,
             min_f1=self.min_f1,
+            hide_form=self.hide_form,
             positions=positions,
         )
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import ALWAYS_ON
-from feature_tracker.labels.columns import QUANTILES
+from feature_tracker.labels.columns import FORM_KINDS, QUANTILES
 from feature_tracker.labels.table import LabelTable
 from feature_tracker.tracing.trace import LayerTrace, Trace
 
@@ -49,6 +49,7 @@ def rank_features(
     by: RankBy = "activation",
     hide_always_on: bool = True,
     min_f1: float = 0.0,
+    hide_form: bool = False,
     positions: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """The `top` features of each layer, highest first; every feature that fires if `top` is `None`.
@@ -61,6 +62,8 @@ def rank_features(
         hide_always_on: leave out features whose corpus density is above `ALWAYS_ON`. A feature of unknown density
             stays.
         min_f1: leave out features whose label has a lower F1; at 0, features without a score stay.
+        hide_form: leave out features whose label is about the form of a text: numbers, punctuation, grammar, position.
+            A label of unknown kind stays.
         positions: token positions to rank over; all that count (`Trace.counted`) if `None`.
 
     Returns:
@@ -83,7 +86,8 @@ def rank_features(
         raise TrackerError("No layer is chosen. Choose at least one.")
     per_layer = [_describe_layer(trace.layers[layer], ranked_positions, table, aggregation) for layer in layers]
     firing = pd.concat(per_layer, ignore_index=True)
-    shown = firing[_passes_filters(firing, hide_always_on=hide_always_on, min_f1=min_f1)]
+    passes = _passes_filters(firing, hide_always_on=hide_always_on, min_f1=min_f1, hide_form=hide_form)
+    shown = firing[passes]
     order = ["percentile", "activation"] if by == "percentile" else ["activation"]
     ranked = shown.sort_values(["layer", *order], ascending=[True, *[False] * len(order)], kind="stable")
     if top is not None:
@@ -92,12 +96,14 @@ def rank_features(
     return ranked.assign(peak_word=[trace.tokens.word_at(position) for position in ranked["peak_position"]])
 
 
-def _passes_filters(frame: pd.DataFrame, *, hide_always_on: bool, min_f1: float) -> pd.Series:
+def _passes_filters(frame: pd.DataFrame, *, hide_always_on: bool, min_f1: float, hide_form: bool) -> pd.Series:
     passes = pd.Series(True, index=frame.index)
     if hide_always_on:
         passes &= ~(frame["density"] > ALWAYS_ON)  # not `<=`, which an unknown density (NaN) would fail
     if min_f1 > 0:
         passes &= frame["f1"] >= min_f1
+    if hide_form:
+        passes &= ~frame["kind"].isin(FORM_KINDS)
     return passes
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -100,7 +101,8 @@ def page_columns(aggregation: Aggregation) -> list[Column]:
 
 
 def table_of(ranked: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
-    """Rows of `rank_features` with the columns' titles."""
+    """Rows of `rank_features` with the columns' titles; columns in which nothing is known are left out."""
     one_in = [rounded(value) for value in rarity(ranked["percentile"])]
     table = ranked.assign(one_in=one_in, peak_word=[shorten(word, 40) for word in ranked["peak_word"]])
-    return table[names(columns)].set_axis([column.title for column in columns], axis=1)
+    known = [column for column in columns if not table[column.name].replace("", np.nan).isna().all()]
+    return table[names(known)].set_axis([column.title for column in known], axis=1)

@@ -1,0 +1,90 @@
+"""What is known of the chosen feature: its label in detail, how far to trust it, and sentences in which it fires."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from feature_tracker.errors import TrackerError
+from feature_tracker.feature import Feature
+from feature_tracker.files import data_root
+from feature_tracker.labelling.examples import load_examples, parse_marks, read_sentences
+from feature_tracker.page.errors import plain
+from feature_tracker.tracker import Tracker
+
+_STRONG_TENTHS, _WEAK_TENTHS = 5, 2
+"""Words at or above these tenths of a feature's maximum are marked strongly or weakly; others are left as they are."""
+
+
+def show_card(feature: Feature, tracker: Tracker) -> None:
+    """Draw the chosen feature's detail, scores and example sentences."""
+    row = tracker.labels.describe(pd.MultiIndex.from_tuples([tuple(feature)])).iloc[0]
+    said = tracker.labels.frame.reindex(columns=["detail", "top_words"], fill_value="")
+    detail, top_words = ("", "")
+    if tuple(feature) in said.index:
+        detail, top_words = (str(said.at[tuple(feature), name]) for name in ("detail", "top_words"))
+    with st.container(border=True):
+        if detail:
+            st.markdown(plain(detail))
+        st.caption(" · ".join(filter(None, [_trust(row), row["kind"], _beside(str(row["label"]), top_words)])))
+        _show_examples(feature, tracker)
+
+
+def _trust(row: pd.Series) -> str:
+    """How far a label can be trusted, in words."""
+    if math.isnan(row["f1"]):
+        return "label not scored"
+    scores = f"label F1 {row['f1']:.2f}"
+    if not math.isnan(row["f1_strong"]):
+        scores += f" ({row['f1_strong']:.2f} on strong firings, {row['f1_uniform']:.2f} on all alike)"
+    if not row["reliable"]:
+        scores += ", no better than guessing"
+    if row["judge"]:
+        scores += f", judged by {plain(str(row['judge']))} on {plain(str(row['date']))}"
+    return scores
+
+
+def _beside(label: str, top_words: str) -> str:
+    """The top words beside a label that was written."""
+    return plain(top_words) if top_words and top_words != label else ""
+
+
+def _show_examples(feature: Feature, tracker: Tracker) -> None:
+    path = data_root() / "labels" / f"{tracker.bundle.name}.examples.csv"
+    if not path.exists():
+        return
+    try:
+        sentences, examples = _load(str(path))
+    except TrackerError as error:
+        st.caption(plain(str(error)))
+        return
+    if tuple(feature) not in examples.index:
+        return
+    with st.expander("Example sentences, from strong to weak"):
+        for example in examples.loc[[tuple(feature)]].itertuples():
+            marked = _marked(sentences[int(example.sentence)], parse_marks(str(example.marks)))
+            st.markdown(f"{marked} :small[:gray[{example.share:.0%} of the maximum]]")
+
+
+@st.cache_resource(show_spinner=False)
+def _load(path: str) -> tuple[list[str], Any]:
+    sentences = read_sentences()
+    return sentences, load_examples(Path(path), len(sentences))
+
+
+def _marked(sentence: str, marks: list[tuple[int, int, int]]) -> str:
+    """A sentence as Markdown, with the words marked on which the feature fires."""
+    parts, end = [], 0
+    for start, stop, tenths in marks:
+        word = plain(sentence[start:stop])
+        if tenths >= _STRONG_TENTHS:
+            word = f":orange-background[**{word}**]"
+        elif tenths >= _WEAK_TENTHS:
+            word = f":orange-background[{word}]"
+        parts += [plain(sentence[end:start]), word]
+        end = stop
+    return "".join([*parts, plain(sentence[end:])])
