@@ -132,7 +132,7 @@ def test_scores_follow_from_the_key_and_leave_controls_out() -> None:
     judgements = {"a": Judgement("a", [1, 2], [3, 4, 5]), "b": Judgement("b", [1], [2, 3, 4, 5, 6])}
     scores = score_columns(keys, judgements, judge="somebody", date="2026-11-26")
     assert scores.index.tolist() == [(1, 0)]
-    row = scores.loc[(1, 0)]
+    row = scores.iloc[0]
     assert row["recall"] == pytest.approx(0.7)
     assert row["n_unanswered"] == 1
     assert row[["f1_method", "judge", "date"]].tolist() == [JUDGED, "somebody", "2026-11-26"]
