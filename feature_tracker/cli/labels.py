@@ -8,6 +8,7 @@ from feature_tracker.bundles.bundle import BUILT_IN, load_bundle
 from feature_tracker.cli.labels_answers import answers
 from feature_tracker.cli.labels_ask import ask
 from feature_tracker.cli.labels_check import check_table_file
+from feature_tracker.cli.labels_examples import examples
 from feature_tracker.cli.labels_import import import_labels
 from feature_tracker.cli.labels_measure import measure
 from feature_tracker.cli.labels_questions import questions
@@ -46,5 +47,5 @@ def report(bundle_name: str) -> None:
     click.echo(report_table(load_labels(bundle.labels, latents_of(saes), bundle)))
 
 
-for command in (check_table_file, import_labels, measure, words, questions, ask, answers):
+for command in (check_table_file, import_labels, measure, words, questions, ask, answers, examples):
     main.add_command(command)

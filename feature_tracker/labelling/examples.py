@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.errors import TrackerError
 from feature_tracker.files import data_root, numbered_lines, replacing
 from feature_tracker.labels.columns import KEYS
@@ -67,6 +68,11 @@ def find_examples(sentences: Sequence[str], tracker: Tracker, progress: Progress
                 share = round(float(strongest[number, latent] / largest[latent]), 3)
                 rows.append((layer, latent, number, share, marks))
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def examples_path(bundle: Bundle) -> Path:
+    """Where the index of a bundle's examples is: beside its label table."""
+    return bundle.labels.with_name(f"{bundle.labels.stem}.examples.csv")
 
 
 def save_examples(examples: pd.DataFrame, path: Path) -> None:

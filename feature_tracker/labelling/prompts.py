@@ -105,9 +105,11 @@ model reads from left to right, so what follows the mark had no influence, thoug
 the thing that it announces. Where a label is about passages, the whole passage is the excerpt, and the question is \
 whether it is one in which the feature fires.
 
-In about half of the excerpts the feature fires: in some strongly, in others weakly, where the fit to the label is \
-loose. The silent half was drawn partly at random and partly from places with the same words or documents. So say \
-yes where label or detail gives a reason to expect it, a direct one or a loose one, and no where there is none."""
+In half of the excerpts the feature fires: in some strongly, in others weakly, where the fit to label and detail is \
+loose. The other half is silent, and was drawn partly at random and partly from places with the same words or from \
+the same documents. Say yes wherever you would give it at least one chance in three: where label or detail fits \
+outright, where the word or passage is a close relative of what they name, or where they call it a weaker case. Say \
+no where nothing in them gives a reason to expect it."""
 
 
 def judge_prompt(question: JudgeQuestion) -> str:

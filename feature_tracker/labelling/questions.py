@@ -30,6 +30,7 @@ _BEFORE, _AFTER = 40, 8
 """Tokens shown before and after a marked one."""
 _WORDS_SHOWN = 16
 _TENTHS = 10
+_CONTROL_SEED = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -318,7 +319,9 @@ class JudgeQuestions:
             control: whether that is another feature's.
         """
         layer, slow = self._firings.layer, latent in self._slow
-        sampled = sampled_places(self._firings.of(latent), self._text, layer, latent, slow=slow, seed=self._seed)
+        # A control has places of its own: a judge who meets the same ones twice knows which label is wrong.
+        seed = self._seed + _CONTROL_SEED if control else self._seed
+        sampled = sampled_places(self._firings.of(latent), self._text, layer, latent, slow=slow, seed=seed)
         if sampled is None:
             return None
         show = _plain_passage if slow else marked_token
@@ -364,7 +367,7 @@ class SampledPlaces(NamedTuple):
 def sampled_places(
     tokens: Occasions, text: CorpusText, layer: int, latent: int, *, slow: bool, seed: int
 ) -> SampledPlaces | None:
-    """The places on which a latent's label is tested, the same for every label; `None` where it fires too seldom.
+    """The places on which a latent's label is tested, those of one seed the same; `None` where it fires too seldom.
 
     Args:
         tokens: of held-out text, on which the latent fires.

@@ -11,8 +11,7 @@ import streamlit as st
 
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
-from feature_tracker.files import data_root
-from feature_tracker.labelling.examples import load_examples, parse_marks, read_sentences
+from feature_tracker.labelling.examples import examples_path, load_examples, parse_marks, read_sentences
 from feature_tracker.page.errors import plain
 from feature_tracker.tracker import Tracker
 
@@ -54,7 +53,7 @@ def _beside(label: str, top_words: str) -> str:
 
 
 def _show_examples(feature: Feature, tracker: Tracker) -> None:
-    path = data_root() / "labels" / f"{tracker.bundle.name}.examples.csv"
+    path = examples_path(tracker.bundle)
     if not path.exists():
         return
     try:

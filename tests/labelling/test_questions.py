@@ -173,7 +173,10 @@ def test_no_key_is_in_a_judge_question(held_out: Opened, tiny_saes: dict[int, Sa
         control = asking.question(latent, Wording("Other", ""), control=True)
         assert control is not None
         assert control[0].question != question.question
-        assert control[0].excerpts == question.excerpts  # the same places, so that labels compare
+        assert control[0].excerpts != question.excerpts
+        other = asking.question(latent, Wording("Other", ""))
+        assert other is not None
+        assert other[0].excerpts == question.excerpts  # the same places, so that labels compare
 
 
 def test_the_seed_decides_what_is_drawn(held_out: Opened, train: Opened, tiny_saes: dict[int, Sae]) -> None:

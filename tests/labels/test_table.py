@@ -13,9 +13,11 @@ from feature_tracker.bundles.bundle import BUNDLES, Bundle, load_bundle
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import ALWAYS_ON, SLOW, Feature
 from feature_tracker.labels.checks import check_bundle
-from feature_tracker.labels.columns import REQUIRED
+from feature_tracker.labels.columns import KINDS, REQUIRED
+from feature_tracker.labels.consistency import contradictions
 from feature_tracker.labels.csv_files import load_labels, replace_table, save_labels
 from feature_tracker.labels.report import report_table
+from feature_tracker.labels.scores import JUDGED
 from feature_tracker.labels.table import LabelTable
 
 LAYERS, N_LATENTS = (1, 3), 4
@@ -202,26 +204,46 @@ def test_a_label_may_read_like_a_missing_value(path: Path) -> None:
 def test_an_unscored_label_stays_and_counts_as_not_scored(path: Path) -> None:
     rewrite(path, lambda frame: frame.assign(f1=[np.nan, *[0.9] * 7]))
     report = report_table(load(path))
-    assert "| 1 | 0.900 | 75.0% | 1 |" in report
-    assert "| 3 | 0.900 | 100.0% | 0 |" in report
+    assert "| 1 | 0.900 | 0.900 | 75.0% | 1 |" in report  # median, mean, better than guessing, not scored
+    assert "| 3 | 0.900 | 0.900 | 100.0% | 0 |" in report
 
 
 def test_an_f1_of_two_thirds_is_reported_as_no_better_than_guessing(path: Path) -> None:
     rewrite(path, lambda frame: frame.assign(f1=[0.666667, 0.66667, *[0.9] * 6]))
     table = load(path)
     assert table.reliable.tolist() == [False, True, *[True] * 6]
-    assert "| 1 | 0.783 | 75.0% | 0 | 1 | 1 | 0 |" in report_table(table)
+    assert "| 1 | 0.783 | 0.783 | 75.0% | 0 | 1 | 1 | 0 |" in report_table(table)
 
 
-def test_the_built_in_table_labels_every_feature_with_words_or_with_passages_where_it_is_slow() -> None:
+def test_the_built_in_table_has_a_label_that_somebody_wrote_for_every_feature() -> None:
     frame = built_in().frame
     assert len(frame) == 2000
-    begins = frame["label"].str.extract(r"^(fires on|in passages with): .", expand=False)
+    assert frame["kind"].isin(KINDS).all()
+    assert (frame["detail"].str.len() > 20).all()
+    assert frame["confidence"].isin(["high", "medium", "low"]).all()
+    assert frame["label"].str.split().str.len().max() <= 8
+    assert not frame["label"].str.contains(r"\w/\w").any()
+    repeated = frame.reset_index().duplicated(["layer", "label"], keep=False)
+    assert repeated.groupby(frame.index.get_level_values("layer")).mean().max() <= 0.02
+
+
+def test_top_words_stand_beside_the_built_in_labels() -> None:
+    frame = built_in().frame
+    begins = frame["top_words"].str.extract(r"^(fires on|in passages with): .", expand=False)
     assert begins.isna().sum() <= 1, "features that fire on no word in particular"
     slow = frame["autocorrelation"] > SLOW
     assert (begins[slow].dropna() == "in passages with").all()
     assert (begins[~slow].dropna() == "fires on").all()
-    assert frame["label"].str.len().max() <= 80
+
+
+def test_the_scores_of_the_built_in_labels_belong_together() -> None:
+    table = built_in()
+    judged = table.frame[table.frame["f1_method"] == JUDGED]
+    assert len(judged) >= 1950
+    assert (judged["n_positive"] + judged["n_negative"] + judged["n_hard"] + judged["n_unanswered"] <= 32).all()
+    assert (judged["judge"] != "").all()
+    assert pd.to_datetime(judged["date"], format="%Y-%m-%d").notna().all()
+    assert contradictions(table) == []
 
 
 def test_the_upper_layers_of_the_built_in_bundle_have_slow_features() -> None:
@@ -234,7 +256,7 @@ def test_the_upper_layers_of_the_built_in_bundle_have_slow_features() -> None:
 def test_the_built_in_features_were_measured_on_both_kinds_of_text_and_none_is_dead_or_always_on() -> None:
     frame = built_in().frame
     assert frame["density"].between(0, ALWAYS_ON, inclusive="neither").all()
-    for column in ("specialization_index", "window_mean", "window_sd", "window_sd_64", "q99", "f1"):
+    for column in ("specialization_index", "window_mean", "window_sd", "window_sd_64", "q99"):
         assert frame[column].notna().all(), column
 
 

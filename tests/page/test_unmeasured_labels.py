@@ -60,7 +60,7 @@ def test_the_page_says_that_it_ranks_by_activation(
     from feature_tracker.tracker import Tracker
 
     tracker = Tracker(tiny_bundle, tiny_model, tiny_saes, imported(tiny_bundle.layers))
-    settings = Settings(0.5, 5, tiny_bundle.layers, "max", "percentile", True, 0.0)
+    settings = Settings(0.5, 5, tiny_bundle.layers, "max", "percentile", True, 0.0, False)
     kwargs = {"analysis": Analysis(tiny_trace, 0.1), "tracker": tracker, "settings": settings, "view": view}
     page = AppTest.from_function(draw, default_timeout=30, kwargs=kwargs).run()
     assert not page.exception
