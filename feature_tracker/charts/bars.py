@@ -23,8 +23,8 @@ from feature_tracker.charts.theme import (
 from feature_tracker.tracing.rank import Aggregation, RankBy
 from feature_tracker.tracing.rows import features_of, rows_of
 
-_LABEL_WIDTH = 32  # characters per line, two lines; at 12 pixels they leave half of a 480-pixel chart to the bars
-_BAR_HEIGHT = 38  # pixels, room for a label of two lines
+_LABEL_WIDTH = 32  # characters per line, three lines; at 12 pixels they leave half of a 480-pixel chart to the bars
+_BAR_HEIGHT = 48  # pixels, room for a label of three lines
 _WORD_WIDTH = 12  # characters of a peak word
 _CHARACTER_WIDTH = 6.6 / 195  # of a character in an end text, as a share of the plot's width in a 420-pixel chart
 _MOST_END_TEXT = 0.82  # largest share of the plot's width that is reserved for the text at a bar's end
@@ -78,7 +78,7 @@ def plot_layer(
         )
     )
     names = [
-        stacked_label(str(label), reliable=bool(ok), width=_LABEL_WIDTH)
+        stacked_label(str(label), reliable=bool(ok), width=_LABEL_WIDTH, lines=3)
         for label, ok in zip(ranked["label"], reliable, strict=True)
     ]
     tick_texts = [f"<b>{name}</b>" if f == selected else name for name, f in zip(names, ranked["feature"], strict=True)]
