@@ -76,14 +76,19 @@ def _load(path: str) -> tuple[list[str], Any]:
 
 
 def _marked(sentence: str, marks: list[tuple[int, int, int]]) -> str:
-    """A sentence as Markdown, with the words marked on which the feature fires."""
-    parts, end = [], 0
-    for start, stop, tenths in marks:
-        word = plain(sentence[start:stop])
-        if tenths >= _STRONG_TENTHS:
-            word = f":orange-background[**{word}**]"
-        elif tenths >= _WEAK_TENTHS:
-            word = f":orange-background[{word}]"
-        parts += [plain(sentence[end:start]), word]
-        end = stop
-    return "".join([*parts, plain(sentence[end:])])
+    """A sentence as Markdown, with the words marked on which the feature fires; neighbours share a mark."""
+    runs: list[tuple[int, int, bool]] = []  # start, end, whether strong
+    for start, end, tenths in marks:
+        if tenths < _WEAK_TENTHS:
+            continue
+        strong = tenths >= _STRONG_TENTHS
+        if runs and runs[-1][2] == strong and not sentence[runs[-1][1] : start].strip():
+            runs[-1] = (runs[-1][0], end, strong)
+        else:
+            runs.append((start, end, strong))
+    parts, last = [], 0
+    for start, end, strong in runs:
+        words = plain(sentence[start:end])
+        parts += [plain(sentence[last:start]), f":orange-background[{f'**{words}**' if strong else words}]"]
+        last = end
+    return "".join([*parts, plain(sentence[last:])])
