@@ -27,7 +27,7 @@ from feature_tracker.labelling.answers import (
 )
 from feature_tracker.labelling.questions import ExplainQuestion, JudgeKey
 from feature_tracker.labels.csv_files import replace_table
-from feature_tracker.labels.table import LabelTable, latents_of, unlabelled_table, with_rows, without_scores
+from feature_tracker.labels.table import latents_of, unlabelled_table, with_rows, without_scores
 from feature_tracker.sae.load import load_saes
 
 _MOST_FAULTS = 20
@@ -77,7 +77,8 @@ def judge(paths: tuple[Path, ...], bundle: Bundle, key: Path, judge_name: str, d
     """Score labels by a judge's answers.
 
     Each line of ANSWERS is an object with `question`, and the numbers of excerpts in two lists, `yes` and `no`. Answers
-    that can't be used are named and left out. An answer counts only for the label that it was asked about.
+    that can't be used are named and left out. All labels that were asked about are scored, and the table takes the
+    scores of those that it has.
     """
     keys = read_records(key, JudgeKey)
     saes = load_saes(bundle.sae_folder, bundle.layers)
@@ -91,14 +92,17 @@ def judge(paths: tuple[Path, ...], bundle: Bundle, key: Path, judge_name: str, d
         )
     read = read_judgements(keys, paths)
     _report_faults(read)
-    current = [part for part in keys if part.control or _stands(table, part)]
-    if len(current) < len(keys):
-        click.echo(
-            f"{len(keys) - len(current):,} labels have changed since they were asked about; they are not scored."
-        )
-    scores = score_columns(current, read.answers, judge=judge_name, date=date)
-    replace_table(with_rows(table, scores), bundle.labels, latents_of(saes))
+    scores = score_columns(keys, read.answers, judge=judge_name, date=date)
     click.echo(judged_report(scores, keys, read.answers))
+    judged = {(part.layer, part.feature): part.label for part in keys if not part.control}
+    labels = table.frame["label"].to_dict()
+    standing = [feature for feature in scores.index if labels.get(feature) == judged[feature]]
+    if len(standing) < len(scores):
+        click.echo(
+            f"\n{len(scores) - len(standing):,} of these labels are not those of the table, whose scores stay as they "
+            "were."
+        )
+    replace_table(with_rows(table, scores.loc[standing]), bundle.labels, latents_of(saes))
     click.echo(f"\nWrote {bundle.labels}.")
 
 
@@ -142,9 +146,3 @@ def _report_faults(read: Read) -> None:
     if read.missing:
         names = ", ".join(read.missing[:_MOST_FAULTS]) + (" …" if len(read.missing) > _MOST_FAULTS else "")
         click.echo(f"{len(read.missing):,} questions have no usable answer: {names}", err=True)
-
-
-def _stands(table: LabelTable, key: JudgeKey) -> bool:
-    """Whether the table's label is the one that was judged."""
-    feature = (key.layer, key.feature)
-    return feature in table.frame.index and str(table.frame.at[feature, "label"]) == key.label

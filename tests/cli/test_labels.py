@@ -158,7 +158,7 @@ def test_a_new_label_loses_the_scores_of_the_old_one_and_old_answers(folder: Pat
     assert frame.at[changed, "judge"] == ""
     assert (frame["f1"] == 1).sum() == len(scored) - 1
     again = judge(folder, answers)
-    assert "1 labels have changed since they were asked about" in again.output
+    assert "1 of these labels are not those of the table" in again.output
     assert np.isnan(table(folder).at[changed, "f1"])
 
 
