@@ -10,7 +10,6 @@ from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.bundles.missing import require_parts
 from feature_tracker.cli.options import bundle_options
 from feature_tracker.cli.progress import terminal_progress
-from feature_tracker.errors import TrackerError
 from feature_tracker.files import require_writable
 from feature_tracker.labelling.examples import coverage, examples_path, find_examples, read_sentences, save_examples
 from feature_tracker.labels.table import latents_of
@@ -19,9 +18,8 @@ from feature_tracker.tracker import Tracker
 
 @click.command()
 @bundle_options
-@click.option("--sentences", type=Path, help="A text file, one sentence a line. Default: those of the project.")
 @click.option("--out", type=Path, help="File for the index. Default: beside the bundle's label table.")
-def examples(bundle: Bundle, sentences: Path | None, out: Path | None) -> None:
+def examples(bundle: Bundle, out: Path | None) -> None:
     """Find example sentences for every feature.
 
     Runs the sentences in `labels/sentences.txt`, which were written for this project, and writes an index of those in
@@ -30,13 +28,11 @@ def examples(bundle: Bundle, sentences: Path | None, out: Path | None) -> None:
     require_parts(bundle)
     path = out or examples_path(bundle)
     require_writable(path.absolute().parent)
-    lines = read_sentences(sentences)
-    if not lines:
-        raise TrackerError(f"{sentences} holds no sentence.")
+    sentences = read_sentences()
     with terminal_progress("Looking for the model") as progress:
         tracker = Tracker.open(bundle, progress=progress)
-        found = find_examples(lines, tracker, progress)
-    save_examples(found, path)
+        found = find_examples(sentences, tracker, progress)
+    save_examples(found, sentences, path)
     click.echo("| layer | features with three strong examples |\n|---|---|")
     for layer, share in coverage(found, latents_of(tracker.saes)).items():
         click.echo(f"| {layer} | {share:.1%} |")

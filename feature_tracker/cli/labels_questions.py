@@ -101,8 +101,8 @@ def judge(
     the answers to `labels answers judge`, with the key.
     """
     source = _Source(finance, general, work, tokens, "validation")
-    opened = _open(bundle, out, source, features)
     require_writable(key.parent)
+    opened = _open(bundle, out, source, features)
     asked = list(_judge_questions(opened, label, seed))
     if not asked:
         raise TrackerError(f"No feature has a {label.replace('_', ' ')} to judge, or none fires often enough.")

@@ -25,7 +25,7 @@ from feature_tracker.labels.scores import JUDGED
 
 MOST_WORDS = 8
 _LONGEST_LABEL, _LONGEST_DETAIL = 100, 600
-_STROKE = re.compile(r"\w/\w")
+_SLASH = re.compile(r"\w/\w")
 
 Record = TypeVar("Record")
 
@@ -62,8 +62,8 @@ class LabelAnswer:
             return f"its label has more than {MOST_WORDS} words or {_LONGEST_LABEL} characters"
         if len(self.detail) > _LONGEST_DETAIL:
             return f"its detail has more than {_LONGEST_DETAIL} characters"
-        if _STROKE.search(self.label):
-            return "its label has a stroke between two words; write “and” or “or”"
+        if _SLASH.search(self.label):
+            return "its label has a slash between two words; write “and” or “or”"
         if self.kind not in KINDS:
             return f"its kind must be one of {', '.join(KINDS)}"
         return ""
@@ -148,7 +148,7 @@ def read_labels(questions: Sequence[ExplainQuestion], paths: Iterable[Path]) -> 
     Raises:
         TrackerError: a file can't be read.
     """
-    expected = {str(Feature(question.layer, question.feature)) for question in questions}
+    expected = {question.name for question in questions}
     return _read(paths, LabelAnswer, lambda answer: answer.name, lambda answer: answer.fault(), expected)
 
 

@@ -19,7 +19,6 @@ from openai import APIConnectionError, APIStatusError, OpenAI, OpenAIError
 from pydantic import TypeAdapter, ValidationError
 
 from feature_tracker.errors import TrackerError
-from feature_tracker.feature import Feature
 from feature_tracker.files import numbered_lines
 from feature_tracker.labelling.answers import Judgement, LabelAnswer, write_records
 from feature_tracker.labelling.prompts import EXPLAIN_RULES, JUDGE_RULES, explain_prompt, judge_prompt
@@ -95,9 +94,10 @@ class Reader:
         Raises:
             TrackerError: the server can't be reached, refuses, or doesn't answer in time, and trying again didn't help.
         """
-        is_explain = isinstance(question, ExplainQuestion)
-        rules, form = (EXPLAIN_RULES, _EXPLAIN_FORM) if is_explain else (JUDGE_RULES, _JUDGE_FORM)
-        prompt = explain_prompt(question) if isinstance(question, ExplainQuestion) else judge_prompt(question)
+        if isinstance(question, ExplainQuestion):
+            rules, prompt, form = EXPLAIN_RULES, explain_prompt(question), _EXPLAIN_FORM
+        else:
+            rules, prompt, form = JUDGE_RULES, judge_prompt(question), _JUDGE_FORM
         try:
             completion = self._client.chat.completions.create(
                 model=self.model,
@@ -212,9 +212,7 @@ def _ask_open(
 
 def name_of(question: Question) -> str:
     """A question's name in the file of replies."""
-    if isinstance(question, ExplainQuestion):
-        return str(Feature(question.layer, question.feature))
-    return question.question
+    return question.name if isinstance(question, ExplainQuestion) else question.question
 
 
 def answer_of(question: Question, text: str) -> LabelAnswer | Judgement | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -25,16 +26,13 @@ _TENTHS = 10
 COLUMNS = [*KEYS, "sentence", "share", "marks"]
 
 
-def read_sentences(path: Path | None = None) -> list[str]:
-    """The sentences, one a line; lines that begin with `#` are headings and left out.
-
-    Args:
-        path: `None` for those of the project, `labels/sentences.txt`.
+def read_sentences() -> list[str]:
+    """The sentences of `labels/sentences.txt`, one a line; lines that begin with `#` are headings and left out.
 
     Raises:
         TrackerError: the file can't be read.
     """
-    path = path or data_root() / "labels" / "sentences.txt"
+    path = data_root() / "labels" / "sentences.txt"
     return [line.strip() for _, line in numbered_lines(path) if not line.startswith("#")]
 
 
@@ -75,27 +73,30 @@ def examples_path(bundle: Bundle) -> Path:
     return bundle.labels.with_name(f"{bundle.labels.stem}.examples.csv")
 
 
-def save_examples(examples: pd.DataFrame, path: Path) -> None:
-    """Write an index of examples as CSV.
+def save_examples(examples: pd.DataFrame, sentences: Sequence[str], path: Path) -> None:
+    """Write an index of examples as CSV, below a line that says of which sentences it is.
 
     Raises:
         TrackerError: it can't be written.
     """
-    with replacing(path) as beside:
-        examples.to_csv(beside, index=False, lineterminator="\n")
+    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+        file.write(_first_line(sentences))
+        examples.to_csv(file, index=False, lineterminator="\n")
 
 
-def load_examples(path: Path, n_sentences: int) -> pd.DataFrame:
+def load_examples(path: Path, sentences: Sequence[str]) -> pd.DataFrame:
     """Read an index of examples, indexed by (layer, feature).
 
     Raises:
         TrackerError: the file can't be read, is no index, or one of other sentences.
     """
     try:
-        frame = pd.read_csv(path, keep_default_na=False)
+        with path.open(encoding="utf-8", newline="") as file:
+            is_of_these = file.readline() == _first_line(sentences)
+            frame = pd.read_csv(file, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise TrackerError(f"{path} can't be read ({error}). Make it with: feature-tracker labels examples") from None
-    if list(frame.columns) != COLUMNS or not frame["sentence"].between(0, n_sentences - 1).all():
+    if not is_of_these or list(frame.columns) != COLUMNS:
         raise TrackerError(f"{path} is no index of these sentences. Make it anew: feature-tracker labels examples")
     return frame.set_index(KEYS)
 
@@ -105,6 +106,10 @@ def coverage(examples: pd.DataFrame, n_latents: Mapping[int, int]) -> dict[int, 
     strong = examples[examples["share"] > STRONG].groupby(KEYS).size()
     enough = strong[strong >= 3].groupby("layer").size()
     return {layer: float(enough.get(layer, 0)) / n for layer, n in n_latents.items()}
+
+
+def _first_line(sentences: Sequence[str]) -> str:
+    return f"# {hashlib.sha256(chr(10).join(sentences).encode()).hexdigest()[:12]}, which these sentences hash to\n"
 
 
 def _largest(tracker: Tracker, layer: int, strongest: np.ndarray) -> np.ndarray:

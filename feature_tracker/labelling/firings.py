@@ -77,11 +77,16 @@ class Occasions:
     length: int
 
     @cached_property
+    def is_silent(self) -> np.ndarray:
+        """(n_tokens,) bool, True at each place that a question may show and on which the latent doesn't fire."""
+        is_silent = self.possible.copy()
+        is_silent[self.places] = False
+        return is_silent
+
+    @cached_property
     def silent(self) -> np.ndarray:
         """(n,) int64 places on which the latent doesn't fire, ascending."""
-        silent = self.possible.copy()
-        silent[self.places] = False
-        return np.flatnonzero(silent)
+        return np.flatnonzero(self.is_silent)
 
     def strongest_first(self) -> np.ndarray:
         """(n,) rows of `places`, by falling activation."""

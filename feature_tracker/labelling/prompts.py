@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from feature_tracker.feature import Feature
 from feature_tracker.labelling.questions import (
     Excerpt,
     ExplainQuestion,
@@ -36,7 +35,7 @@ Answer with:
 excerpts bear. Name the words themselves where a feature is about words ("'Over', mostly of time spans"; "Closing \
 word of institution names (Agency, University)"; "Money and paying: 'pay', 'paid', 'dollars', '$'"; "'the' right \
 after 'at'"). Name the subject where it is about a subject ("Lawsuits and court proceedings"). For two unrelated \
-things write "...; also ...". Where no reading holds, begin with "Unclear". No stroke (/) between words.
+things write "...; also ...". Where no reading holds, begin with "Unclear". No slash between words.
 - detail: one sentence of at most 60 words with what somebody must know to predict it: which part of the word or \
 phrase fires, the context that decides, typical examples, the broader range at middle strength, and what does not \
 fire.
@@ -66,7 +65,7 @@ def explain_prompt(question: ExplainQuestion) -> str:
     around = "Words that mark its passages" if question.slow else "Words it fires on"
     unit = "passages" if question.slow else "tokens"
     lines = [
-        f"### {Feature(question.layer, question.feature)}",
+        f"### {question.name}",
         *([EXPLAIN_SLOW] if question.slow else []),
         f"It fires on {question.density:.2%} of {unit}. {around}, with the share of its strong firings that have them, "
         "and the share of their occurrences on which it fires: "

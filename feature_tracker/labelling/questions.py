@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from feature_tracker.corpus.top_words import evidence
+from feature_tracker.feature import Feature
 from feature_tracker.labelling.firings import PASSAGE_TOKENS, CorpusText, Firings, Occasions
 from feature_tracker.labelling.sampling import (
     FEWEST_FIRINGS,
@@ -21,6 +22,7 @@ from feature_tracker.labelling.sampling import (
     Sampled,
     sample_for_judge,
     sample_for_reader,
+    strata_limits,
     words_fired_on,
 )
 from feature_tracker.labels.judged import Stratum
@@ -123,6 +125,11 @@ class ExplainQuestion:
     twin_cosine: float
     twin_words: list[WordShare]
     excerpts: list[Excerpt]
+
+    @property
+    def name(self) -> str:
+        """The feature's name, such as `L16/F283`."""
+        return str(Feature(self.layer, self.feature))
 
 
 class ExplainQuestions:
@@ -247,7 +254,7 @@ class JudgeQuestion:
         bundle: whose feature it is.
         label, detail: what the judge knows of it.
         passages: whether whole passages are judged, else marked tokens.
-        excerpts: to answer yes or no to, each on its own.
+        excerpts: to answer yes or no to, each on its own; a passage is a marked token with nothing around it.
     """
 
     question: str
@@ -267,7 +274,7 @@ class JudgeKey:
         bundle: whose feature it is.
         saes: fingerprint of the weights, see `corpus.origin.fingerprint`.
         layer, feature: which one.
-        label: that was asked with; an answer counts for this label alone.
+        label: that was asked with; a score is this label's alone.
         control: whether the label is another feature's.
         strata: from the strongest on.
         stratum: of each excerpt, see `labels.judged.judged_scores`.
@@ -382,9 +389,8 @@ def sampled_places(
 def strata_of(shown: Occasions) -> list[Stratum]:
     """How many of the firings, and how much of their activation, lie in each stratum."""
     strongest_first = shown.activations[shown.strongest_first()].astype(float)
-    limits = [round(share * len(strongest_first)) for share in STRATA]
     total = strongest_first.sum()
     return [
         Stratum((end - start) / len(strongest_first), float(strongest_first[start:end].sum() / total))
-        for start, end in pairwise(limits)
+        for start, end in pairwise(strata_limits(len(strongest_first)))
     ]

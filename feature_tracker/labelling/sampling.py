@@ -33,6 +33,11 @@ _MOST_TRIED = 2_000
 _NEIGHBOURS = (-2, -1, 1, 2)
 
 
+def strata_limits(n_firings: int) -> list[int]:
+    """Where each stratum begins among firings in falling order, and where the last one ends."""
+    return [round(share * n_firings) for share in STRATA]
+
+
 class Chosen(NamedTuple):
     """A place that a reader is shown.
 
@@ -74,7 +79,7 @@ def sample_for_reader(tokens: Occasions, shown: Occasions, text: CorpusText, rng
         shown: the same, or the passages in which it fires.
     """
     order, unseen = shown.strongest_first(), _Unseen(text)
-    _, first, second, third, _ = (round(share * len(order)) for share in STRATA)
+    _, first, second, third, _ = strata_limits(len(order))
     groups: tuple[tuple[Group, np.ndarray, int], ...] = (
         ("strong", order, _N_STRONGEST),
         ("strong", rng.permutation(order[:first]), _N_STRONG),
@@ -103,7 +108,7 @@ def sample_for_judge(tokens: Occasions, shown: Occasions, text: CorpusText, rng:
         shown: the same, or the passages in which it fires.
     """
     order, unseen = shown.strongest_first(), _Unseen(text)
-    limits = [round(share * len(order)) for share in STRATA]
+    limits = strata_limits(len(order))
     sampled: list[Sampled] = []
     for stratum, n in enumerate(FIRING_PER_STRATUM):
         rows = rng.permutation(order[limits[stratum] : limits[stratum + 1]])
@@ -211,10 +216,8 @@ def _hard_silent(tokens: Occasions, shown: Occasions, text: CorpusText, rng: np.
 
 
 def _same_words(tokens: Occasions, text: CorpusText, rng: np.random.Generator) -> Iterable[int]:
-    is_silent = tokens.possible.copy()
-    is_silent[tokens.places] = False
     words = words_fired_on(tokens, text)
-    silent = [places[is_silent[places]] for places in (text.words.places(firing.word) for firing in words)]
+    silent = [places[tokens.is_silent[places]] for places in (text.words.places(firing.word) for firing in words)]
     weights = np.array(
         [firing.activation if len(places) else 0.0 for firing, places in zip(words, silent, strict=True)]
     )
@@ -229,8 +232,7 @@ def _neighbours(tokens: Occasions, text: CorpusText, rng: np.random.Generator) -
     strong = tokens.places[order[: max(1, len(order) // 10)]]
     near = (strong[:, None] + np.array(_NEIGHBOURS)).clip(0, text.n_tokens - 1)
     near = near[near // text.window == strong[:, None] // text.window]
-    near = near[tokens.possible[near] & ~np.isin(near, tokens.places)]
-    yield from rng.permutation(np.unique(near)).tolist()
+    yield from rng.permutation(np.unique(near[tokens.is_silent[near]])).tolist()
 
 
 def _from_same_documents(shown: Occasions, text: CorpusText, rng: np.random.Generator) -> Iterable[int]:

@@ -114,7 +114,7 @@ COLUMNS = (
     ),
     Column(
         "top_words", "text", "label",
-        "Words on which the feature fires, or that mark its passages; the label too where nobody has read it.",
+        "Words on which the feature fires, or that mark its passages; also the label where nobody has written one.",
         tables="written tables",
     ),
     Column(

@@ -75,7 +75,7 @@ def judged_scores(strata: Sequence[Stratum], stratum: Sequence[int], answers: Se
         _f1(float(recalls[0]), silent),
         _f1(by_firing, silent),
         _f1(by_activation, hard),
-        by_activation / (by_activation + silent) if by_activation + silent > 0 else by_activation * silent,
+        0.0 if by_activation + silent == 0 else by_activation / (by_activation + silent),
         by_activation,
         *map(float, recalls),
         n_positive=int((is_answered & (at >= 0)).sum()),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -64,15 +63,17 @@ def _show_examples(feature: Feature, tracker: Tracker) -> None:
     if tuple(feature) not in examples.index:
         return
     with st.expander("Example sentences, from strong to weak"):
-        for example in examples.loc[[tuple(feature)]].itertuples():
-            marked = _marked(sentences[int(example.sentence)], parse_marks(str(example.marks)))
-            st.markdown(f"{marked} :small[:gray[{example.share:.0%} of the maximum]]")
+        rows = examples.loc[[tuple(feature)]]
+        columns = (rows[name].tolist() for name in ("sentence", "share", "marks"))
+        for number, share, marks in zip(*columns, strict=True):
+            marked = _marked(sentences[number], parse_marks(marks))
+            st.markdown(f"{marked} :small[:gray[{share:.0%} of the maximum]]")
 
 
 @st.cache_resource(show_spinner=False)
-def _load(path: str) -> tuple[list[str], Any]:
+def _load(path: str) -> tuple[list[str], pd.DataFrame]:
     sentences = read_sentences()
-    return sentences, load_examples(Path(path), len(sentences))
+    return sentences, load_examples(Path(path), sentences)
 
 
 def _marked(sentence: str, marks: list[tuple[int, int, int]]) -> str:

@@ -125,6 +125,7 @@ def test_labels_go_from_question_to_table_and_are_scored(folder: Path) -> None:
     asked = [(q.layer, q.feature) for q in questions]
     assert set(frame.loc[asked, "kind"]) == {"word"}
     assert set(frame.drop(index=asked)["label"]) <= {"unlabelled"}
+    assert set(frame.loc[asked, "bundle"]) == {"llama2-7b-finance"}
 
     keys = ask_judge(folder)
     assert sum(key.control for key in keys) == 0  # fewer than twenty labels a layer

@@ -65,7 +65,7 @@ def test_records_survive_a_round_trip(tmp_path: Path) -> None:
         ({"label": " "}, "its label or detail is empty"),
         ({"detail": ""}, "its label or detail is empty"),
         ({"detail": "x" * 601}, "more than 600 characters"),
-        ({"label": "Profits/losses"}, "a stroke between two words"),
+        ({"label": "Profits/losses"}, "a slash between two words"),
         ({"kind": "theme"}, "its kind must be one of topic, word"),
         ({"feature": 9}, "nobody asked about L1/F9"),
         ({"layer": 2}, "nobody asked about L2/F0"),

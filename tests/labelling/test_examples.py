@@ -10,6 +10,7 @@ import pytest
 from feature_tracker.bundles.bundle import Bundle, load_bundle
 from feature_tracker.corpus.documents import read_documents
 from feature_tracker.errors import TrackerError
+from feature_tracker.labelling import examples as examples_module
 from feature_tracker.labelling.examples import (
     MOST_EXAMPLES,
     coverage,
@@ -75,21 +76,27 @@ def test_marks_are_the_words_on_which_the_feature_fires(examples: pd.DataFrame, 
 
 def test_an_index_survives_a_round_trip_and_others_are_refused(examples: pd.DataFrame, tmp_path: Path) -> None:
     path = tmp_path / "tiny.examples.csv"
-    save_examples(examples, path)
-    loaded = load_examples(path, len(SENTENCES))
+    save_examples(examples, SENTENCES, path)
+    loaded = load_examples(path, SENTENCES)
     pd.testing.assert_frame_equal(loaded.reset_index(), examples)
-    for n_sentences, content in ((3, None), (8, "a,b\n1,2\n"), (8, "")):
+    first_line = path.read_text().splitlines()[0]
+    for sentences, content in (
+        (SENTENCES[:3], None), (SENTENCES[::-1], None), (SENTENCES, f"{first_line}\na,b\n1,2\n"), (SENTENCES, ""),
+    ):  # fmt: skip
         if content is not None:
             path.write_text(content)
         with pytest.raises(TrackerError, match="feature-tracker labels examples"):
-            load_examples(path, n_sentences)
+            load_examples(path, sentences)
     with pytest.raises(TrackerError, match="feature-tracker labels examples"):
-        load_examples(tmp_path / "none.csv", 3)
+        load_examples(tmp_path / "none.csv", SENTENCES)
 
 
-def test_headings_are_no_sentences(tmp_path: Path) -> None:
-    (tmp_path / "s.txt").write_text("# Filings\nNet sales rose.\n\n  Rates fell. \n", encoding="utf-8")
-    assert read_sentences(tmp_path / "s.txt") == ["Net sales rose.", "Rates fell."]
+def test_headings_are_no_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "labels").mkdir()
+    text = "# Filings\nNet sales rose.\n\n  Rates fell. \n"
+    (tmp_path / "labels" / "sentences.txt").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(examples_module, "data_root", lambda: tmp_path)
+    assert read_sentences() == ["Net sales rose.", "Rates fell."]
 
 
 def test_coverage_counts_features_with_three_strong_examples() -> None:
@@ -128,7 +135,7 @@ def test_the_sentences_make_forty_thousand_tokens(builtin_model: LanguageModel) 
 
 def test_most_built_in_features_have_strong_examples() -> None:
     bundle = load_bundle()
-    index = load_examples(examples_path(bundle), len(read_sentences())).reset_index()
+    index = load_examples(examples_path(bundle), read_sentences()).reset_index()
     shares = coverage(index, dict.fromkeys(bundle.layers, 400))
     assert np.mean(list(shares.values())) >= 0.8
     assert index.groupby(["layer", "feature"]).ngroups >= 1990
