@@ -15,18 +15,15 @@ from typing import NamedTuple
 
 import click
 import numpy as np
-import pandas as pd
 
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.cli.options import bundle_options
 from feature_tracker.corpus.documents import Document, read_documents
 from feature_tracker.errors import TrackerError
-from feature_tracker.feature import ALWAYS_ON, Feature
+from feature_tracker.feature import Feature
 from feature_tracker.model.tokens import TokenizedText, tokenize
-from feature_tracker.tracing.distinctive import distinctiveness
 from feature_tracker.tracing.rows import features_of
 from feature_tracker.tracing.run import trace_tokens
-from feature_tracker.tracing.trace import Trace
 from feature_tracker.tracker import Tracker
 
 TOP = 10  # features of a layer
@@ -122,20 +119,12 @@ def _part(tokens: TokenizedText, start: int, stop: int) -> TokenizedText:
 def first_features(tokens: TokenizedText, tracker: Tracker) -> dict[str, set[Feature]]:
     """The first `TOP` features of each layer by each ranking; always-on ones are left out, as on the page."""
     trace = trace_tokens(tokens, tracker.language_model, tracker.saes)
+    distinctive = tracker.rank(trace, top=TOP, by="distinctiveness")
     return {
-        "distinctiveness": {feature for layer in trace.layers for feature in _most_distinctive(trace, layer, tracker)},
-        "rarity": set(features_of(tracker.rank(trace, top=TOP, by="percentile"))),
+        "distinctiveness": set(features_of(distinctive[distinctive["distinctiveness"] > 0])),
+        "rarity": set(features_of(tracker.rank(trace, top=TOP, by="rarity"))),
         "activation": set(features_of(tracker.rank(trace, top=TOP, by="activation"))),
     }
-
-
-def _most_distinctive(trace: Trace, layer: int, tracker: Tracker) -> list[Feature]:
-    dense = trace.layers[layer].dense()[trace.counted]
-    rows = pd.MultiIndex.from_product([[layer], range(dense.shape[1])])
-    labels = tracker.labels.frame.reindex(rows)
-    z = np.where(labels["density"] > ALWAYS_ON, np.nan, distinctiveness(dense, labels))
-    order = np.argsort(-z, kind="stable")[:TOP]  # NaN comes last
-    return [Feature(layer, int(index)) for index in order if z[index] > 0]
 
 
 def agreement(share: np.ndarray, sources: Sequence[str]) -> Agreement:

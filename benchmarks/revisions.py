@@ -76,9 +76,9 @@ else:
 for place, text in enumerate(texts):
     trace = trace_of(text)
     note_trace(f"trace {place}", trace)
-    for by in ("activation", "percentile"):
+    for by in ("activation", "rarity"):
         note(f"ranking {place} by {by}", rank(trace, by))
-    correlations = correlate(trace, features_of(rank(trace, "percentile")))
+    correlations = correlate(trace, features_of(rank(trace, "rarity")))
     note(f"correlations {place}", correlations.pairs, correlations.null_r)
     if len(text) < 2000:  # a circuit of a long text takes minutes
         recorded, circuit, correlations = circuit_of(text)

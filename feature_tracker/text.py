@@ -98,6 +98,23 @@ _UNIT = re.compile(
 )
 
 
+_SENTENCE_END = re.compile(r"^[^\w]*[.!?][^\w]*$")
+_BLANK_LINE = re.compile(r"\n\s*\n")
+_NO_END = frozenset(("Mr", "Mrs", "Ms", "Dr", "St", "Inc", "Corp", "Co", "Ltd", "No", "vs", "Nos"))
+
+_FUNCTION_WORDS = """
+a about above after again against all also although among an and any are as at be because been before being below
+between both but by can could did do does doing don't down during each either even few for from further had has have
+having he her here hers him his how however i if in into is it it's its itself just least less many may me might more
+most much must my neither no nor not now of off on once one only onto or other our ours out over own per rather same
+shall she should since so some such than that the their theirs them then there these they this those through thus to
+too toward towards under until up upon us very was we were what when where whether which while who whom whose why will
+with within without would yet you your yours
+"""
+FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
+"""Words, in lower case, that say nothing about a text's subject when they stand alone."""
+
+
 class TokenWords(NamedTuple):
     """The words of a tokenized text; see `words_of_tokens`.
 
@@ -128,6 +145,27 @@ def word_spans(text: str) -> np.ndarray:
     """
     spans = [match.span() for match in _UNIT.finditer(text.translate(_SHAPES))]
     return np.array(spans, dtype=np.int64).reshape(-1, 2)
+
+
+def sentence_spans(text: str) -> np.ndarray:
+    """First and one-past-last character of each sentence, (n, 2) int64, without the white space between them.
+
+    A sentence ends with the signs after a word if a full stop, question or exclamation mark is among them, white space
+    follows, and what comes next doesn't begin with a lower-case letter; or before a blank line. Titles and legal forms
+    (`Mr.`, `Inc.`) end none.
+    """
+    units = word_spans(text)
+    sentences, first = [], 0
+    for number, (start, end) in enumerate(units):
+        is_last = number == len(units) - 1
+        between = "" if is_last else text[end : units[number + 1, 0]]
+        unit, before = text[start:end], text[slice(*units[number - 1])] if number else ""
+        ends = bool(_SENTENCE_END.search(unit)) and before not in _NO_END and between.isspace()
+        ends = ends and not (is_last or text[units[number + 1, 0]].islower())
+        if is_last or ends or _BLANK_LINE.search(between):
+            sentences.append((units[first, 0], end))
+            first = number + 1
+    return np.array(sentences, dtype=np.int64).reshape(-1, 2)
 
 
 def is_word(unit: str) -> bool:

@@ -109,7 +109,7 @@ class Tracker:
         *,
         layers: Sequence[int] | None = None,
         top: int | None = 10,
-        by: RankBy = "percentile",
+        by: RankBy = "distinctiveness",
         aggregation: Aggregation = "max",
         hide_always_on: bool = True,
         min_f1: float = 0.0,

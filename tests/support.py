@@ -87,6 +87,9 @@ def tiny_labels(bundle: Bundle, n_latents: int) -> LabelTable:
             "q50": 1.0,
             "q90": 2.0,
             "q99": 3.0,
+            "window_mean": 0.15,
+            "window_sd": 0.05,
+            "window_sd_64": 0.08,
         },
         index=index,
     )
@@ -116,14 +119,20 @@ def make_ranked(layers: tuple[int, ...], n: int, *, seed: int = 0) -> pd.DataFra
             "specialization_index": float(generator.uniform(-1, 1)),
             "density": 0.1,
             "activation": float(n - place),
-            "percentile": 99.0 - place,
+            "distinctiveness": 5.0 - place / 2,
+            "chance_alone": 0.01 * (place + 1),
+            "chance": 0.5 * (place + 1),
+            "rarity": 100.0 / (place + 1),
+            "is_rarest": place == 0,
             "peak_position": place,
             "peak_word": HOSTILE[(place + 1) % len(HOSTILE)],
         }
         for layer in layers
         for place in range(n)
     ]
-    columns = list(rows[0]) if rows else ["layer", "feature", "label", "reliable", "activation", "percentile"]
+    columns = (
+        list(rows[0]) if rows else ["layer", "feature", "label", "reliable", "activation", "distinctiveness", "rarity"]
+    )
     return pd.DataFrame(rows, columns=columns)
 
 

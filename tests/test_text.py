@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from feature_tracker.text import is_word, word_spans, words_of_tokens
+from feature_tracker.text import is_word, sentence_spans, word_spans, words_of_tokens
 
 ONE_WORD = [
     # numbers, money, units
@@ -225,3 +225,21 @@ def test_words_need_neither_torch_nor_transformers() -> None:
         "import sys, feature_tracker.text; sys.exit(bool({'torch', 'transformers', 'streamlit'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("Sales rose. Costs fell.", ["Sales rose.", "Costs fell."]),
+        ("Sales rose 5.4% to $1,234.5 million. Good!", ["Sales rose 5.4% to $1,234.5 million.", "Good!"]),
+        ("It rose (a lot.) \u201cWhy?\u201d he said.", ["It rose (a lot.)", "\u201cWhy?\u201d he said."]),
+        ("Acme Inc. Common stock fell. Mr. Smith left.", ["Acme Inc. Common stock fell.", "Mr. Smith left."]),
+        ("the U.S. economy grew", ["the U.S. economy grew"]),
+        ("A heading\n\nA line\nthat goes on", ["A heading", "A line\nthat goes on"]),
+        ("no end", ["no end"]),
+        ("  \n ", []),
+        ("", []),
+    ],
+)
+def test_sentences_end_where_a_reader_would_end_them(text: str, sentences: list[str]) -> None:
+    assert [text[start:end] for start, end in sentence_spans(text)] == sentences

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from html import unescape
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from feature_tracker.charts.measure import TITLES, one_in, tick_format
+from feature_tracker.charts.measure import one_in, ranking_title, ranking_values, tick_format
 from feature_tracker.charts.theme import (
     FONT,
     UNRELIABLE_ALPHA,
@@ -23,10 +24,10 @@ from feature_tracker.charts.theme import (
 from feature_tracker.tracing.rank import Aggregation, RankBy
 from feature_tracker.tracing.rows import features_of, rows_of
 
-_LABEL_WIDTH = 32  # characters per line, three lines; at 12 pixels they leave half of a 480-pixel chart to the bars
+_LABEL_WIDTH = 42  # characters per line, three lines; at 12 pixels they leave half of a 600-pixel chart to the bars
 _BAR_HEIGHT = 48  # pixels, room for a label of three lines
 _WORD_WIDTH = 12  # characters of a peak word
-_CHARACTER_WIDTH = 6.6 / 195  # of a character in an end text, as a share of the plot's width in a 420-pixel chart
+_CHARACTER_WIDTH = 6.6 / 260  # of a character in an end text, as a share of the plot's width in a 600-pixel chart
 _MOST_END_TEXT = 0.82  # largest share of the plot's width that is reserved for the text at a bar's end
 
 
@@ -35,17 +36,16 @@ def plot_layer(
     *,
     layer: int,
     colour: str,
-    by: RankBy = "activation",
+    by: RankBy = "distinctiveness",
     aggregation: Aggregation = "max",
     selected: int | None = None,
 ) -> go.Figure:
-    """Horizontal bars of one layer's features, the first row on top; a bar's length is the activation.
+    """Horizontal bars of one layer's features, the first row on top; a bar's length is what ranks them.
 
     Args:
         ranked: one layer's rows of `rank_features`.
         colour: colour of the layer.
-        by: how the features are ranked. Each bar ends with its peak word, and under `percentile` also with the rarity
-            of so strong an activation.
+        by: what the features are ranked by. Each bar ends with its peak word, and under `rarity` also with that.
         aggregation: how the activations were aggregated.
         selected: index of the feature to outline.
     """
@@ -53,7 +53,9 @@ def plot_layer(
         return empty_figure(f"No feature of layer {layer} passes the filters.")
     reliable = ranked["reliable"].to_numpy(dtype=bool)
     rows = list(range(len(ranked)))
-    values = ranked["activation"].to_numpy(dtype=float)
+    values = ranking_values(ranked, by)
+    if by == "rarity":
+        values = np.log10(values.clip(min=1.0))
     end_texts = _end_texts(ranked, by)
     text_shares = [min(_CHARACTER_WIDTH * len(unescape(text)), _MOST_END_TEXT) for text in end_texts]
     ends = [value / (1 - share) for value, share in zip(values, text_shares, strict=True)]  # of bar and text together
@@ -86,13 +88,16 @@ def plot_layer(
         tickvals=rows, ticktext=tick_texts, range=[len(rows) - 0.5, -0.5], automargin=True, showgrid=False
     )
     figure.update_xaxes(
-        title={"text": TITLES[aggregation], "standoff": 8},
-        tickformat=tick_format(aggregation),
-        range=[0, max(ends)],
+        title={"text": ranking_title(by, aggregation), "standoff": 8},
+        tickformat=tick_format(by, aggregation),
+        range=[0, max(ends) or 1],
         nticks=5,
         automargin=True,
         fixedrange=True,
     )
+    if by == "rarity":
+        powers = list(range(int(max(values)) + 1))
+        figure.update_xaxes(tickvals=powers, ticktext=[f"{10**power:,}" for power in powers])
     return finish(
         figure,
         height=_BAR_HEIGHT * len(rows) + 84,
@@ -109,9 +114,12 @@ def plot_layer(
 
 
 def _end_texts(ranked: pd.DataFrame, by: RankBy) -> list[str]:
-    """The text at each bar's end: the peak word, and its rarity where that is known and ranks the features."""
+    """The text at each bar's end: the peak word, and its rarity where that ranks the features."""
     words = [f"“{plotly_text(shorten(str(word), _WORD_WIDTH))}”" for word in ranked["peak_word"]]
-    if by == "activation":
+    if by != "rarity":
         return words
-    rarities = [one_in(percentile) for percentile in ranked["percentile"]]
+    rarities = [
+        one_in(rarity, at_least=bool(least))
+        for rarity, least in zip(ranked["rarity"], ranked["is_rarest"], strict=True)
+    ]
     return [f"{word} · {rarity}" if rarity else word for word, rarity in zip(words, rarities, strict=True)]

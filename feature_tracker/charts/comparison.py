@@ -1,4 +1,4 @@
-"""The strongest features of all layers side by side."""
+"""Themes against layers: where in the model each theme stands out."""
 
 from __future__ import annotations
 
@@ -8,91 +8,74 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from feature_tracker.charts.measure import RARITY_TITLE, TITLES, rarity, tick_format
-from feature_tracker.charts.theme import UNRELIABLE_ALPHA, empty_figure, feature_hover, finish, unfaded, with_alpha
+from feature_tracker.charts.measure import one_in
+from feature_tracker.charts.theme import empty_figure, finish, plotly_text, stacked_label, unfaded, with_alpha, wrapped
 from feature_tracker.feature import Feature
-from feature_tracker.tracing.rank import Aggregation, RankBy
-from feature_tracker.tracing.rows import features_of, rows_of
+from feature_tracker.tracing.rows import Row, feature_of, features_of, rows_of
+
+_LABEL_WIDTH = 30  # characters per line, three lines
+_ROW_HEIGHT = 54  # pixels
+_SMALLEST, _LARGEST = 10.0, 30.0  # pixels across
+_HUGE = 1e4  # passages: the largest dot
 
 
-def plot_comparison(
-    ranked: pd.DataFrame,
-    *,
-    colours: Mapping[int, str],
-    by: RankBy = "activation",
-    aggregation: Aggregation = "max",
-    selected: Feature | None = None,
-) -> go.Figure:
-    """Bars grouped by rank: the first group holds each layer's strongest feature, the next the second strongest.
+def plot_theme_layers(members: pd.DataFrame, *, colours: Mapping[int, str], selected: Feature | None) -> go.Figure:
+    """One row per theme and one column per layer; a dot is the layer's most unusual feature of the theme.
 
-    Features in a group have only their rank in common. The hover says which feature a bar shows.
+    Its size is the logarithm of how many passages it takes to see one as unusual, which can be compared between layers;
+    activations can't.
 
     Args:
-        ranked: rows of `rank_features`.
+        members: one row per feature of a theme: `theme`, its number from 0, `theme_label`, `layer`, `feature`, `label`
+            and `one_in`.
         colours: by layer.
-        by: how the features are ranked, and what a bar's height shows: under `percentile` the rarity, on a logarithmic
-            axis, else the activation.
-        aggregation: how the activations were aggregated.
         selected: feature to outline.
     """
-    if ranked.empty:
-        return empty_figure("No feature passes the filters.")
-    heights = rarity(ranked["percentile"]) if by == "percentile" else ranked["activation"].to_numpy(dtype=float)
-    figure = go.Figure()
-    for layer in sorted(ranked["layer"].unique().tolist()):
-        within = (ranked["layer"] == layer).to_numpy()
-        rows = ranked.loc[within]
-        features = features_of(rows)
-        colour = colours[layer]
-        figure.add_bar(
-            name=f"Layer {layer}",
-            x=list(range(1, len(rows) + 1)),
-            y=heights[within],
+    if members.empty:
+        return empty_figure("No theme stands out.")
+    strongest = members.sort_values("one_in", ascending=False, kind="stable").drop_duplicates(["theme", "layer"])
+    layers = sorted(colours)
+    size = np.log(strongest["one_in"].clip(1, _HUGE)) / np.log(_HUGE)
+    features = features_of(strongest)
+    figure = go.Figure(
+        go.Scatter(
+            x=[layers.index(layer) for layer in strongest["layer"]],
+            y=strongest["theme"],
+            mode="markers",
             marker={
-                "color": [with_alpha(colour, 1.0 if ok else UNRELIABLE_ALPHA) for ok in rows["reliable"]],
-                "line": {"color": colour, "width": [3 if feature == selected else 0 for feature in features]},
+                "size": (_SMALLEST + (_LARGEST - _SMALLEST) * size).tolist(),
+                "color": [with_alpha(colours[feature.layer], 0.85) for feature in features],
+                "line": {
+                    "color": [colours[feature.layer] for feature in features],
+                    "width": [4 if feature == selected else 0 for feature in features],
+                },
             },
             customdata=[list(feature) for feature in features],
-            hovertext=[feature_hover(row, aggregation) for row in rows_of(rows)],
+            hovertext=[_hover(row) for row in rows_of(strongest)],
             hovertemplate="%{hovertext}<extra></extra>",
-            legendgroup=f"{layer}",
-            showlegend=False,
-            **unfaded(1),
+            **unfaded(0.85),
         )
-        # An empty trace for the legend, which would show the bars' trace as faded as its first bar.
-        figure.add_scatter(
-            name=f"Layer {layer}",
-            x=[None],
-            y=[None],
-            mode="markers",
-            marker={"symbol": "square", "size": 12, "color": colour},
-            legendgroup=f"{layer}",
-        )
-    figure.update_xaxes(title="Rank within the layer", dtick=1, showgrid=False, fixedrange=True)
-    figure.update_yaxes(automargin=True, fixedrange=True)
-    if by == "percentile":
-        _rarity_axis(figure, heights)
-    else:
-        figure.update_yaxes(title=TITLES[aggregation], tickformat=tick_format(aggregation), rangemode="tozero")
-    return finish(
-        figure,
-        height=420,
-        barmode="group",
-        bargap=0.25,
-        showlegend=True,
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-        margin={"l": 8, "r": 16, "t": 40, "b": 8},
     )
-
-
-def _rarity_axis(figure: go.Figure, heights: np.ndarray) -> None:
-    finite = heights[np.isfinite(heights)]
-    top = float(np.log10(max(finite.max(initial=0.0), 10.0)))
-    ticks = [10**power for power in range(1, int(top + 1e-9) + 1)]  # 1e-9: log10 may fall just short of a whole power
+    themes = members.drop_duplicates("theme").sort_values("theme")
+    figure.update_xaxes(
+        tickvals=list(range(len(layers))),
+        ticktext=[f"Layer {layer}" for layer in layers],
+        range=[-0.5, len(layers) - 0.5],
+        side="top",
+        fixedrange=True,
+    )
     figure.update_yaxes(
-        title=RARITY_TITLE,
-        type="log",
-        range=[0, 1.03 * top],
-        tickvals=ticks,
-        ticktext=[f"1 in {tick:,}" for tick in ticks],
+        tickvals=themes["theme"].tolist(),
+        ticktext=[
+            stacked_label(str(label), reliable=True, width=_LABEL_WIDTH, lines=3) for label in themes["theme_label"]
+        ],
+        range=[len(themes) - 0.5, -0.5],
+        automargin=True,
+        fixedrange=True,
     )
+    return finish(figure, height=_ROW_HEIGHT * len(themes) + 60)
+
+
+def _hover(row: Row) -> str:
+    lines = [f"<b>{wrapped(str(row['label']))}</b>", plotly_text(str(feature_of(row)))]
+    return "<br>".join([*lines, f"{one_in(float(row['one_in']))} passages makes it stand out as much"])

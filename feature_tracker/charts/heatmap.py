@@ -23,7 +23,7 @@ from feature_tracker.feature import Feature
 from feature_tracker.tracing.rows import feature_of, rows_of
 
 _ROW_HEIGHT = 20
-_LABEL_WIDTH = 14  # characters; with the feature's number, two fifths of a 420-pixel chart
+_LABEL_WIDTH = 38  # characters; with the feature's number, two fifths of a 720-pixel chart
 _COLUMN_WIDTH = 14  # characters of a word under its column
 _UNCOUNTED = "not counted: an attention sink, or the text was cut here"
 _ZERO_WIDTH = "\u200b\u200c\u2060"  # zero-width space, zero-width non-joiner, word joiner

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
+import pandas as pd
 
-from feature_tracker.tracing.rank import Aggregation
+from feature_tracker.tracing.rank import Aggregation, RankBy
 
 TITLES: dict[Aggregation, str] = {
     "max": "Activation",
@@ -17,13 +17,26 @@ TITLES: dict[Aggregation, str] = {
 }
 """Titles of an axis or a column of aggregated activations."""
 
-RARITY_TITLE = "Rarity (1 in N tokens this strong)"
-_UNKNOWN_CORPUS_RARITY = 1e7  # for activations above the strongest one in a corpus of unknown size
+RANKING_TITLES: dict[RankBy, str] = {
+    "distinctiveness": "Standard deviations above ordinary text",
+    "rarity": "One passage in so many peaks as high",
+}
+"""Titles of an axis of what features are ranked by, where that isn't the activation."""
 
 
-def tick_format(aggregation: Aggregation) -> str:
-    """Tick format, in Plotly's notation, for an axis of activations."""
-    return ".0%" if aggregation == "share" else ""
+def ranking_title(by: RankBy, aggregation: Aggregation) -> str:
+    """Title of an axis of what features are ranked by."""
+    return RANKING_TITLES.get(by) or TITLES[aggregation]
+
+
+def ranking_values(ranked: pd.DataFrame, by: RankBy) -> np.ndarray:
+    """(n,) what the rows of `rank_features` are ranked by; 0 where it is unknown or below ordinary text."""
+    return np.nan_to_num(ranked[by].to_numpy(dtype=float), nan=0.0).clip(min=0.0)
+
+
+def tick_format(by: RankBy, aggregation: Aggregation) -> str:
+    """Tick format, in Plotly's notation, for an axis of what features are ranked by."""
+    return ".0%" if by == "activation" and aggregation == "share" else ""
 
 
 def activation_text(value: float, aggregation: Aggregation = "max") -> str:
@@ -31,29 +44,25 @@ def activation_text(value: float, aggregation: Aggregation = "max") -> str:
     return f"{TITLES[aggregation]} {format(value, '.1%' if aggregation == 'share' else '.3g')}"
 
 
-def rarity(percentile: npt.ArrayLike) -> np.ndarray:
-    """The N in "1 in N tokens is this strong": at least 1, NaN where the percentile is unknown.
-
-    Args:
-        percentile: as in `rank_features`, 0 to 100, of any shape.
-    """
-    share = np.asarray(percentile, dtype=float) / 100
-    return np.where(share >= 1, _UNKNOWN_CORPUS_RARITY, 1 / (1 - np.where(share >= 1, 0, share)))
-
-
 def rounded(value: float, digits: int = 2) -> float:
     """A number rounded to `digits` significant digits."""
     return float(f"{value:.{digits}g}")
 
 
-def one_in(percentile: float) -> str:
-    """The rarity in words, such as `1 in 12,000`; empty if the percentile is unknown."""
-    if math.isnan(percentile):
+def one_in(rarity: float, *, at_least: bool = False) -> str:
+    """A rarity in words, such as `1 in 12,000`, or `1 in ≥12,000` for a lower limit; empty if it is unknown."""
+    if math.isnan(rarity):
         return ""
-    if percentile >= 100:
-        return "never seen before"
-    value = rounded(float(rarity(percentile)))
+    value = rounded(rarity)
+    sign = "≥" if at_least else ""
     if value >= 1e6:
-        return f"1 in {value / 1e6:g} million"
+        return f"1 in {sign}{value / 1e6:g} million"
     decimals = 0 if value >= 10 or value.is_integer() else 1
-    return f"1 in {value:,.{decimals}f}"
+    return f"1 in {sign}{value:,.{decimals}f}"
+
+
+def chance_text(expected: float) -> str:
+    """A number that chance would give, in words: `about 12`, `under 0.1`; empty if it is unknown."""
+    if math.isnan(expected):
+        return ""
+    return "under 0.1" if expected < 0.1 else f"about {expected:,.{0 if expected >= 10 else 1}f}"

@@ -27,7 +27,7 @@ from feature_tracker.tracing.rank import Aggregation
 if TYPE_CHECKING:  # graphs arrive as data, so charts need NetworkX for types only
     import networkx as nx
 
-_LABEL_WIDTH = 11  # characters per line under a node, two lines: five columns of them fit into 400 pixels
+_LABEL_WIDTH = 22  # characters per line under a node, three lines: five columns of them fit into 720 pixels
 _SMALLEST_NODE, _LARGEST_NODE = 12.0, 34.0  # pixels
 _THINNEST_EDGE, _THICKEST_EDGE = 1.5, 7.0  # pixels
 _HOVER_SHARE = 0.37  # of an edge's length: unlike its middle, never on a column of nodes, however many layers it skips
@@ -255,7 +255,7 @@ def _finish(figure: go.Figure, layers: list[int], tallest: int) -> go.Figure:
         fixedrange=True,
     )
     figure.update_yaxes(visible=False, range=[-0.04, 1.0], fixedrange=True)
-    return finish(figure, height=max(320, 66 * tallest + 80), hovermode="closest", dragmode=False)
+    return finish(figure, height=max(320, 86 * tallest + 80), hovermode="closest", dragmode=False)
 
 
 def _positions(graph: nx.DiGraph[Any]) -> dict[Feature, tuple[float, float]]:
@@ -286,7 +286,7 @@ def _share(value: float, largest: float) -> float:
 
 
 def _node_text(row: Mapping[str, object], is_selected: bool) -> str:
-    text = stacked_label(str(row["label"]), reliable=bool(row["reliable"]), width=_LABEL_WIDTH)
+    text = stacked_label(str(row["label"]), reliable=bool(row["reliable"]), width=_LABEL_WIDTH, lines=3)
     return f"<b>{text}</b>" if is_selected else text
 
 

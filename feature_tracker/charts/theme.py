@@ -125,13 +125,13 @@ def feature_hover(row: Row, aggregation: Aggregation = "max") -> str:
         row: one row of `rank_features`.
         aggregation: how its activations were aggregated.
     """
-    rarity = one_in(row["percentile"])
-    percentile = f"Percentile {number(row['percentile'])}"
+    unusual = one_in(row["rarity"], at_least=bool(row["is_rarest"]))
     lines = [
         f"<b>{wrapped(str(row['label']))}</b>",
         f"{feature_of(row)}, {row['kind']}" if row["kind"] else str(feature_of(row)),
         activation_text(row["activation"], aggregation),
-        f"{percentile} ({rarity})" if rarity else percentile,
+        f"Distinctiveness {number(row['distinctiveness'], '+.1f')} standard deviations",
+        f"Peak: {unusual} passages is as high" if unusual else "Rarity of the peak not measured",
         *_label_scores(row),
         stated(row, "specialization_index"),
         stated(row, "density"),

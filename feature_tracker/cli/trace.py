@@ -12,7 +12,7 @@ from feature_tracker.cli.options import bundle_options
 from feature_tracker.cli.progress import terminal_progress
 from feature_tracker.cli.text import text_or_file
 from feature_tracker.labels.csv_files import guarded
-from feature_tracker.tracing.rank import UNMEASURED, Aggregation, RankBy
+from feature_tracker.tracing.rank import Aggregation, RankBy, possible_ranking
 from feature_tracker.tracker import Tracker
 
 
@@ -21,7 +21,11 @@ from feature_tracker.tracker import Tracker
 @bundle_options
 @click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="Features per layer.")
 @click.option(
-    "--by", type=click.Choice(get_args(RankBy)), default="percentile", show_default=True, help="Measure to rank by."
+    "--by",
+    type=click.Choice(get_args(RankBy)),
+    default="distinctiveness",
+    show_default=True,
+    help="Measure to rank by.",
 )
 @click.option(
     "--aggregation",
@@ -46,7 +50,8 @@ def main(text: str, bundle: Bundle, top: int, by: RankBy, aggregation: Aggregati
     text = text_or_file(text)
     with terminal_progress("Looking for the model") as progress:
         tracker = Tracker.open(bundle, progress=progress)
-    if by == "percentile" and not tracker.labels.has_quantiles:
-        click.echo(UNMEASURED, err=True)
+    by, note = possible_ranking(by, tracker.labels)
+    if note:
+        click.echo(note, err=True)
     ranked = tracker.rank(tracker.trace(text), top=top, by=by, aggregation=aggregation, min_f1=min_f1)
     click.echo(guarded(ranked).to_csv(index=False, float_format="%.4g"), nl=False)

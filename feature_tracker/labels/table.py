@@ -94,8 +94,13 @@ class LabelTable:
 
     @property
     def has_quantiles(self) -> bool:
-        """Whether any feature's activations can be ranked by percentile."""
+        """Whether it is known of any feature how seldom it fires how strongly."""
         return bool(self.frame[["density", *QUANTILES]].notna().all(axis=1).any())
+
+    @property
+    def has_passages(self) -> bool:
+        """Whether it is known of any feature how much it fires in ordinary passages."""
+        return "window_sd" in self.frame and bool((self.frame["window_sd"] > 0).any())
 
     def slow(self, layer: int) -> frozenset[int]:
         """The latents of a layer that fire on what a passage is about; none where nobody measured it."""

@@ -33,24 +33,37 @@ _ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
 # primary colour has a contrast of 2.7:1, and no primary colour reaches 4.5:1 both under white text and on the dark
 # background.
 _STYLE = """<style>
-.stMainBlockContainer { padding: 2.75rem 2.5rem 4rem; }
+.stMainBlockContainer { padding: 3.75rem 2.5rem 4rem; }
+.stMainBlockContainer [data-testid="stBaseButton-tertiary"] { text-align: left; justify-content: flex-start; }
 [data-testid="stBaseButton-primary"] { color: light-dark(#FFFFFF, #171614) !important; }
 </style>"""
 
 
 def show_page() -> None:
     """Run the page once, as Streamlit does after every change."""
-    st.set_page_config(page_title="Feature Activation Tracker", page_icon=_ICON, layout="wide")
-    st.html(_STYLE)
-    st.header("Feature Activation Tracker", anchor=False)
-    st.caption(
-        "See what a language model notices in financial text: which of its features fire, on which words, and how they "
-        "connect from layer to layer."
+    st.set_page_config(
+        page_title="Feature Activation Tracker",
+        page_icon=_ICON,
+        layout="wide",
+        initial_sidebar_state="collapsed",  # it holds settings that few change, and the charts need its room
     )
+    st.html(_STYLE)
+    analysis = state.current_analysis()
+    if analysis is None:
+        st.header("Feature Activation Tracker", anchor=False)
+        st.caption(
+            "See what a language model notices in financial text: which of its features fire, on which words, and how "
+            "they connect from layer to layer."
+        )
     with shown_errors("reading the settings"):
         bundle = choose_bundle()
         settings = read_settings(bundle.layers)
-        pressed = read_inputs(max_tokens=bundle.max_tokens, tall=state.current_analysis() is None)
+        with (
+            contextlib.nullcontext()
+            if analysis is None
+            else st.expander(_text_title(analysis), icon=":material/notes:")
+        ):
+            pressed = read_inputs(max_tokens=bundle.max_tokens, tall=analysis is None)
         missing = missing_parts(bundle)
         if missing:
             raise TrackerError(f"{bundle.title} can't be loaded yet. {' '.join(missing)}")
@@ -58,11 +71,9 @@ def show_page() -> None:
             st.session_state[state.PENDING_TEXT] = st.session_state[state.TEXT]
         if state.PENDING_TEXT in st.session_state:
             with shown_errors("analyzing the text"):
-                is_first = state.current_analysis() is None
                 with state.clear_when_finished(state.PENDING_TEXT):
                     _analyze(bundle, st.session_state[state.PENDING_TEXT])
-                if is_first:
-                    st.rerun()  # the text box shrinks to make room for the result
+                st.rerun()  # folds the text box, to make room for the result
         else:
             show_loading(bundle)
         analysis = state.current_analysis()
@@ -91,6 +102,10 @@ def _progress() -> Generator[Progress]:
         place.empty()
 
 
+def _text_title(analysis: state.Analysis) -> str:
+    return f"Text · {analysis.trace.n_tokens:,} tokens"
+
+
 def _analyze(bundle: Bundle, text: str) -> None:
     if not text.strip():  # refused before a model is loaded
         raise TrackerError("There is no text to analyze yet. Paste a passage, choose a sample or upload a .txt file.")
@@ -109,8 +124,8 @@ def _show_introduction() -> None:
     )
     columns = st.columns(3)
     steps = (
-        (":material/bar_chart: **What fires**", "The most telling features of each layer, each with a label in plain "
-         "words and a score that says how far to trust the label."),
+        (":material/bar_chart: **What stands out**", "What sets your text apart from ordinary text, as a few themes in "
+         "plain words, each with a score that says how far to trust it."),
         (":material/format_color_text: **Where it fires**", "The text itself, each word shaded by how strongly a "
          "feature fires there. Choose words to see what fires on them."),
         (":material/hub: **How it connects**", "Which features of different layers rise and fall together, and which "

@@ -8,18 +8,21 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
+from feature_tracker.charts.theme import shorten
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.labelling.examples import examples_path, load_examples, parse_marks, read_sentences
+from feature_tracker.page import state
 from feature_tracker.page.errors import plain
+from feature_tracker.tracing.themes import Theme
 from feature_tracker.tracker import Tracker
 
 _STRONG_TENTHS, _WEAK_TENTHS = 5, 2
 """Words at or above these tenths of a feature's maximum are marked strongly or weakly; others are left as they are."""
 
 
-def show_card(feature: Feature, tracker: Tracker) -> None:
-    """Draw the chosen feature's detail, scores and example sentences."""
+def show_card(feature: Feature, tracker: Tracker, theme: Theme | None) -> None:
+    """Draw the chosen feature's detail, scores and example sentences, and the other features of its theme."""
     row = tracker.labels.describe(pd.MultiIndex.from_tuples([tuple(feature)])).iloc[0]
     said = tracker.labels.frame.reindex(columns=["detail", "top_words"], fill_value="")
     detail, top_words = ("", "")
@@ -30,6 +33,21 @@ def show_card(feature: Feature, tracker: Tracker) -> None:
             st.markdown(plain(detail))
         st.caption(" · ".join(filter(None, [_trust(row), row["kind"], _beside(str(row["label"]), top_words)])))
         _show_examples(feature, tracker)
+        if theme is not None and len(theme.features) > 1:
+            _show_members(theme, tracker)
+
+
+def _show_members(theme: Theme, tracker: Tracker) -> None:
+    with st.expander(f"{len(theme.features) - 1} more features of this theme"):
+        for member in theme.features[1:]:
+            name = plain(shorten(str(tracker.labels.name(member)), 100))
+            st.button(
+                f"{member} · {name}",
+                key=f"member_{member}",
+                type="tertiary",
+                on_click=state.choose_feature,
+                args=tuple(member),
+            )
 
 
 def _trust(row: pd.Series) -> str:

@@ -1,4 +1,4 @@
-"""The page below the text box: counts, the chosen feature and words, and the open tab."""
+"""The page below the text box: what stands out, the marked text beside the chosen feature, and the open view."""
 
 from __future__ import annotations
 
@@ -13,30 +13,21 @@ from feature_tracker.feature import Feature
 from feature_tracker.page import state
 from feature_tracker.page.errors import plain, shown_errors
 from feature_tracker.page.feature_card import show_card
+from feature_tracker.page.sidebar import read_form_setting, read_view_settings
 from feature_tracker.page.state import Analysis, Scene, Settings
-from feature_tracker.page.views import (
-    circuit,
-    comparison,
-    correlations,
-    evolution,
-    heatmap,
-    network,
-    top_features,
-    words,
-)
-from feature_tracker.tracing.rank import UNMEASURED
+from feature_tracker.page.views import circuit, features, heatmap, inside, layers, links, themes, words
+from feature_tracker.tracing.rank import possible_ranking
 from feature_tracker.tracing.rows import features_of, marked_labels
+from feature_tracker.tracing.themes import Theme
 from feature_tracker.tracker import Tracker
 
 _TABS = {
-    "Top features": top_features.show,
-    "Layer comparison": comparison.show,
+    "Features": features.show,
+    "Inside": inside.show,
+    "Layers": layers.show,
     "Heatmap": heatmap.show,
-    "Words": words.show,
-    "Correlations": correlations.show,
-    "Network": network.show,
+    "Links": links.show,
     "Circuit": circuit.show,
-    "Evolution": evolution.show,
 }
 
 TITLES = tuple(_TABS)
@@ -45,49 +36,72 @@ TITLES = tuple(_TABS)
 
 def show_results(analysis: Analysis, tracker: Tracker, settings: Settings) -> None:
     """Draw everything below the text box. Only the open tab's view is computed."""
-    state.keep_widget_values("view", heatmap.MODE, circuit.AMOUNT)
-    if st.session_state[state.TEXT] != analysis.trace.tokens.text:
+    state.keep_widget_values(heatmap.MODE, circuit.AMOUNT, inside.TRIAL)
+    trace = analysis.trace
+    if st.session_state[state.TEXT] != trace.tokens.text:
         st.info(
             "The text in the box has changed. The results below are for the text analyzed before; press Analyze to "
             "update them."
         )
-    _show_counts(analysis, tracker)
     if not settings.layers:
         st.warning("No layer is chosen. Choose at least one in the sidebar.")
         return
-    if not tracker.labels.has_quantiles:
-        st.caption(UNMEASURED)
-        settings = replace(settings, by="activation")
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.subheader("What stands out", anchor=False, width="content", help=_help(analysis, tracker))
+        settings = read_form_setting(settings)
+    by, note = possible_ranking(settings.by, tracker.labels)
+    settings = replace(settings, by=by)
+    if note:
+        st.caption(note)
+    places = [st.container() for _ in range(3)]
+    settings = read_view_settings(settings)
     chosen = state.chosen_positions()
     positions = None if chosen is None else np.asarray(chosen, dtype=np.int64)
-    if positions is not None:
-        _show_chosen_positions(analysis, positions)
-    ranked = settings.rank(tracker, analysis.trace, positions)
+    ranked = settings.rank(tracker, trace, positions)
     if ranked.empty:
         st.warning(
             "No feature passes the filters. Lower the minimum F1, show numbers, punctuation and grammar, or choose "
             "more layers in the sidebar."
         )
         return
-    feature = _choose_feature(ranked, tracker, settings)
-    show_card(feature, tracker)
-    scene = Scene(analysis, tracker, settings, ranked, layer_colours(tracker.bundle.layers), feature, positions)
-    for tab, (title, show) in zip(st.tabs(list(_TABS), key="view", on_change="rerun"), _TABS.items(), strict=True):
+    found = themes.themes_of(trace, tracker, settings)
+    with places[2]:
+        text_column, card_column = st.columns([3, 2], gap="medium")
+    with card_column:
+        feature, theme = _choose_feature(ranked, found, tracker, settings)
+        show_card(feature, tracker, theme)
+    scene = Scene(
+        analysis, tracker, settings, ranked, layer_colours(tracker.bundle.layers), feature, found, theme, positions
+    )
+    with places[0], shown_errors("drawing what stands out"):
+        themes.show(scene)
+    if positions is not None:
+        with places[1]:
+            _show_chosen_positions(analysis, positions)
+    with text_column, shown_errors("drawing the text"):
+        words.show(scene)
+    for tab, (title, show) in zip(
+        st.tabs(list(_TABS), key="view", on_change="rerun", bind="query-params"), _TABS.items(), strict=True
+    ):
         if tab.open:
             with tab, shown_errors(f"drawing {title}"):
                 show(scene)
 
 
-def _show_counts(analysis: Analysis, tracker: Tracker) -> None:
+def _help(analysis: Analysis, tracker: Tracker) -> str:
     trace = analysis.trace
     n_windows = len(trace.tokens.window_starts)
-    read = f"**{trace.n_tokens:,} tokens** (words and parts of words), read in {analysis.seconds:.1f} s"
+    read = f"{trace.n_tokens:,} tokens (words and parts of words), read in {analysis.seconds:.1f} s"
     if n_windows > 1:
         read += (
             f" in {n_windows:,} windows of {tracker.bundle.window - 1:,}. Every token is read; the first token of each "
             "later window is left out of rankings and correlations, because the model reads it without what precedes it"
         )
-    st.caption(f"{read}. Features come from {len(trace.layers)} layers of the model.")
+    return (
+        "Features of all layers that fire on the same words are one theme, named by the feature whose label tells it "
+        "best. “1 in 1,400 passages” means: of 1,400 ordinary passages of this length, one makes the feature fire or "
+        f"peak as much. {read}."
+    )
 
 
 def _show_chosen_positions(analysis: Analysis, positions: np.ndarray) -> None:
@@ -104,19 +118,26 @@ def _show_chosen_positions(analysis: Analysis, positions: np.ndarray) -> None:
         )
 
 
-def _choose_feature(ranked: pd.DataFrame, tracker: Tracker, settings: Settings) -> Feature:
-    """Draw the selector of the feature that all views share, and return the chosen one."""
+def _choose_feature(
+    ranked: pd.DataFrame, found: list[Theme], tracker: Tracker, settings: Settings
+) -> tuple[Feature, Theme | None]:
+    """Draw the selector of the feature that all views share, and return the chosen one, and the theme if it is one."""
     labels = {
         tuple(feature): _option(feature, label)
         for feature, label in zip(features_of(ranked), marked_labels(ranked), strict=True)
     }
-    chosen = state.chosen_feature()
-    if chosen is not None and chosen not in labels and chosen[0] in settings.layers:
-        feature = Feature(*chosen)  # stays chosen, though not among the top features now
+    chosen, as_theme = state.chosen_feature(), state.is_theme()
+    if chosen is not None and not _exists(chosen, tracker):
+        st.warning(f"This page was opened for L{chosen[0]}/F{chosen[1]}, which this bundle doesn't have.")
+        chosen = None
+    if chosen is None and found and state.chosen_positions() is None:
+        chosen, as_theme = tuple(found[0].features[0]), True
+    if chosen is not None and chosen not in labels:  # stays chosen, though not among the top features now
+        feature = Feature(*chosen)
         mark = "" if tracker.labels.is_reliable(feature) else " ?"
         labels = {chosen: _option(feature, tracker.labels.name(feature) + mark)} | labels
-    if chosen is None or chosen not in labels:
-        chosen = next(iter(labels))
+    if chosen is None or chosen[0] not in settings.layers:
+        chosen = next(key for key in labels if key[0] in settings.layers)
     st.session_state["feature_box"] = chosen
 
     def choose() -> None:
@@ -130,10 +151,16 @@ def _choose_feature(ranked: pd.DataFrame, tracker: Tracker, settings: Settings) 
         key="feature_box",
         format_func=lambda option: labels.get(option, str(option)),
         on_change=choose,
-        help="All views highlight this feature. You can also choose one by clicking a bar or a node. A question mark "
-        "after a label means that the label is unreliable.",
+        help="All views highlight this feature. You can also choose one by clicking a theme, a bar, a row or a node. A "
+        "question mark after a label means that the label is unreliable.",
     )
-    return Feature(*chosen)
+    theme = next((theme for theme in found if tuple(theme.features[0]) == chosen), None) if as_theme else None
+    return Feature(*chosen), theme
+
+
+def _exists(feature: tuple[int, int], tracker: Tracker) -> bool:
+    layer, index = feature
+    return layer in tracker.saes and index < tracker.saes[layer].n_latents
 
 
 def _option(feature: Feature, label: str) -> str:

@@ -1,9 +1,10 @@
-"""The sidebar: the choice of bundle, and settings that apply to the current trace without tracing again."""
+"""The sidebar and the bar above the views: the bundle, and settings that apply without tracing again."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -19,13 +20,14 @@ from feature_tracker.page.state import LAYERS, Settings, forget_analysis
 if TYPE_CHECKING:  # this imports pandas, which the first screen need not wait for
     from feature_tracker.tracing.rank import Aggregation, RankBy
 
+_TOP, _THRESHOLD = 10, 0.5  # to begin with
 _AGGREGATIONS: dict[Aggregation, str] = {
     "max": "Strongest word",
     "mean": "Average over words",
     "sum": "Sum over words",
     "share": "Share of words that fire",
 }
-_RANKINGS: dict[RankBy, str] = {"activation": "Activation", "percentile": "Percentile"}
+_RANKINGS: dict[RankBy, str] = {"distinctiveness": "Distinctiveness", "rarity": "Rarity", "activation": "Activation"}
 
 
 def choose_bundle() -> Bundle:
@@ -73,36 +75,40 @@ def bundle_titles(names: Sequence[str]) -> dict[str, str]:
 
 
 def read_settings(layers: Sequence[int]) -> Settings:
-    """Draw the settings and return their values.
+    """Draw the sidebar's settings and return their values, with the default values of `read_view_settings`.
 
     Args:
         layers: the bundle's SAE layers.
     """
     with st.sidebar:
         st.subheader("Features")
-        top = st.slider("Number of top features", 5, 20, 10, help="Features shown for each layer.")
         chosen_layers = st.pills(
             "Layers",
             list(layers),
             selection_mode="multi",
             default=list(layers),
             key=LAYERS,
+            bind="query-params",
             help="Depth in the model, counted from 0. Early layers recognize words, late layers predict the next one.",
         )
         by: RankBy = st.segmented_control(
             "Rank by",
             list(_RANKINGS),
-            default="percentile",
+            default="distinctiveness",
             required=True,
             format_func=_RANKINGS.__getitem__,
-            help="Percentile ranks by rarity: how seldom the feature fires this strongly in a large body of text. It "
-            "brings out what is special about your text. Activation ranks by strength; the same few features lead in "
-            "most texts.",
+            key="rank_by",
+            bind="query-params",
+            help="Distinctiveness: how far the text as a whole makes a feature fire beyond ordinary text; what the "
+            "text is about. Rarity: how seldom a passage of this length makes the feature peak so high; single "
+            "unusual words. Activation: strength; the same few features lead in most texts.",
         )
         aggregation = st.selectbox(
             "Activation over the text",
             list(_AGGREGATIONS),
             format_func=_AGGREGATIONS.__getitem__,
+            key="aggregation",
+            bind="query-params",
             help="How a feature's activations on single words become one number for the text.",
         )
         st.subheader("Filters")
@@ -112,6 +118,8 @@ def read_settings(layers: Sequence[int]) -> Settings:
             1.0,
             0.0,
             0.05,
+            key="min_f1",
+            bind="query-params",
             help="F1 measures how well a label predicts where its feature fires, on text that was not used to write "
             "it. A question mark means that the label does no better than the guess that the feature always fires "
             "(0.67 where half the sample fires).",
@@ -119,31 +127,50 @@ def read_settings(layers: Sequence[int]) -> Settings:
         hide_always_on = st.toggle(
             "Hide always-on features",
             value=True,
+            key="hide_always_on",
+            bind="query-params",
             help="Features that fire on more than 80% of all words say little about a text.",
         )
-        hide_form = st.toggle(
-            "Hide numbers, punctuation and grammar",
-            value=True,
-            help="Features whose label is about the form of a text: its digits, signs, function words, or places such "
-            "as the beginning of a list. They fire in every text. Features that nobody has read are always shown.",
-        )
-        st.subheader("Links between layers")
-        threshold = st.slider(
-            "Correlation threshold",
-            0.1,
-            0.9,
-            0.5,
-            0.05,
-            help="Correlations and Network show pairs of features whose activations correlate at least this strongly "
-            "over the words, positively or negatively.",
-        )
     return Settings(
-        threshold=threshold,
-        top=top,
+        threshold=_THRESHOLD,
+        top=_TOP,
         layers=tuple(sorted(chosen_layers or [])),
         aggregation=aggregation or "max",
         by=by,
         hide_always_on=hide_always_on,
         min_f1=min_f1,
-        hide_form=hide_form,
+        hide_form=True,
     )
+
+
+def read_form_setting(settings: Settings) -> Settings:
+    """Draw the switch for features of form, and return the settings with its value."""
+    hide_form = st.toggle(
+        "Hide numbers, punctuation and grammar",
+        value=True,
+        key="hide_form",
+        bind="query-params",
+        help="Features whose label is about the form of a text: its digits, signs, function words, or places such as "
+        "the beginning of a list. They fire in every text. Features that nobody has read are always shown.",
+    )
+    return replace(settings, hide_form=hide_form)
+
+
+def read_view_settings(settings: Settings) -> Settings:
+    """Draw the settings at hand above the views, and return all settings with their values."""
+    with st.container(horizontal=True, gap="large", vertical_alignment="bottom"):
+        top = st.slider(
+            "Number of top features", 5, 20, _TOP, key="top", bind="query-params", help="Features shown for each layer."
+        )
+        threshold = st.slider(
+            "Correlation threshold",
+            0.1,
+            0.9,
+            _THRESHOLD,
+            0.05,
+            key="threshold",
+            bind="query-params",
+            help="Links shows pairs of features whose activations correlate at least this strongly over the words, "
+            "positively or negatively.",
+        )
+    return replace(settings, top=top, threshold=threshold)

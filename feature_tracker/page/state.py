@@ -7,6 +7,7 @@ text never reaches a cache, a log, a file or the address bar.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:  # these import torch, which takes seconds; the inputs are dra
 
     from feature_tracker.feature import Feature
     from feature_tracker.tracing.rank import Aggregation, RankBy
+    from feature_tracker.tracing.themes import Theme
     from feature_tracker.tracing.trace import Trace
     from feature_tracker.tracker import Tracker
 
@@ -29,10 +31,16 @@ PENDING_CIRCUIT = "pending_circuit"
 CIRCUIT = "session_circuit"
 CORRELATIONS = "session_correlations"
 _ANALYSIS = "analysis"
+THEMES = "session_themes"
 _FEATURE = "feature"
+_LINK = "feature"
+_IS_THEME = "is_theme"
 _POSITIONS = "chosen_positions"
 _HEATMAP_VERSION = "heatmap_version"
-_KEYS_OF_ONE_TEXT = (_FEATURE, CIRCUIT, CORRELATIONS, PENDING_TEXT, PENDING_CIRCUIT)
+_KEYS_OF_ONE_TEXT = (_FEATURE, _IS_THEME, CIRCUIT, CORRELATIONS, THEMES, PENDING_TEXT, PENDING_CIRCUIT)
+
+
+_NAME = re.compile(r"L(\d{1,4})/F(\d{1,9})")
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,8 @@ class Scene:
         ranked: rows of `rank_features` under these settings and chosen positions.
         colours: one per layer.
         feature: the chosen feature, which all views highlight.
+        themes: of the whole text, the most unusual first.
+        theme: the one that was chosen, of which `feature` is the first; `None` where a feature was chosen.
         chosen_positions: tokens that rank the features, ascending; `None` for the whole text.
     """
 
@@ -111,6 +121,8 @@ class Scene:
     ranked: pd.DataFrame
     colours: dict[int, str]
     feature: Feature
+    themes: list[Theme]
+    theme: Theme | None
     chosen_positions: np.ndarray | None
 
 
@@ -153,19 +165,33 @@ def keep_widget_values(*keys: str) -> None:
 
 
 def _forget(*keys: str) -> None:
+    if _FEATURE in keys and _FEATURE in st.session_state:
+        st.query_params.pop(_LINK, None)  # a link that was opened lasts until a feature is chosen
     for key in keys:
         st.session_state.pop(key, None)
     choose_positions(None)
 
 
 def chosen_feature() -> tuple[int, int] | None:
-    """(layer, index) of the chosen feature."""
-    return st.session_state.get(_FEATURE)
+    """(layer, index) of the chosen feature, or of the one that the page's address names."""
+    linked = _NAME.fullmatch(st.query_params.get(_LINK, ""))
+    return st.session_state.get(_FEATURE) or (linked and (int(linked[1]), int(linked[2])))
 
 
-def choose_feature(layer: int, index: int) -> None:
-    """Make all views highlight this feature."""
+def is_theme() -> bool:
+    """Whether the chosen feature was chosen as the name of a theme."""
+    return st.session_state.get(_IS_THEME, False)
+
+
+def choose_feature(layer: int, index: int, *, as_theme: bool = False) -> None:
+    """Make all views highlight this feature.
+
+    Args:
+        as_theme: and the theme that it names.
+    """
     st.session_state[_FEATURE] = (layer, index)
+    st.session_state[_IS_THEME] = as_theme
+    st.query_params[_LINK] = f"L{layer}/F{index}"
 
 
 def chosen_positions() -> tuple[int, ...] | None:

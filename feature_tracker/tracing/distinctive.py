@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from scipy.special import gammaincc
 
 PIECES = (256, 64)
 """Tokens of the pieces of a corpus over which `window_mean` and `window_sd`, and `window_sd_64`, are measured."""
@@ -29,11 +30,49 @@ def distinctiveness(dense: np.ndarray, labels: pd.DataFrame) -> np.ndarray:
     """
     if len(dense) == 0:
         return np.full(len(labels), np.nan)
+    mean, sd = _passage_means(labels, len(dense))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = (np.sqrt(dense).mean(axis=0, dtype=float) - mean) / sd
+    return np.where(sd > 0, z, np.nan)
+
+
+def share_above(z: np.ndarray, labels: pd.DataFrame, n_tokens: int) -> np.ndarray:
+    """(n,) the share of ordinary passages of `n_tokens` tokens that put each feature at least as high.
+
+    A feature's mean over passages can't be negative and has a long tail, so it is taken to follow the gamma
+    distribution of its mean and standard deviation. On held-out windows of 64 to 511 tokens the numbers seen lie within
+    20 % of those expected where z is from 1 to 3; a normal distribution expects an eighth of them at z = 3.
+
+    Args:
+        z: what `distinctiveness` gives; NaN stays NaN.
+        labels: (n,) the features' rows of a label table.
+    """
+    return _gamma_above(z, *_passage_means(labels, n_tokens))
+
+
+def expected_by_chance(z: np.ndarray, labels: pd.DataFrame, n_tokens: int) -> np.ndarray:
+    """(n,) how many of a table's features an ordinary passage of `n_tokens` tokens puts as high as each z.
+
+    Args:
+        z: what `distinctiveness` gives; NaN stays NaN.
+        labels: rows of a label table, all features that might have come as high.
+    """
+    mean, sd = _passage_means(labels, n_tokens)
+    measured = (sd > 0) & (mean > 0)
+    return _gamma_above(z[:, None], mean[measured], sd[measured]).sum(axis=1)
+
+
+def _gamma_above(z: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return gammaincc((mean / sd) ** 2, np.maximum(mean + z * sd, 0.0) * mean / sd**2)
+
+
+def _passage_means(labels: pd.DataFrame, n_tokens: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of sqrt(activation), averaged over passages of so many tokens; see above."""
     measured = labels.reindex(columns=["window_mean", "window_sd", "window_sd_64"]).to_numpy(dtype=float)
     mean, sd, sd_short = measured.T
     long, short = PIECES
     with np.errstate(divide="ignore", invalid="ignore"):
         # Between 0, where length doesn't matter, and 1/2, where tokens are independent of each other.
         power = np.clip(np.log(sd_short / sd) / np.log(long / short), 0.0, 0.5)
-        z = (np.sqrt(dense).mean(axis=0, dtype=float) - mean) / (sd * (long / len(dense)) ** power)
-    return np.where(sd > 0, z, np.nan)
+        return mean, sd * (long / n_tokens) ** power

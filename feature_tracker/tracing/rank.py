@@ -1,9 +1,9 @@
-"""Rank the features of a trace by activation, or by how unusual the activation is for the feature."""
+"""Rank the features of a trace by how far they set it apart from ordinary text, by rarity, or by activation."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -12,17 +12,23 @@ from feature_tracker.errors import TrackerError
 from feature_tracker.feature import ALWAYS_ON
 from feature_tracker.labels.columns import FORM_KINDS, QUANTILES
 from feature_tracker.labels.table import LabelTable
+from feature_tracker.tracing.distinctive import distinctiveness, expected_by_chance, share_above
 from feature_tracker.tracing.trace import LayerTrace, Trace
 
-Aggregation = Literal["max", "mean", "sum", "share"]
-RankBy = Literal["activation", "percentile"]
+_TAIL = (0.5, 0.1, 0.01)
+"""Shares of a feature's firing tokens above `q50`, `q90` and `q99`."""
+_UNKNOWN_CORPUS = 1e6  # tokens, where the table doesn't say how many
 
-UNMEASURED = (
-    "Ranked by activation. This label table does not know how often and how strongly each feature fires on a "
-    "large body of text, so there are no percentiles, and always-on features can't be hidden. "
-    "`feature-tracker labels measure` measures both on your own text."
-)
-"""Message for users if `LabelTable.has_quantiles` is False."""
+Aggregation = Literal["max", "mean", "sum", "share"]
+RankBy = Literal["distinctiveness", "rarity", "activation"]
+
+_UNMEASURED: dict[RankBy, str] = {
+    "distinctiveness": "Ranked by {instead}. This label table does not know how much each feature fires on ordinary "
+    "passages, so what sets your text apart is not known. `feature-tracker labels measure` measures it on your own "
+    "text.",
+    "rarity": "Ranked by {instead}. This label table does not know how strongly each feature fires on a large body of "
+    "text, so rarity is not known. `feature-tracker labels measure` measures it on your own text.",
+}
 
 
 def aggregate(dense: np.ndarray, how: Aggregation) -> np.ndarray:
@@ -39,6 +45,20 @@ def aggregate(dense: np.ndarray, how: Aggregation) -> np.ndarray:
     return (dense > 0).mean(axis=0)
 
 
+def possible_ranking(by: RankBy, table: LabelTable) -> tuple[RankBy, str]:
+    """The ranking that a label table allows: the one asked for, else rarity, else activation.
+
+    Returns:
+        The ranking, and a sentence for users where it is not the one asked for, else an empty text.
+    """
+    instead = by
+    if instead == "distinctiveness" and not table.has_passages:
+        instead = "rarity"
+    if instead == "rarity" and not table.has_quantiles:
+        instead = "activation"
+    return instead, "" if instead == by else _UNMEASURED[by].format(instead=instead)
+
+
 def rank_features(
     trace: Trace,
     table: LabelTable,
@@ -46,7 +66,7 @@ def rank_features(
     layers: Sequence[int],
     top: int | None,
     aggregation: Aggregation = "max",
-    by: RankBy = "activation",
+    by: RankBy = "distinctiveness",
     hide_always_on: bool = True,
     min_f1: float = 0.0,
     hide_form: bool = False,
@@ -56,9 +76,10 @@ def rank_features(
 
     Args:
         aggregation: how a feature's activations over the tokens become one number.
-        by: `activation` ranks by that number. `percentile` ranks by where the feature's largest activation here lies
-            among its own activations in the corpus, so that neither the larger norms of late layers nor dense features
-            crowd out the telling ones. Features without quantiles in the table come last, ordered by activation.
+        by: `distinctiveness` ranks by how far the text makes a feature fire beyond what ordinary passages do: what the
+            text is about. `rarity` ranks by how seldom the feature peaks this high in passages of this length.
+            `activation` ranks by the aggregated activation. Features whose measure is not in the table come last,
+            ordered by activation.
         hide_always_on: leave out features whose corpus density is above `ALWAYS_ON`. A feature of unknown density
             stays.
         min_f1: leave out features whose label has a lower F1; at 0, features without a score stay.
@@ -67,9 +88,18 @@ def rank_features(
         positions: token positions to rank over; all that count (`Trace.counted`) if `None`.
 
     Returns:
-        One row per feature that fires: the columns `labels.columns.SHOWN`, then `reliable, activation, percentile,
-        peak_position, peak_word`. The peak word is a whole word even if the peak token is only a part of it. See
-        `LabelTable.describe` for the numbers that the table can't vouch for.
+        One row per feature that fires: the columns `labels.columns.SHOWN`, then
+
+        - `reliable`: whether the label's F1 beats guessing;
+        - `activation`, aggregated;
+        - `distinctiveness`, in standard deviations;
+        - `chance_alone`: the share of ordinary passages of this length that put the feature as high;
+        - `chance`: how many features of its layer they put as high on average;
+        - `rarity`: the N in "one passage in N of this length peaks as high";
+        - `is_rarest`: whether N is a lower limit;
+        - `peak_position` and `peak_word`, a whole word even if the peak token is only a part of it.
+
+        What the table can't vouch for is NaN.
 
     Raises:
         TrackerError: no layer, no position, or an unknown way to rank.
@@ -84,63 +114,87 @@ def rank_features(
         raise TrackerError("No words are chosen. Choose at least one, or clear the choice to rank the whole text.")
     if not layers:
         raise TrackerError("No layer is chosen. Choose at least one.")
-    per_layer = [_describe_layer(trace.layers[layer], ranked_positions, table, aggregation) for layer in layers]
-    firing = pd.concat(per_layer, ignore_index=True)
-    passes = _passes_filters(firing, hide_always_on=hide_always_on, min_f1=min_f1, hide_form=hide_form)
-    shown = firing[passes]
-    order = ["percentile", "activation"] if by == "percentile" else ["activation"]
-    ranked = shown.sort_values(["layer", *order], ascending=[True, *[False] * len(order)], kind="stable")
-    if top is not None:
-        ranked = ranked.groupby("layer", sort=False).head(top)
-    ranked = ranked.reset_index(drop=True)
-    return ranked.assign(peak_word=[trace.tokens.word_at(position) for position in ranked["peak_position"]])
+    ranked = []
+    for layer in layers:
+        features = table.describe(pd.MultiIndex.from_product([[layer], range(trace.layers[layer].n_latents)]))
+        passes = _passes_filters(features, hide_always_on=hide_always_on, min_f1=min_f1, hide_form=hide_form)
+        features = features[passes]
+        firing = _measure(trace.layers[layer], ranked_positions, features, table, aggregation)
+        order = [by, "activation"] if by != "activation" else ["activation"]
+        first = firing.sort_values(order, ascending=False, kind="stable").head(len(firing) if top is None else top)
+        measures = table.frame.reindex(features.index)
+        chance = expected_by_chance(first["distinctiveness"].to_numpy(), measures, len(ranked_positions))
+        ranked.append(first.assign(chance=chance))
+    rows = pd.concat(ranked).reset_index()
+    return rows.assign(peak_word=[trace.tokens.word_at(position) for position in rows["peak_position"]])
 
 
-def _passes_filters(frame: pd.DataFrame, *, hide_always_on: bool, min_f1: float, hide_form: bool) -> pd.Series:
-    passes = pd.Series(True, index=frame.index)
+def _passes_filters(features: pd.DataFrame, *, hide_always_on: bool, min_f1: float, hide_form: bool) -> pd.Series:
+    passes = pd.Series(True, index=features.index)
     if hide_always_on:
-        passes &= ~(frame["density"] > ALWAYS_ON)  # not `<=`, which an unknown density (NaN) would fail
+        passes &= ~(features["density"] > ALWAYS_ON)  # not `<=`, which an unknown density (NaN) would fail
     if min_f1 > 0:
-        passes &= frame["f1"] >= min_f1
+        passes &= features["f1"] >= min_f1
     if hide_form:
-        passes &= ~frame["kind"].isin(FORM_KINDS)
+        passes &= ~features["kind"].isin(FORM_KINDS)
     return passes
 
 
-def _describe_layer(layer: LayerTrace, positions: np.ndarray, table: LabelTable, how: Aggregation) -> pd.DataFrame:
-    """One layer's firing features, unordered, without `peak_word`; see `rank_features`."""
+def _measure(
+    layer: LayerTrace, positions: np.ndarray, features: pd.DataFrame, table: LabelTable, how: Aggregation
+) -> pd.DataFrame:
+    """Those of one layer's features that fire at these positions, unordered; see `rank_features`."""
     dense = LayerTrace(layer.layer, layer.values[positions], layer.indices[positions], layer.n_latents).dense()
-    firing = np.flatnonzero(dense.any(axis=0))
-    dense = dense[:, firing]
-    features = pd.MultiIndex.from_product([[layer.layer], firing])
-    peak = dense.argmax(axis=0) if len(firing) else np.zeros(0, np.int64)
-    largest = dense.max(axis=0) if len(firing) else np.zeros(0, np.float32)
-    frame = table.describe(features).reset_index()
-    frame["activation"] = aggregate(dense, how) if len(firing) else np.zeros(0)
-    frame["percentile"] = percentile(largest, table.frame.reindex(features))
-    frame["peak_position"] = positions[peak]
-    return frame
+    dense = dense[:, features.index.get_level_values("feature")]
+    fires = dense.any(axis=0)
+    firing, dense = features[fires], dense[:, fires]
+    measured = table.frame.reindex(firing.index)
+    z = distinctiveness(dense, measured)
+    unusual = rarity(dense.max(axis=0), measured, len(positions)) if len(firing) else Rarity(*np.zeros((2, 0)))
+    return firing.assign(
+        activation=aggregate(dense, how) if len(firing) else np.zeros(0),
+        distinctiveness=z,
+        chance_alone=share_above(z, measured, len(positions)),
+        rarity=unusual.one_in,
+        is_rarest=unusual.at_least,
+        peak_position=positions[dense.argmax(axis=0)] if len(firing) else np.zeros(0, np.int64),
+    )
 
 
-def percentile(activation: np.ndarray, labels: pd.DataFrame) -> np.ndarray:
-    """(n,) position of each activation in the feature's own corpus distribution over all tokens, 0 to 100.
+class Rarity(NamedTuple):
+    """How seldom features peak as high as here.
 
-    Tokens on which the feature is silent rank lowest. Above them, the quantiles of its firing activations in the table
-    (q50, q90, q99, maximum) are interpolated linearly. An activation above the corpus maximum counts as one in as many
-    tokens as the corpus has, so 1 / (1 - percentile / 100) is the N in "1 in N tokens is this strong". NaN where a
-    quantile is missing.
+    Attributes:
+        one_in: (n,) the N in "one passage in N of this length peaks as high"; NaN where it is unknown.
+        at_least: (n,) bool, whether N is a lower limit, because the corpus holds no higher activation.
+    """
+
+    one_in: np.ndarray
+    at_least: np.ndarray
+
+
+def rarity(largest: np.ndarray, labels: pd.DataFrame, n_tokens: int) -> Rarity:
+    """How seldom a passage of `n_tokens` tokens makes each feature peak as high as this.
+
+    A share p of the corpus' tokens is as strong. It comes from the feature's density and the quantiles of its firing
+    activations, between which the logarithm of p is interpolated; the maximum counts as one token. Tokens are treated
+    as independent of each other, so that one passage in 1 / (1 - (1 - p)^n) has one as strong.
 
     Args:
-        activation: (n,) one activation per row of `labels`.
-        labels: rows with `density, q50, q90, q99, max_activation, finance_tokens, general_tokens`.
+        largest: (n,) the features' largest activations over these tokens.
+        labels: (n,) rows with `density, q50, q90, q99, max_activation, finance_tokens, general_tokens`.
+        n_tokens: tokens looked at.
     """
-    knots = labels[QUANTILES].to_numpy(dtype=float)
-    levels = np.array([0.0, 0.5, 0.9, 0.99, 1.0])
-    among_firing = np.full(len(labels), np.nan)
-    for row, (value, knot) in enumerate(zip(activation, knots, strict=True)):
-        if np.isfinite(knot).all():
-            among_firing[row] = np.interp(value, np.concatenate([[0.0], knot]), levels)
+    knots = labels.reindex(columns=QUANTILES).to_numpy(dtype=float)
     density = labels["density"].to_numpy(dtype=float)
-    share = 1 - density + density * among_firing
-    n_tokens = labels["finance_tokens"].to_numpy(dtype=float) + labels["general_tokens"].to_numpy(dtype=float)
-    return 100 * np.where(n_tokens > 0, np.minimum(share, 1 - 1 / np.maximum(n_tokens, 1)), share)
+    n_corpus = labels["finance_tokens"].to_numpy(dtype=float) + labels["general_tokens"].to_numpy(dtype=float)
+    n_corpus = np.where(n_corpus > 0, n_corpus, _UNKNOWN_CORPUS)
+    share = np.full(len(labels), np.nan)
+    for row, (value, knot) in enumerate(zip(largest, knots, strict=True)):
+        if np.isfinite(knot).all() and density[row] > 0:
+            n_firing = max(density[row] * n_corpus[row], 1 / _TAIL[-1])
+            log_survival = np.log([1.0, *_TAIL, 1 / n_firing])
+            among_firing = np.exp(np.interp(value, np.concatenate([[0.0], knot]), log_survival))
+            share[row] = density[row] * among_firing
+    any_token = -np.expm1(n_tokens * np.log1p(-np.minimum(share, 1 - 1e-12)))
+    return Rarity(1 / any_token, largest >= knots[:, -1])

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 import pytest
 
 from feature_tracker.charts.bars import plot_layer
-from feature_tracker.charts.comparison import plot_comparison
+from feature_tracker.charts.comparison import plot_theme_layers
 from feature_tracker.charts.evolution import plot_lineage
 from feature_tracker.charts.heatmap import plot_heatmap
 from feature_tracker.charts.network import plot_circuit, plot_network
@@ -47,7 +47,11 @@ def figures(ranked: pd.DataFrame) -> dict[str, go.Figure]:
     words = ["<b>a</b>", " $1", "\n", "x\x00", "שלום"]
     return {
         "bars": plot_layer(ranked[ranked["layer"] == 4], layer=4, colour=COLOURS[4]),
-        "comparison": plot_comparison(ranked, colours=COLOURS),
+        "comparison": plot_theme_layers(
+            ranked.assign(theme=range(len(ranked)), theme_label=ranked["label"], one_in=50.0),
+            colours=COLOURS,
+            selected=None,
+        ),
         "heatmap": plot_heatmap(ranked, values, words, colours=COLOURS),
         "network": plot_network(graph_of(ranked, [(0, 10, 0.9), (1, 11, -0.6)]), colours=COLOURS, threshold=0.5),
         "circuit": plot_circuit(graph_of(ranked, [(0, 10, 0.9), (1, 11, -0.6)]), colours=COLOURS),
@@ -86,7 +90,7 @@ def test_nothing_to_show_is_said(ranked_of: Callable[..., pd.DataFrame]) -> None
     empty = ranked_of((), 0)
     for figure in (
         plot_layer(empty, layer=4, colour="#000000"),
-        plot_comparison(empty, colours={}),
+        plot_theme_layers(empty, colours={}, selected=None),
         plot_heatmap(empty, np.zeros((0, 0)), [], colours={}),
         plot_network(nx.DiGraph(), colours={}, threshold=0.5),
         plot_lineage(empty, colours={}, chosen_layer=4),
@@ -94,26 +98,33 @@ def test_nothing_to_show_is_said(ranked_of: Callable[..., pd.DataFrame]) -> None
         assert figure.layout.annotations[0].text
 
 
-@pytest.mark.parametrize("by", ["activation", "percentile"])
-def test_bars_are_as_long_as_the_activation_in_the_order_of_the_ranking(ranked: pd.DataFrame, by: RankBy) -> None:
+@pytest.mark.parametrize("by", ["activation", "distinctiveness"])
+def test_bars_are_as_long_as_what_ranks_them(ranked: pd.DataFrame, by: RankBy) -> None:
     rows = ranked[ranked["layer"] == 4]
     figure = plot_layer(rows, layer=4, colour="#1F6FC4", by=by)
-    assert list(figure.data[0].x) == rows["activation"].tolist()
+    assert list(figure.data[0].x) == rows[by].tolist()
     assert figure.layout.yaxis.range == (9.5, -0.5)
 
 
-def test_bars_end_with_their_peak_word_and_their_rarity_where_that_ranks_them(ranked: pd.DataFrame) -> None:
-    rows = ranked[ranked["layer"] == 4].assign(percentile=[99.99, np.nan, *[50.0] * 8])
-    ends = plot_layer(rows, layer=4, colour="#1F6FC4", by="percentile").data[0].text
+def test_bars_of_rarity_end_with_it_and_stand_on_a_logarithmic_axis(ranked: pd.DataFrame) -> None:
+    rows = ranked[ranked["layer"] == 4].assign(rarity=[10_000.0, np.nan, *[2.0] * 8], is_rarest=[True, *[False] * 9])
+    figure = plot_layer(rows, layer=4, colour="#1F6FC4", by="rarity")
     words = plot_layer(rows, layer=4, colour="#1F6FC4").data[0].text
-    rarities = [end.removeprefix(word) for end, word in zip(ends[:3], words[:3], strict=True)]
-    assert rarities == [" · 1 in 10,000", "", " · 1 in 2"]
+    rarities = [end.removeprefix(word) for end, word in zip(figure.data[0].text[:3], words[:3], strict=True)]
+    assert rarities == [" · 1 in ≥10,000", "", " · 1 in 2"]
+    assert list(figure.data[0].x[:3]) == pytest.approx([4, 0, np.log10(2)])
+    assert list(figure.layout.xaxis.ticktext) == ["1", "10", "100", "1,000", "10,000"]
     assert all(word[0] == "“" and word[-1] == "”" for word in words)
     assert not any("<" in word for word in words)
 
 
+def test_bars_of_features_below_ordinary_text_have_no_length(ranked: pd.DataFrame) -> None:
+    rows = ranked[ranked["layer"] == 4].assign(distinctiveness=-1.0)
+    assert set(plot_layer(rows, layer=4, colour="#1F6FC4").data[0].x) == {0.0}
+
+
 def test_bars_say_their_layer_and_what_their_length_is(ranked: pd.DataFrame) -> None:
-    figure = plot_layer(ranked[ranked["layer"] == 4], layer=4, colour="#1F6FC4", aggregation="share")
+    figure = plot_layer(ranked[ranked["layer"] == 4], layer=4, colour="#1F6FC4", by="activation", aggregation="share")
     assert figure.layout.title.text == "Layer 4"
     assert figure.layout.xaxis.title.text == "Share of words"
     assert figure.layout.xaxis.tickformat == ".0%"
@@ -149,34 +160,25 @@ def test_the_chosen_feature_is_set_off_in_each_chart(ranked: pd.DataFrame) -> No
     assert sum(4 in (trace.marker.line.width or ()) for trace in graph.data if trace.mode == "markers+text") == 1
 
 
-def test_comparison_has_one_bar_a_layer_in_each_rank(ranked: pd.DataFrame) -> None:
-    bars = [trace for trace in plot_comparison(ranked, colours=COLOURS).data if trace.type == "bar"]
-    assert [bar.name for bar in bars] == ["Layer 4", "Layer 10", "Layer 16"]
-    assert all(list(bar.x) == list(range(1, 11)) for bar in bars)
-
-
-def test_the_legend_shows_full_colours_though_first_bars_are_faded(ranked: pd.DataFrame) -> None:
-    assert not ranked["reliable"].iloc[0]
-    figure = plot_comparison(ranked, colours=COLOURS)
-    legend = [trace for trace in figure.data if trace.showlegend is not False]
-    assert [(trace.name, trace.marker.color) for trace in legend] == [(f"Layer {n}", c) for n, c in COLOURS.items()]
-
-
-def test_comparison_by_percentile_plots_the_rarity_and_leaves_out_what_is_not_known(ranked: pd.DataFrame) -> None:
-    ranked = ranked.assign(percentile=[99.99, np.nan, *[90.0] * 28])
-    figure = plot_comparison(ranked, colours=COLOURS, by="percentile")
-    assert list(figure.data[0].y[:3]) == pytest.approx([10_000, np.nan, 10], nan_ok=True)
-    assert figure.layout.yaxis.type == "log"
-    assert list(figure.layout.yaxis.ticktext) == ["1 in 10", "1 in 100", "1 in 1,000", "1 in 10,000"]
-
-
-def test_comparison_is_titled_by_its_aggregation(ranked: pd.DataFrame) -> None:
-    assert plot_comparison(ranked, colours=COLOURS, aggregation="mean").layout.yaxis.title.text == "Mean activation"
-
-
-def test_comparison_without_any_percentile_still_draws(ranked: pd.DataFrame) -> None:
-    figure = plot_comparison(ranked.assign(percentile=np.nan), colours=COLOURS, by="percentile")
-    assert np.isfinite(figure.layout.yaxis.range).all()
+def test_each_theme_has_its_most_unusual_feature_of_a_layer_as_a_dot() -> None:
+    members = pd.DataFrame(
+        [
+            (0, "rates", 4, 1, "rate words", 10.0),
+            (0, "rates", 4, 2, "<b>rates</b>", 500.0),
+            (0, "rates", 16, 3, "rates", 20.0),
+            (1, "loans", 4, 5, "loans", 1e9),
+        ],
+        columns=["theme", "theme_label", "layer", "feature", "label", "one_in"],
+    )
+    figure = plot_theme_layers(members, colours=COLOURS, selected=Feature(16, 3))
+    dots = figure.data[0]
+    features = [tuple(feature) for feature in dots.customdata]
+    assert features == [(4, 5), (4, 2), (16, 3)]
+    assert list(zip(dots.x, dots.y, strict=True)) == [(0, 1), (0, 0), (2, 0)]
+    assert dots.marker.size[0] > dots.marker.size[1] > dots.marker.size[2]
+    assert list(dots.marker.line.width) == [0, 0, 4]
+    assert "1 in 500 passages" in dots.hovertext[1] and "&lt;b&gt;rates" in dots.hovertext[1]
+    assert list(figure.layout.yaxis.ticktext) == ["rates", "loans"]
 
 
 def test_heatmap_measures_each_row_against_its_own_peak(ranked: pd.DataFrame) -> None:

@@ -2,31 +2,35 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 
-from feature_tracker.charts.measure import activation_text, one_in, rarity
+from feature_tracker.charts.measure import activation_text, chance_text, one_in
 
 
 @pytest.mark.parametrize(
-    ("percentile", "said"),
+    ("rarity", "said"),
     [
-        (100 * (1 - 1 / 12_345), "1 in 12,000"),
-        (100 * (1 - 1 / 3_712_345), "1 in 3.7 million"),
-        (99.0, "1 in 100"),
-        (30.0, "1 in 1.4"),
-        (0.0, "1 in 1"),
-        (100.0, "never seen before"),
+        (12_345.0, "1 in 12,000"),
+        (3_712_345.0, "1 in 3.7 million"),
+        (100.0, "1 in 100"),
+        (1.4, "1 in 1.4"),
+        (1.0, "1 in 1"),
         (math.nan, ""),
     ],
 )
-def test_a_percentile_is_said_as_one_in_so_many(percentile: float, said: str) -> None:
-    assert one_in(percentile) == said
+def test_a_rarity_is_said_as_one_in_so_many(rarity: float, said: str) -> None:
+    assert one_in(rarity) == said
 
 
-def test_rarity_is_finite_where_the_percentile_is_known() -> None:
-    assert rarity([0.0, 90.0, 99.9, math.nan]).tolist() == pytest.approx([1, 10, 1000, math.nan], nan_ok=True)
-    assert np.isfinite(rarity(100.0))
+def test_a_rarity_that_is_a_lower_limit_says_so() -> None:
+    assert one_in(12_345, at_least=True) == "1 in ≥12,000"
+
+
+@pytest.mark.parametrize(
+    ("expected", "said"), [(0.05, "under 0.1"), (3.14, "about 3.1"), (12.3, "about 12"), (math.nan, "")]
+)
+def test_what_chance_gives_is_said_in_words(expected: float, said: str) -> None:
+    assert chance_text(expected) == said
 
 
 def test_an_activation_is_named_by_its_aggregation() -> None:

@@ -83,7 +83,8 @@ def test_hover_names_the_feature_its_measures_and_its_peak_word() -> None:
     row = make_ranked((4,), 3).iloc[2]
     hover = feature_hover(row)
     scores = ("F1 0.90; guessing scores 0.67", "Precision 0.80, recall 0.70, balanced accuracy 0.75")
-    for part in ("L4/F24", *scores, "Specialization", "Density 10.0%", "Peak word", "Percentile 97.00 (1 in 33)"):
+    measures = ("Distinctiveness +4.0 standard deviations", "Peak: 1 in 33 passages is as high")
+    for part in ("L4/F24", *measures, *scores, "Specialization", "Density 10.0%", "Peak word"):
         assert part in hover
     assert "Unreliable" not in hover
 
@@ -103,10 +104,15 @@ def test_hover_says_why_a_label_is_not_reliable() -> None:
 
 
 def test_hover_of_an_unmeasured_feature_says_so() -> None:
-    missing = ("percentile", "precision", "recall", "balanced_accuracy", "f1_always_yes", "density")
+    missing = ("rarity", "distinctiveness", "precision", "recall", "balanced_accuracy", "f1_always_yes", "density")
     row = make_ranked((4,), 3).iloc[2].to_dict() | dict.fromkeys(missing, math.nan)
     hover = feature_hover(row)
-    for part in ("Percentile not measured<br>", "guessing scores an unknown F1", "Density not measured"):
+    for part in (
+        "Rarity of the peak not measured<br>",
+        "Distinctiveness not measured",
+        "guessing scores an unknown F1",
+        "Density not measured",
+    ):
         assert part in hover
     assert "nan" not in hover
 

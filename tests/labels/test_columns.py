@@ -24,7 +24,7 @@ from feature_tracker.labels.columns import (
 from feature_tracker.labels.csv_files import load_labels, save_labels
 from feature_tracker.labels.table import LabelTable
 from feature_tracker.page.tables import column_settings
-from feature_tracker.page.views.top_features import page_columns, table_of
+from feature_tracker.page.views.features import page_columns, table_of
 from feature_tracker.tracing.rank import rank_features
 from feature_tracker.tracing.trace import Trace
 

@@ -103,12 +103,12 @@ def test_the_whole_page_works_on_the_users_files(labelled: Path, page: AppTest) 
     assert page.selectbox(key="bundle").value == "llama2-7b-finance"
     analyze(page, SENTENCES)
     assert not errors(page)
-    assert any("from 3 layers of the model" in caption.value for caption in page.caption)
+    assert page.dataframe[0].value["Layer"].nunique() == 3
     for title in TITLES:
         open_tab(page, title)
         assert not errors(page), title
         assert not page.exception
-    open_tab(page, "Top features")
+    open_tab(page, "Features")
     shown = page.dataframe[0].value
     assert shown["Layer"].unique().tolist() == list(LAYERS)
     assert shown["Label"].str.contains("Delphi's label|Summary").all()

@@ -5,18 +5,9 @@ import pytest
 
 from feature_tracker.labels.csv_files import to_csv
 from feature_tracker.page.inputs import decode
-from feature_tracker.page.views.comparison import side_by_side
-from feature_tracker.page.views.correlations import describe
-from feature_tracker.page.views.top_features import page_columns, table_of
+from feature_tracker.page.views.features import page_columns, table_of
+from feature_tracker.page.views.links import describe
 from tests.support import make_ranked
-
-
-def test_labels_stand_side_by_side_by_rank() -> None:
-    table = side_by_side(make_ranked((4, 10), 3))
-    assert list(table.columns) == ["Rank", "Layer 4", "Layer 10"]
-    assert table["Rank"].tolist() == [1, 2, 3]
-    assert table["Layer 4"].iloc[0].endswith(" ?")
-    assert not table["Layer 4"].iloc[2].endswith(" ?")
 
 
 def test_pairs_carry_both_labels_joined_by_layer_and_index() -> None:
@@ -40,10 +31,10 @@ def test_pairs_carry_both_labels_joined_by_layer_and_index() -> None:
     assert (row["Tokens"], row["Effective tokens"], row["q"]) == (12, 9.5, 0.02)
 
 
-def test_the_table_says_how_rare_an_activation_is_to_two_digits() -> None:
-    ranked = make_ranked((4,), 3).assign(percentile=[100 * (1 - 1 / 12_345), 50.0, float("nan")])
+def test_the_table_says_how_rare_a_peak_is_to_two_digits() -> None:
+    ranked = make_ranked((4,), 3).assign(rarity=[12_345.0, 2.0, float("nan")])
     table = table_of(ranked, page_columns("mean"))
-    assert table["One in"].tolist() == pytest.approx([12_000, 2, float("nan")], nan_ok=True)
+    assert table["Peak: one passage in"].tolist() == pytest.approx([12_000, 2, float("nan")], nan_ok=True)
     assert table["Mean activation"].tolist() == ranked["activation"].tolist()
     assert table["Firing examples"].tolist() == [1000] * 3
 

@@ -13,7 +13,7 @@ from feature_tracker.labels.scores import GOOD, NO_BETTER
 from feature_tracker.labels.table import LabelTable
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.sae.topk import Sae
-from feature_tracker.tracing.rank import rank_features
+from feature_tracker.tracing.rank import RankBy, possible_ranking, rank_features
 from feature_tracker.tracing.trace import Trace
 
 
@@ -26,17 +26,21 @@ def imported(layers: tuple[int, ...]) -> LabelTable:
     return LabelTable(frame.assign(mark=[GOOD, NO_BETTER] * (len(frame) // 2)))
 
 
-def test_ranking_by_percentile_falls_back_to_activation(tiny_trace: Trace, tiny_bundle: Bundle) -> None:
+@pytest.mark.parametrize("by", ["distinctiveness", "rarity"])
+def test_a_ranking_that_was_not_measured_falls_back_to_activation(
+    by: RankBy, tiny_trace: Trace, tiny_bundle: Bundle
+) -> None:
     table = imported(tiny_bundle.layers)
-    by = {
-        how: rank_features(tiny_trace, table, layers=tiny_bundle.layers, top=5, by=how)
-        for how in ("activation", "percentile")
-    }
-    pd.testing.assert_frame_equal(by["activation"], by["percentile"])
-    ranked = by["activation"]
-    assert ranked["percentile"].isna().all() and ranked["specialization"].isna().all()
+    ranked, by_activation = (
+        rank_features(tiny_trace, table, layers=tiny_bundle.layers, top=5, by=how) for how in (by, "activation")
+    )
+    pd.testing.assert_frame_equal(ranked, by_activation)
+    measures = ["distinctiveness", "rarity", "specialization", "chance_alone"]
+    assert ranked[measures].isna().all(axis=None)
     assert (ranked["reliable"] == (ranked["feature"] % 4 == 0)).all()
     assert set(ranked.loc[ranked["feature"] % 2 == 1, "label"]) <= {"unlabelled"}
+    instead, note = possible_ranking(by, table)
+    assert instead == "activation" and note.startswith("Ranked by activation.")
 
 
 def draw(analysis, tracker, settings, view):
@@ -50,9 +54,7 @@ def draw(analysis, tracker, settings, view):
     show_results(analysis, tracker, settings)
 
 
-@pytest.mark.parametrize(
-    "view", ["Top features", "Layer comparison", "Heatmap", "Correlations", "Network", "Evolution"]
-)
+@pytest.mark.parametrize("view", ["Features", "Layers", "Heatmap", "Links"])
 def test_the_page_says_that_it_ranks_by_activation(
     view: str, tiny_bundle: Bundle, tiny_model: LanguageModel, tiny_saes: dict[int, Sae], tiny_trace: Trace
 ) -> None:
@@ -60,7 +62,7 @@ def test_the_page_says_that_it_ranks_by_activation(
     from feature_tracker.tracker import Tracker
 
     tracker = Tracker(tiny_bundle, tiny_model, tiny_saes, imported(tiny_bundle.layers))
-    settings = Settings(0.5, 5, tiny_bundle.layers, "max", "percentile", True, 0.0, False)
+    settings = Settings(0.5, 5, tiny_bundle.layers, "max", "distinctiveness", True, 0.0, False)
     kwargs = {"analysis": Analysis(tiny_trace, 0.1), "tracker": tracker, "settings": settings, "view": view}
     page = AppTest.from_function(draw, default_timeout=30, kwargs=kwargs).run()
     assert not page.exception

@@ -16,8 +16,8 @@ from feature_tracker.feature import Feature
 from feature_tracker.labels.csv_files import to_csv
 from feature_tracker.labels.table import LabelTable
 from feature_tracker.model.tokens import TokenizedText, tokenize
-from feature_tracker.page.views.heatmap import stretches
-from feature_tracker.page.views.top_features import page_columns, table_of
+from feature_tracker.page.views.features import page_columns, table_of
+from feature_tracker.page.views.heatmap import sentence_edges
 from feature_tracker.page.views.words import excerpt, strongest_words
 from feature_tracker.tracing.rank import rank_features
 from feature_tracker.tracing.rows import rows_of
@@ -57,30 +57,26 @@ def test_excerpt_shows_whole_words_and_gaps_and_keeps_to_its_width() -> None:
 
 @given(
     texts=st.lists(
-        st.sampled_from([" Net", "Net", " as", "sets", " $", "1", ",", "234", ".", '."', "\n", " ", "売"]),
+        st.sampled_from([" Net", "Net", " as", "sets", " $", "1", ",", "234", ".", '."', "\n", "\n\n", " ", "売"]),
         min_size=1,
         max_size=60,
     ),
     most=st.integers(1, 20),
 )
-def test_stretches_hold_every_token_once_and_begin_with_a_word(texts: list[str], most: int) -> None:
+def test_sentences_hold_every_token_once(texts: list[str], most: int) -> None:
     tokens = tokens_of(*texts)
-    edges = stretches(tokens, most)
+    edges = sentence_edges(tokens, most)
     assert edges[0] == 0
     assert edges[-1] == tokens.n_tokens
     assert (np.diff(edges) > 0).all()
-    assert len(edges) - 1 <= most
-    for edge in edges[1:-1]:
-        assert tokens.words.word_of[edge - 1] != tokens.words.word_of[edge]
-        before, word = tokens.text[: tokens.words.spans[tokens.words.word_of[edge], 0]], tokens.word_at(edge)
-        assert any(map(str.isalnum, word)) or before[-1:].isspace()
+    assert len(edges) - 1 <= most + 1
 
 
-def test_stretches_of_a_text_without_spaces_are_about_equally_long() -> None:
-    tokens = tokens_of(*["売上", "は", "増", "加"] * 100)
-    lengths = np.diff(stretches(tokens, 20))
-    assert len(lengths) == 20
-    assert np.abs(lengths - 20).max() <= 3
+def test_a_heatmaps_columns_begin_with_sentences() -> None:
+    tokens = tokens_of("Sales", " rose", ".", " Costs", " fell", ".", "\n\n", "Outlook", "\n\n", "Good", ".")
+    starts = [tokens.token_texts[edge] for edge in sentence_edges(tokens, 60)[:-1]]
+    assert starts == ["Sales", " Costs", "Outlook", "Good"]
+    assert len(sentence_edges(tokens, 2)) == 3
 
 
 def test_all_views_name_the_same_word(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
@@ -98,8 +94,8 @@ def test_all_views_name_the_same_word(tiny_tokenizer: PreTrainedTokenizerFast) -
         | {"max_activation": 4.0, "n_positive": 50, "n_negative": 50, "finance_tokens": 6000, "general_tokens": 4000},
         index=pd.MultiIndex.from_tuples([(4, 0), (4, 1)], names=["layer", "feature"]),
     )
-    ranked = rank_features(trace, LabelTable(labels), layers=[4], top=2)
-    bars = plot_layer(ranked, layer=4, colour="#1F6FC4").data[0].text
+    ranked = rank_features(trace, LabelTable(labels), layers=[4], top=2, by="activation")
+    bars = plot_layer(ranked, layer=4, colour="#1F6FC4", by="activation").data[0].text
     words = [tokens.word_at(position) for position in range(tokens.n_tokens)]
     cells = plot_heatmap(ranked, values.T, tokens.token_texts, colours={4: "#1F6FC4"}, words=words).data[-1].hovertext
     table = pd.read_csv(BytesIO(to_csv(ranked)))
@@ -121,7 +117,6 @@ def test_words_are_chosen_by_a_drag_that_ends_between_them_and_by_keys_in_a_brow
     tab.goto(served)
     tab.get_by_label("Text to analyze").fill("Faced with stress\nmany banks act.\n" + "Nothing here.\n" * 80)
     tab.get_by_role("button", name="Analyze").click()
-    tab.get_by_role("tab", name="Words").click(timeout=60_000)
     words = tab.locator(".words span")
     words.first.scroll_into_view_if_needed(timeout=60_000)
     for tries_left in (2, 1, 0):

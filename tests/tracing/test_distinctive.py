@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from feature_tracker.tracing.distinctive import distinctiveness
+from feature_tracker.tracing.distinctive import distinctiveness, expected_by_chance, share_above
 
 
 def table(**columns: float) -> pd.DataFrame:
@@ -41,3 +41,24 @@ def test_many_weak_firings_count_more_than_one_strong_one() -> None:
     dense[:, 0], dense[0, 1] = 1.0, 100.0
     weak, strong = distinctiveness(dense, pd.concat([table(), table()]))
     assert weak > strong
+
+
+def test_the_share_of_passages_above_is_that_of_a_gamma_distribution() -> None:
+    labels = table(window_mean=1.0, window_sd=0.5, window_sd_64=1.0)
+    sd = 0.5 * 2  # at 64 tokens, where independent tokens double it
+    drawn = np.random.default_rng(0).gamma(shape=(1 / sd) ** 2, scale=sd**2, size=1_000_000)
+    for z in (-0.5, 0.0, 1.0, 3.0):
+        assert share_above(np.array([z]), labels, 64).item() == pytest.approx((drawn >= 1 + z * sd).mean(), rel=0.02)
+
+
+def test_what_chance_gives_is_the_sum_over_all_features_that_were_measured() -> None:
+    labels = pd.concat([table(), table(window_mean=0.2), table(window_sd=np.nan), table(window_mean=0, window_sd=0)])
+    z = np.array([2.0, np.nan])
+    alone = sum(share_above(z[:1], labels.iloc[[row]], 100).item() for row in (0, 1))
+    expected = expected_by_chance(z, labels, 100)
+    assert expected[0] == pytest.approx(alone)
+    assert np.isnan(expected[1])
+
+
+def test_every_passage_is_above_a_feature_as_far_below_as_it_can_be() -> None:
+    assert share_above(np.array([-10.0]), table(), 256).item() == 1.0

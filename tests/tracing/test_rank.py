@@ -7,7 +7,7 @@ import pytest
 from feature_tracker.errors import TrackerError
 from feature_tracker.labels.table import LabelTable
 from feature_tracker.model.tokens import TokenizedText
-from feature_tracker.tracing.rank import ALWAYS_ON, rank_features
+from feature_tracker.tracing.rank import ALWAYS_ON, rank_features, rarity
 from feature_tracker.tracing.trace import LayerTrace, Trace
 
 WORDS = ["Rates", " rose", " again", "."]
@@ -51,6 +51,7 @@ DENSE = {
 
 def rank(**options: object) -> pd.DataFrame:
     table = options.pop("table", table_of())
+    options = {"by": "activation"} | options
     return rank_features(trace_of(DENSE), table, layers=[1, 3], top=10, **options)  # pyright: ignore[reportArgumentType]
 
 
@@ -119,29 +120,54 @@ def test_a_token_at_a_cut_counts_only_where_it_is_chosen() -> None:
     tokens = trace_of(DENSE).tokens
     trace = Trace(TokenizedText(tokens.text, tokens.ids, tokens.offsets, 3), trace_of(DENSE).layers)  # windows of two
     assert trace.counted.tolist() == [0, 1, 3]
-    whole = rank_features(trace, table_of(), layers=[1], top=3).set_index("feature")
+    whole = rank_features(trace, table_of(), layers=[1], top=3, by="activation").set_index("feature")
     assert whole.loc[1, ["activation", "peak_position"]].tolist() == [2.0, 1]
-    chosen = rank_features(trace, table_of(), layers=[1], top=3, positions=np.array([2])).set_index("feature")
+    chosen = rank_features(trace, table_of(), layers=[1], top=3, by="activation", positions=np.array([2])).set_index(
+        "feature"
+    )
     assert chosen.loc[1, ["activation", "peak_position"]].tolist() == [3.0, 2]
 
 
-def test_percentile_puts_an_unusual_activation_before_a_larger_usual_one() -> None:
+def test_rarity_puts_an_unusual_activation_before_a_larger_usual_one() -> None:
     table = table_of(
         q50={(3, 0): 10.0}, q90={(3, 0): 20.0}, q99={(3, 0): 30.0}, max_activation={(3, 0): 40.0},
         density={(3, 0): 0.6},
     )  # fmt: skip
     assert pairs(rank(table=table, by="activation"))[2:] == [(3, 0), (3, 2)]
-    assert pairs(rank(table=table, by="percentile"))[2:] == [(3, 2), (3, 0)]
+    assert pairs(rank(table=table, by="rarity"))[2:] == [(3, 2), (3, 0)]
 
 
-def test_percentile_counts_silent_tokens_and_joins_quantiles() -> None:
-    ranked = rank().set_index(["layer", "feature"])
-    assert ranked.loc[(3, 2), "percentile"] == pytest.approx(100 * (1 - 1 / 10_000))  # one of the corpus's tokens
-    assert ranked.loc[(1, 0), "percentile"] == pytest.approx(100 * (0.9 + 0.1 * 0.5))
+def test_rarity_is_that_of_a_passage_and_a_lower_limit_at_the_corpus_maximum() -> None:
+    labels = table_of().frame.loc[[(1, 0)] * 4]
+    some = rarity(np.array([1.0, 2.0, 4.0, 5.0]), labels, 1)
+    assert some.one_in.tolist() == pytest.approx([1 / (0.1 * 0.5), 1 / (0.1 * 0.1), 10_000, 10_000])
+    assert some.at_least.tolist() == [False, False, True, True]
+    passage = rarity(np.array([1.0, 2.0]), labels[:2], 20)
+    assert passage.one_in.tolist() == pytest.approx([1 / (1 - 0.95**20), 1 / (1 - 0.99**20)])
+
+
+def test_rarity_between_two_quantiles_is_interpolated_in_its_logarithm() -> None:
+    labels = table_of().frame.loc[[(1, 0)]]
+    assert rarity(np.array([1.5]), labels, 1).one_in.item() == pytest.approx(10 / np.sqrt(0.5 * 0.1))
+
+
+def test_rarity_of_what_was_not_measured_is_unknown() -> None:
+    labels = table_of(q99={(1, 0): np.nan}).frame.loc[[(1, 0)]]
+    assert np.isnan(rarity(np.array([1.5]), labels, 1).one_in).all()
+
+
+def test_distinctiveness_ranks_by_what_ordinary_passages_do() -> None:
+    usual = dict.fromkeys([(1, 0), (1, 1), (1, 2), (3, 0), (3, 1), (3, 2)], 0.5)
+    columns = {"window_mean": usual | {(3, 2): 2.0}, "window_sd": usual, "window_sd_64": usual}
+    ranked = rank(table=table_of(**columns), by="distinctiveness")
+    assert pairs(ranked) == [(1, 1), (1, 0), (3, 0), (3, 2)]
+    assert ranked["distinctiveness"].iloc[2:].tolist() == pytest.approx([(3 / 4 - 0.5) / 0.5, 0.0])
+    assert (ranked["chance"] >= ranked["chance_alone"]).all()
+    assert ranked.groupby("layer")["chance"].is_monotonic_increasing.all()
 
 
 def test_top_limits_each_layer() -> None:
-    ranked = rank_features(trace_of(DENSE), table_of(), layers=[1, 3], top=1)
+    ranked = rank_features(trace_of(DENSE), table_of(), layers=[1, 3], top=1, by="activation")
     assert pairs(ranked) == [(1, 1), (3, 0)]
 
 

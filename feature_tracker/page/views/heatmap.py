@@ -1,4 +1,4 @@
-"""View: features against the words of the text."""
+"""View: features against the sentences or the words of the text."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from feature_tracker.model.tokens import TokenizedText
 from feature_tracker.page import state
 from feature_tracker.page.clicks import show_word_chart
 from feature_tracker.page.state import Scene
-from feature_tracker.text import is_word
+from feature_tracker.text import sentence_spans
 from feature_tracker.tracing.rows import features_of
 
 MAX_COLUMNS = 60  # words would not fit under narrower columns
 MODE = "heatmap_mode"
-_STRETCHES, _TOKENS = "Whole text in stretches", "Single tokens"
+_SENTENCES, _TOKENS = "Sentences", "Single tokens"
 
 
 def show(scene: Scene) -> None:
@@ -25,28 +25,19 @@ def show(scene: Scene) -> None:
     trace = scene.analysis.trace
     tokens = trace.tokens
     first, last = 0, trace.n_tokens
-    by_token = trace.n_tokens <= MAX_COLUMNS
-    if not by_token:
-        with st.container(horizontal=True, vertical_alignment="bottom"):
-            st.session_state.setdefault(MODE, _STRETCHES)
-            mode = st.segmented_control(
-                "Columns",
-                [_STRETCHES, _TOKENS],
-                required=True,
-                key=MODE,
-                help="The text has too many tokens to show all of them side by side.",
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.session_state.setdefault(MODE, _SENTENCES)
+        by_token = st.segmented_control("Columns", [_SENTENCES, _TOKENS], required=True, key=MODE) == _TOKENS
+        if by_token and trace.n_tokens > MAX_COLUMNS:
+            first = st.slider(
+                "First token",
+                0,
+                trace.n_tokens - MAX_COLUMNS,
+                _first_token(scene),
+                key=f"heatmap_first_{state.heatmap_version()}_{scene.feature}",
             )
-            by_token = mode == _TOKENS
-            if by_token:
-                first = st.slider(
-                    "First token",
-                    0,
-                    trace.n_tokens - MAX_COLUMNS,
-                    _first_token(scene),
-                    key=f"heatmap_first_{state.heatmap_version()}_{scene.feature}",
-                )
-                last = first + MAX_COLUMNS
-    edges = np.arange(first, last + 1) if by_token else stretches(tokens, MAX_COLUMNS)
+            last = first + MAX_COLUMNS
+    edges = np.arange(first, last + 1) if by_token else sentence_edges(tokens, MAX_COLUMNS)
     spans = list(pairwise(edges.tolist()))
     uncounted = np.setdiff1d(np.arange(trace.n_tokens), trace.counted)
     rows = [trace.column(feature) for feature in features_of(scene.ranked)]
@@ -70,12 +61,12 @@ def show(scene: Scene) -> None:
         ),
         key=f"heatmap_{state.heatmap_version()}_{first}_{by_token}",
         name="heatmap",
-        alt="Heatmap of features against words",
+        alt="Where in the text each feature fires, as a heatmap",
         choose=choose,
     )
     st.caption(
         "Stronger colours mark stronger activations; each row is scaled to its own strongest cell. "
-        + ("" if by_token else f"Each column is a stretch of about {round(last / len(spans))} tokens. ")
+        + ("" if by_token else "Each column is a sentence, or several in a long text. ")
         + "Click a cell to rank the features by their activation there; for a range, choose Box Select above the "
         "chart and drag over the cells."
     )
@@ -89,19 +80,13 @@ def _first_token(scene: Scene) -> int:
     return int(np.clip(target - MAX_COLUMNS // 4, 0, trace.n_tokens - MAX_COLUMNS))
 
 
-def stretches(tokens: TokenizedText, most: int) -> np.ndarray:
-    """Edges of at most `most` stretches of about equal length that hold every token once.
-
-    A stretch begins with a whole word, or with a sign after white space: a full stop stays with its sentence.
+def sentence_edges(tokens: TokenizedText, most: int) -> np.ndarray:
+    """Edges of at most `most` stretches of whole sentences that hold every token once.
 
     Returns:
         (n_stretches + 1,) token positions, from 0 to n_tokens.
     """
-    spans, word_of = tokens.words
-    after_space = spans[:, 0] > np.concatenate([[-1], spans[:-1, 1]])  # the text's start counts as one
-    may_begin = after_space | [is_word(tokens.text[start:end]) for start, end in spans]
-    begins = np.flatnonzero(np.diff(word_of, prepend=-1))[may_begin]
-    n_tokens = tokens.n_tokens
-    equal = np.linspace(0, n_tokens, min(most, n_tokens) + 1)[1:-1]
-    snapped = begins[np.searchsorted(begins, equal, side="right") - 1]
-    return np.unique(np.concatenate([[0], snapped, [n_tokens]])).astype(np.int64)
+    sentences = sentence_spans(tokens.text)
+    begins = np.unique(np.searchsorted(tokens.offsets[:, 1], sentences[:, 0], side="right"))
+    equal = np.linspace(0, len(begins), min(most, len(begins)) + 1)[:-1].astype(int)
+    return np.unique(np.concatenate([[0], begins[equal], [tokens.n_tokens]])).astype(np.int64)

@@ -1,4 +1,4 @@
-"""View: the text itself, each word shaded by the chosen feature's activation."""
+"""The text itself, each word shaded by how strongly the chosen feature or theme fires there."""
 
 from __future__ import annotations
 
@@ -16,28 +16,30 @@ from feature_tracker.page.state import Scene
 def show(scene: Scene) -> None:
     """Draw the view."""
     trace = scene.analysis.trace
-    activations, peak = trace.column(scene.feature), trace.peak(scene.feature)
-    label = plain(shorten(str(scene.tracker.labels.name(scene.feature)), 120))
-    n_firing = int((activations > 0).sum())
+    if scene.theme is None:
+        label, activations = str(scene.tracker.labels.name(scene.feature)), trace.column(scene.feature)
+    else:
+        label, activations = scene.theme.label, scene.theme.activation
     counted = np.zeros_like(activations)
     counted[trace.counted] = activations[trace.counted]
+    n_firing = int((counted > 0).sum())
     strongest = ", ".join(f"“{plain(shorten(word, 30))}”" for word in strongest_words(trace.tokens, counted))
     strongest_part = f", most strongly on {strongest}" if strongest else ""
-    st.markdown(f"**{label}** fires on {n_firing:,} of {trace.n_tokens:,} tokens{strongest_part}.")
+    st.markdown(f"**{plain(shorten(label, 120))}** fires on {n_firing:,} of {trace.n_tokens:,} tokens{strongest_part}.")
     show_text(
         trace.token_texts,
         activations,
-        feature=str(scene.feature),
-        peak=peak,
+        feature=f"{scene.feature} {scene.theme is not None}",
+        peak=int(counted.argmax()),
         colour=scene.colours[scene.feature.layer],
         word_of=trace.tokens.words.word_of,
         chosen=scene.chosen_positions,
         choose=lambda first, last: state.choose_positions(tuple(range(first, last + 1))),
     )
     st.caption(
-        "Stronger colours mark stronger activations of the chosen feature. Click a word, or drag over several, to rank "
-        "all features by their activation there. On the keyboard, the left and right arrows move between words, Shift "
-        "extends the range and Enter chooses it."
+        "Stronger colours mark stronger activations. Click a word, or drag over several, to rank all features by their "
+        "activation there. On the keyboard, the left and right arrows move between words, Shift extends the range and "
+        "Enter chooses it."
     )
 
 

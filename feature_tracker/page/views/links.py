@@ -1,4 +1,4 @@
-"""View: pairs of features of different layers that rise and fall together."""
+"""View: pairs of features of different layers that rise and fall together, as a network and as a table."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from dataclasses import dataclass
 import pandas as pd
 import streamlit as st
 
-from feature_tracker.circuits.correlation import MIN_TOKENS, Correlations, correlate
+from feature_tracker.charts.network import plot_network
+from feature_tracker.circuits.correlation import MIN_TOKENS, SIGNIFICANT, Correlations, correlate
+from feature_tracker.circuits.graph import feature_graph
 from feature_tracker.feature import Feature
 from feature_tracker.labels.csv_files import to_csv
 from feature_tracker.page import state
+from feature_tracker.page.clicks import show_feature_chart
 from feature_tracker.page.state import Scene
 from feature_tracker.tracing.rows import features_of, marked_labels
 from feature_tracker.tracing.trace import Trace
+
+_ALL, _NEIGHBOURS = "All features shown", "The chosen feature and its neighbours"
 
 
 @dataclass(frozen=True)
@@ -47,13 +52,12 @@ def say_too_short(scene: Scene) -> bool:
 
 
 def show_counts(correlations: Correlations, threshold: float) -> None:
-    """Show, under the slider and above the view, the number of links and how many chance alone would give."""
+    """Show the number of links, and how many chance alone would give."""
     n_links = int((correlations.pairs["r"].abs() >= threshold).sum())
     chance = correlations.chance(threshold)
     expected = "under 0.1" if chance < 0.1 else f"about {chance:,.{0 if chance >= 10 else 1}f}"
     links = f"**{n_links:,} link{'' if n_links == 1 else 's'}**"
     counts = f"{links} at |r| ≥ {threshold:.2f}; chance alone would give {expected}."
-    st.sidebar.caption(counts)
     n_rare = correlations.n_rare
     if n_rare:
         counts += f" {n_rare} feature{' fires' if n_rare == 1 else 's fire'} on too few words to be judged."
@@ -68,14 +72,55 @@ def show(scene: Scene) -> None:
         st.info("Correlations link features of different layers. Choose a second layer in the sidebar.")
         return
     correlations = correlations_of(scene)
-    show_counts(correlations, scene.settings.threshold)
-    links = correlations.links(scene.settings.threshold)
+    threshold = scene.settings.threshold
+    show_counts(correlations, threshold)
+    links = correlations.links(threshold)
     if links.empty:
         st.info(
             "None of the features shown correlate this strongly over the words of this text. Lower the correlation "
             "threshold or show more features."
         )
         return
+    _show_network(scene, links)
+    st.caption(
+        "Pairs of features of different layers, correlated over the words of the whole text. Correlation is not "
+        "causation: both features may follow the same words."
+    )
+    _show_table(links, scene)
+
+
+def _show_network(scene: Scene, links: pd.DataFrame) -> None:
+    whole = feature_graph(scene.ranked, links)
+    near = (
+        {scene.feature, *whole.predecessors(scene.feature), *whole.successors(scene.feature)}
+        if (scene.feature in whole)
+        else set()
+    )
+    options = [_ALL, _NEIGHBOURS] if len(near) > 1 else [_ALL]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        part = st.segmented_control("Network of", options, default=options[-1], required=True, key="network_part")
+    graph = whole.subgraph(near) if part == _NEIGHBOURS and near else whole
+    show_feature_chart(
+        plot_network(
+            graph,
+            colours=scene.colours,
+            threshold=scene.settings.threshold,
+            significant=SIGNIFICANT,
+            selected=scene.feature,
+            aggregation=scene.settings.aggregation,
+        ),
+        key="network",
+        name="feature-network",
+        alt="Network of features that rise and fall together, one column per layer",
+    )
+    st.caption(
+        "Larger nodes fire more strongly within their layer. Wider lines mark stronger correlations: blue where two "
+        "features rise and fall together, red where they move in opposite directions. Solid lines are more than "
+        f"chance (q at most {SIGNIFICANT}), dashed lines may be chance. Click a node to choose its feature."
+    )
+
+
+def _show_table(links: pd.DataFrame, scene: Scene) -> None:
     table = describe(links, scene.ranked)
     st.caption(
         "Pairs of features of different layers, correlated over the words of the whole text. Correlation is not "

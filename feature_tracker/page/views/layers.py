@@ -1,21 +1,47 @@
-"""View: the chosen feature's lineage across the layers."""
+"""View: where in the model the themes stand out, and the chosen feature's lineage across the layers."""
 
 from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
 
+from feature_tracker.charts.comparison import plot_theme_layers
 from feature_tracker.charts.evolution import plot_lineage
 from feature_tracker.features.lineage import lineage
 from feature_tracker.labels.columns import BY_NAME, KEYS
 from feature_tracker.labels.table import LabelTable
-from feature_tracker.page.clicks import show_chart
+from feature_tracker.page.clicks import show_chart, show_feature_chart
+from feature_tracker.page.errors import plain
 from feature_tracker.page.state import Scene
 from feature_tracker.page.tables import column_settings
+from feature_tracker.tracing.themes import members_of
+
+_MOST_THEMES = 12
 
 
 def show(scene: Scene) -> None:
     """Draw the view."""
+    st.markdown("##### Themes by layer")
+    st.caption(
+        "Each dot is the feature by which a theme stands out most in a layer; the larger, the fewer ordinary passages "
+        "make it stand out as much. Early layers recognize words, late layers predict the next one. Click a dot to "
+        "choose its feature."
+    )
+    show_feature_chart(
+        plot_theme_layers(
+            members_of(scene.themes[:_MOST_THEMES], scene.tracker.labels),
+            colours={layer: scene.colours[layer] for layer in scene.settings.layers},
+            selected=scene.feature,
+        ),
+        key="comparison",
+        name="themes-by-layer",
+        alt="Themes of the text against the layers of the model",
+    )
+    st.markdown(f"##### Evolution of {scene.feature}: {plain(scene.tracker.labels.name(scene.feature))}")
+    _show_lineage(scene)
+
+
+def _show_lineage(scene: Scene) -> None:
     related = with_labels(lineage(scene.analysis.trace, scene.tracker.saes, scene.feature), scene.tracker.labels)
     show_chart(
         plot_lineage(related, colours=scene.colours, chosen_layer=scene.feature.layer),

@@ -11,28 +11,31 @@ import pandas as pd
 import streamlit as st
 
 from feature_tracker.charts.bars import plot_layer
-from feature_tracker.charts.measure import TITLES, rarity, rounded
+from feature_tracker.charts.measure import TITLES, chance_text, rounded
 from feature_tracker.charts.theme import shorten
 from feature_tracker.labels.columns import SHOWN, Column, names
 from feature_tracker.labels.csv_files import to_csv
+from feature_tracker.page import state
 from feature_tracker.page.clicks import show_feature_chart
 from feature_tracker.page.state import Scene
 from feature_tracker.page.tables import column_settings
 from feature_tracker.tracing.rank import Aggregation, RankBy
+from feature_tracker.tracing.rows import features_of
 
 _ACTIVATION = Column("activation", "number", "activation", "How strongly the feature fires in your text.", format=".3f")
 _ON_THIS_TEXT = (
+    Column(
+        "distinctiveness", "number", "activation",
+        "How far your text makes the feature fire beyond ordinary text, in standard deviations of passages of its "
+        "length.",
+        "Distinctiveness", "+.1f",
+    ),
+    Column(
+        "rarity", "number", "activation",
+        "Of so many ordinary passages of this length, one makes the feature peak as high.",
+        "Peak: one passage in", ",.0f",
+    ),
     _ACTIVATION,
-    Column(
-        "percentile", "number", "activation",
-        "Percentile of the feature's largest activation here among its activations in a large body of text.",
-        "Percentile", ".2f",
-    ),
-    Column(
-        "one_in", "number", "activation",
-        "Rarity of the largest activation here: it fires this strongly on 1 in N words of a large body of text.",
-        "One in", ",.0f",
-    ),
     Column("peak_word", "text", "activation", "The word on which the feature fires most strongly.", "Peak word"),
 )  # fmt: skip
 _RELIABLE = Column(
@@ -40,12 +43,14 @@ _RELIABLE = Column(
 )
 _INSERTED_BEFORE = {"f1": _ON_THIS_TEXT, "mark": (_RELIABLE,)}
 _COLUMNS = [shown for column in SHOWN for shown in (*_INSERTED_BEFORE.get(column.name, ()), column)]
-_CHART_WIDTH = 512  # fits twice side by side on a laptop's screen
+_CHART_WIDTH = 640  # fits twice side by side on a laptop's screen
 
 _BARS: dict[RankBy, str] = {
-    "activation": "Longer bars mark stronger activations. The word at a bar's end is where the feature peaks.",
-    "percentile": "The rarest activations come first; a bar's length is the activation. “rates” · 1 in 12,000 means: "
-    "the feature peaks on “rates”, and fires this strongly on 1 word in 12,000 of a large body of text.",
+    "activation": "Longer bars mark stronger activations.",
+    "distinctiveness": "A bar is as long as the text makes its feature fire beyond ordinary text, in standard "
+    "deviations of ordinary passages of this length.",
+    "rarity": "A bar is as long as its feature's peak is rare: “1 in 1,200” means that one ordinary passage of this "
+    "length in 1,200 peaks as high.",
 }
 
 
@@ -53,16 +58,17 @@ def show(scene: Scene) -> None:
     """Draw the view."""
     settings, selected = scene.settings, scene.feature
     st.caption(
-        f"{_BARS[settings.by]} A faded bar with a question mark has an unreliable label: its F1 does not beat "
-        "guessing, or it has no F1. Click a bar to choose its feature."
+        f"{_BARS[settings.by]} The word at its end is where the feature peaks. A faded bar with a question mark has an "
+        "unreliable label: its F1 does not beat guessing, or it has no F1. Click a bar or a row to choose its feature."
     )
     # Charts of a fixed width stand side by side where there is room, else one below the other.
     with st.container(horizontal=True, gap="medium"):
         for layer in settings.layers:
+            rows = scene.ranked[scene.ranked["layer"] == layer]
             with st.container(width=_CHART_WIDTH, gap=None):
                 show_feature_chart(
                     plot_layer(
-                        scene.ranked[scene.ranked["layer"] == layer],
+                        rows,
                         layer=layer,
                         colour=scene.colours[layer],
                         by=settings.by,
@@ -71,14 +77,28 @@ def show(scene: Scene) -> None:
                     ),
                     key=f"bars_{layer}",
                     name=f"top-features-layer-{layer}",
-                    alt=f"Bars of the strongest features of layer {layer}",
+                    alt=f"The features of layer {layer} that stand out most, as bars",
                 )
+                if settings.by == "distinctiveness" and rows["chance"].notna().any():
+                    st.caption(
+                        f"Ordinary text of this length would put {chance_text(float(rows['chance'].max()))} features "
+                        f"of layer {layer} as high as the last of these {len(rows)}."
+                    )
     columns = page_columns(settings.aggregation)
+    features = features_of(scene.ranked)
+
+    def choose_row() -> None:
+        rows = st.session_state["top_table"].selection.rows
+        if rows and rows[0] < len(features):
+            state.choose_feature(*features[rows[0]])
+
     st.dataframe(
         table_of(scene.ranked, columns),
         hide_index=True,
         key="top_table",
         placeholder="",
+        on_select=choose_row,
+        selection_mode="single-row",
         column_config=column_settings(columns)
         | {_RELIABLE.title: st.column_config.CheckboxColumn(help=_RELIABLE.help)},
     )
@@ -102,7 +122,7 @@ def page_columns(aggregation: Aggregation) -> list[Column]:
 
 def table_of(ranked: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
     """Rows of `rank_features` with the columns' titles; columns in which nothing is known are left out."""
-    one_in = [rounded(value) for value in rarity(ranked["percentile"])]
-    table = ranked.assign(one_in=one_in, peak_word=[shorten(word, 40) for word in ranked["peak_word"]])
+    rarity = [rounded(value) for value in ranked["rarity"]]
+    table = ranked.assign(rarity=rarity, peak_word=[shorten(word, 40) for word in ranked["peak_word"]])
     known = [column for column in columns if not table[column.name].replace("", np.nan).isna().all()]
     return table[names(known)].set_axis([column.title for column in known], axis=1)

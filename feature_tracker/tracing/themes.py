@@ -1,0 +1,177 @@
+"""Themes: features of all layers that stand out in a text on the same words, told as one thing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.cluster.hierarchy import fcluster, linkage
+
+from feature_tracker.feature import Feature
+from feature_tracker.labels.columns import KEYS
+from feature_tracker.labels.table import LabelTable
+from feature_tracker.sae.topk import Sae
+from feature_tracker.text import FUNCTION_WORDS, is_word, sentence_spans
+from feature_tracker.tracing.rows import feature_of, features_of, rows_of
+from feature_tracker.tracing.trace import Trace
+
+MOST_CANDIDATES = 80
+"""Features that are grouped, the most unusual first."""
+UNUSUAL = 0.05
+"""A feature is a candidate if at most this share of ordinary passages fires it, or makes it peak, as much."""
+_APART = 0.6
+"""Average distance within a theme: 0 for features on the same words, 1 for unrelated ones."""
+_REACH = 4.0
+"""Words over which a feature's firing fades when two features are compared: they may fire on neighbours."""
+_DIRECTION = 0.3
+"""Weight of the decoder directions beside the words when two features are compared."""
+_NOTABLE = 0.6
+"""A theme is named by a feature at least this unusual, as a share of its most unusual one."""
+_KIND_WEIGHT = {"topic": 1.1, "mixture": 0.8}
+"""A subject names a theme better than a mixture of words, at the same F1."""
+_UNKNOWN_F1 = 0.5
+
+
+@dataclass(frozen=True)
+class Theme:
+    """What several features have in common in a text.
+
+    Attributes:
+        features: the feature whose label names the theme, then the others from the most to the least unusual.
+        label: of the first feature.
+        one_in: of each feature, the N in "one ordinary passage in N of this length makes it stand out as much".
+        kind: of the first feature's label.
+        f1: of the first feature's label; NaN where it was not scored.
+        reliable: whether it beats guessing.
+        words: of the text, on which its features fire most; function words and numbers left out.
+        excerpts: (start, end) characters of the sentences in which its features fire most, strongest first.
+        activation: (n_tokens,) how strongly it fires on each token, from 0 to 1.
+    """
+
+    features: tuple[Feature, ...]
+    label: str
+    one_in: tuple[float, ...]
+    kind: str
+    f1: float
+    reliable: bool
+    words: tuple[str, ...]
+    excerpts: tuple[tuple[int, int], ...]
+    activation: np.ndarray
+
+
+def find_themes(trace: Trace, fired: pd.DataFrame, saes: Mapping[int, Sae]) -> list[Theme]:
+    """The themes of a text, the most unusual first.
+
+    Two features belong together where they fire on the same or neighbouring words and their decoder directions are
+    alike, which for features of different layers is their lineage.
+
+    Args:
+        fired: all rows of `rank_features` that may count, such as those that aren't about form.
+        saes: by layer.
+    """
+    candidates = _candidates(fired)
+    if candidates.empty:
+        return []
+    features = features_of(candidates)
+    profiles = np.stack([_profile(trace, feature) for feature in features])
+    groups = _groups(profiles, np.stack([_direction(saes, feature) for feature in features]))
+    sentences = sentence_spans(trace.tokens.text)
+    themes = [
+        _theme(trace, candidates[groups == group], profiles[groups == group], sentences) for group in np.unique(groups)
+    ]
+    return sorted(themes, key=lambda theme: -max(theme.one_in))
+
+
+def members_of(themes: Sequence[Theme], labels: LabelTable) -> pd.DataFrame:
+    """The features of some themes, one row each.
+
+    Returns:
+        `theme`, its number from 0, `theme_label, layer, feature, label, one_in`.
+    """
+    rows = [
+        (number, theme.label, *feature, labels.name(feature), one_in)
+        for number, theme in enumerate(themes)
+        for feature, one_in in zip(theme.features, theme.one_in, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["theme", "theme_label", *KEYS, "label", "one_in"])
+
+
+def _candidates(fired: pd.DataFrame) -> pd.DataFrame:
+    """The most unusual features, with how many passages it takes to see one as unusual (`one_in`)."""
+    one_in = np.fmax(1 / fired["chance_alone"].to_numpy(dtype=float), fired["rarity"].to_numpy(dtype=float))
+    measured = fired.assign(one_in=one_in)
+    unusual = measured[measured["one_in"] >= 1 / UNUSUAL]
+    return unusual.sort_values("one_in", ascending=False, kind="stable").head(MOST_CANDIDATES)
+
+
+def _profile(trace: Trace, feature: Feature) -> np.ndarray:
+    """(n_words,) square root of the feature's largest activation on each word, scaled to at most 1."""
+    words = trace.tokens.words
+    by_word = np.zeros(len(words.spans))
+    counted = trace.counted
+    np.maximum.at(by_word, words.word_of[counted], trace.column(feature)[counted])
+    return np.sqrt(by_word / max(by_word.max(), 1e-12))
+
+
+def _direction(saes: Mapping[int, Sae], feature: Feature) -> np.ndarray:
+    direction = saes[feature.layer].decoder[feature.index].float().cpu().numpy()
+    return direction / np.linalg.norm(direction)
+
+
+def _groups(profiles: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """(n,) number of each feature's group."""
+    if len(profiles) == 1:
+        return np.ones(1, dtype=int)
+    reach = np.exp(-np.abs(np.subtract.outer(np.arange(profiles.shape[1]), np.arange(profiles.shape[1]))) / _REACH)
+    spread = profiles @ reach
+    spread -= spread.mean(axis=1, keepdims=True)
+    spread /= np.linalg.norm(spread, axis=1, keepdims=True) + 1e-12
+    alike = (1 - _DIRECTION) * spread @ spread.T + _DIRECTION * directions @ directions.T
+    apart = np.maximum(1 - alike[np.triu_indices(len(alike), 1)], 0.0)  # rounding may fall below 0
+    return fcluster(linkage(apart, "average"), _APART, "distance")
+
+
+def _theme(trace: Trace, members: pd.DataFrame, profiles: np.ndarray, sentences: np.ndarray) -> Theme:
+    one_in = members["one_in"].to_numpy()
+    weight = members["kind"].map(_KIND_WEIGHT).fillna(1.0).to_numpy(dtype=float)
+    quality = members["f1"].fillna(_UNKNOWN_F1).to_numpy(dtype=float) * weight
+    naming = np.where(np.log(one_in) >= _NOTABLE * np.log(one_in.max()), quality, -1.0)
+    first = int(naming.argmax())
+    order = [first, *(row for row in range(len(members)) if row != first)]
+    rows = rows_of(members)
+    strength = profiles.mean(axis=0)
+    words = trace.tokens.words
+    return Theme(
+        features=tuple(feature_of(rows[row]) for row in order),
+        label=str(rows[first]["label"]),
+        one_in=tuple(float(one_in[row]) for row in order),
+        kind=str(rows[first]["kind"]),
+        f1=float(rows[first]["f1"]),
+        reliable=bool(rows[first]["reliable"]),
+        words=_words(trace.tokens.text, words.spans, strength),
+        excerpts=_excerpts(words.spans, strength, sentences),
+        activation=(strength / max(strength.max(), 1e-12))[words.word_of],
+    )
+
+
+def _words(text: str, spans: np.ndarray, strength: np.ndarray, most: int = 6) -> tuple[str, ...]:
+    chosen: dict[str, str] = {}
+    for row in np.argsort(-strength, kind="stable"):
+        word = text[slice(*spans[row])]
+        if strength[row] <= 0 or len(chosen) == most:
+            break
+        tells = is_word(word) and word.casefold() not in FUNCTION_WORDS and not any(map(str.isdigit, word))
+        if tells:
+            chosen.setdefault(word.casefold(), word)
+    return tuple(chosen.values())
+
+
+def _excerpts(spans: np.ndarray, strength: np.ndarray, sentences: np.ndarray) -> tuple[tuple[int, int], ...]:
+    """Up to two sentences, in which the words together fire most."""
+    edges = np.searchsorted(spans[:, 0], sentences[:, 0])
+    total = np.add.reduceat(strength, edges)
+    length = np.diff([*edges, len(spans)])
+    order = np.argsort(-total / np.sqrt(length), kind="stable")[:2]
+    return tuple((int(start), int(end)) for start, end in sentences[order[total[order] > 0]])
