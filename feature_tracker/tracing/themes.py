@@ -18,7 +18,7 @@ from feature_tracker.tracing.rows import feature_of, features_of, rows_of
 from feature_tracker.tracing.trace import Trace
 
 MOST_CANDIDATES = 80
-"""Features that are grouped, the most unusual first."""
+"""Features that are grouped, the most telling first."""
 UNUSUAL = 0.05
 """A feature is a candidate if at most this share of ordinary passages fires it, or makes it peak, as much."""
 _APART = 0.6
@@ -28,9 +28,11 @@ _REACH = 4.0
 _DIRECTION = 0.3
 """Weight of the decoder directions beside the words when two features are compared."""
 _NOTABLE = 0.6
-"""A theme is named by a feature at least this unusual, as a share of its most unusual one."""
-_KIND_WEIGHT = {"topic": 1.1, "mixture": 0.8}
-"""A subject names a theme better than a mixture of words, at the same F1."""
+"""A theme is named by a feature at least this telling, as a share of its most telling one."""
+_KIND_WEIGHT = {"topic": 1.5, "mixture": 0.6}
+"""A subject tells more about a text than a word does, and a mixture of words less."""
+_SUBJECT_WEIGHT = 0.5
+"""How much more a feature tells that fires on finance text alone, or on general text alone, than one of both."""
 _UNKNOWN_F1 = 0.5
 
 
@@ -39,7 +41,8 @@ class Theme:
     """What several features have in common in a text.
 
     Attributes:
-        features: the feature whose label names the theme, then the others from the most to the least unusual.
+        features: the feature whose label names the theme, then the others from the most to the least telling.
+        score: how telling the most telling of them is; see `find_themes`.
         label: of the first feature.
         one_in: of each feature, the N in "one ordinary passage in N of this length makes it stand out as much".
         kind: of the first feature's label.
@@ -51,6 +54,7 @@ class Theme:
     """
 
     features: tuple[Feature, ...]
+    score: float
     label: str
     one_in: tuple[float, ...]
     kind: str
@@ -62,7 +66,10 @@ class Theme:
 
 
 def find_themes(trace: Trace, fired: pd.DataFrame, saes: Mapping[int, Sae]) -> list[Theme]:
-    """The themes of a text, the most unusual first.
+    """The themes of a text, the most telling first.
+
+    A feature tells the more, the fewer ordinary passages make it stand out as much (by the logarithm of their number),
+    and the more its kind and its specialization tie it to a subject.
 
     Two features belong together where they fire on the same or neighbouring words and their decoder directions are
     alike, which for features of different layers is their lineage.
@@ -81,7 +88,7 @@ def find_themes(trace: Trace, fired: pd.DataFrame, saes: Mapping[int, Sae]) -> l
     themes = [
         _theme(trace, candidates[groups == group], profiles[groups == group], sentences) for group in np.unique(groups)
     ]
-    return sorted(themes, key=lambda theme: -max(theme.one_in))
+    return sorted(themes, key=lambda theme: -theme.score)
 
 
 def members_of(themes: Sequence[Theme], labels: LabelTable) -> pd.DataFrame:
@@ -99,11 +106,14 @@ def members_of(themes: Sequence[Theme], labels: LabelTable) -> pd.DataFrame:
 
 
 def _candidates(fired: pd.DataFrame) -> pd.DataFrame:
-    """The most unusual features, with how many passages it takes to see one as unusual (`one_in`)."""
+    """The most telling features, with `one_in`, `weight` and `score`; see `find_themes`."""
     one_in = np.fmax(1 / fired["chance_alone"].to_numpy(dtype=float), fired["rarity"].to_numpy(dtype=float))
-    measured = fired.assign(one_in=one_in)
+    specialization = fired["specialization_index"].fillna(0.0).abs().to_numpy(dtype=float)
+    kind = fired["kind"].map(_KIND_WEIGHT).fillna(1.0).to_numpy(dtype=float)
+    weight = kind * (1 + _SUBJECT_WEIGHT * specialization)
+    measured = fired.assign(one_in=one_in, weight=weight, score=weight * np.log(one_in))
     unusual = measured[measured["one_in"] >= 1 / UNUSUAL]
-    return unusual.sort_values("one_in", ascending=False, kind="stable").head(MOST_CANDIDATES)
+    return unusual.sort_values("score", ascending=False, kind="stable").head(MOST_CANDIDATES)
 
 
 def _profile(trace: Trace, feature: Feature) -> np.ndarray:
@@ -135,9 +145,9 @@ def _groups(profiles: np.ndarray, directions: np.ndarray) -> np.ndarray:
 
 def _theme(trace: Trace, members: pd.DataFrame, profiles: np.ndarray, sentences: np.ndarray) -> Theme:
     one_in = members["one_in"].to_numpy()
-    weight = members["kind"].map(_KIND_WEIGHT).fillna(1.0).to_numpy(dtype=float)
-    quality = members["f1"].fillna(_UNKNOWN_F1).to_numpy(dtype=float) * weight
-    naming = np.where(np.log(one_in) >= _NOTABLE * np.log(one_in.max()), quality, -1.0)
+    score = members["score"].to_numpy()
+    quality = members["f1"].fillna(_UNKNOWN_F1).to_numpy(dtype=float) * members["weight"].to_numpy()
+    naming = np.where(score >= _NOTABLE * score.max(), quality, -1.0)
     first = int(naming.argmax())
     order = [first, *(row for row in range(len(members)) if row != first)]
     rows = rows_of(members)
@@ -145,6 +155,7 @@ def _theme(trace: Trace, members: pd.DataFrame, profiles: np.ndarray, sentences:
     words = trace.tokens.words
     return Theme(
         features=tuple(feature_of(rows[row]) for row in order),
+        score=float(score.max()),
         label=str(rows[first]["label"]),
         one_in=tuple(float(one_in[row]) for row in order),
         kind=str(rows[first]["kind"]),
