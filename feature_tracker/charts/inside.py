@@ -13,10 +13,10 @@ from feature_tracker.charts.theme import MUTED, empty_figure, finish, with_alpha
 from feature_tracker.labels.columns import QUANTILES
 
 STRATA = {
-    "recall_0_10": "Strongest tenth",
-    "recall_10_30": "10–30 %",
-    "recall_30_60": "30–60 %",
-    "recall_60_100": "Weakest 40 %",
+    "recall_0_10": "top 10 %",
+    "recall_10_30": "to 30 %",
+    "recall_30_60": "to 60 %",
+    "recall_60_100": "the rest",
 }
 """Columns of the label table and the firings that they are about, by falling strength."""
 _HEIGHT = 230  # pixels
@@ -48,7 +48,7 @@ def plot_recall(row: Mapping[str, Any], *, colour: str) -> go.Figure:
         )
     )
     figure.update_yaxes(range=[0, 1.15], tickformat=".0%", tickvals=[0, 0.5, 1], fixedrange=True, automargin=True)
-    figure.update_xaxes(fixedrange=True, automargin=True, range=[-0.4, len(STRATA) - 0.6])
+    figure.update_xaxes(title="Firings by strength", fixedrange=True, automargin=True, range=[-0.4, len(STRATA) - 0.6])
     return finish(figure, height=_HEIGHT)
 
 

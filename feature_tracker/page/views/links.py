@@ -122,10 +122,6 @@ def _show_network(scene: Scene, links: pd.DataFrame) -> None:
 
 def _show_table(links: pd.DataFrame, scene: Scene) -> None:
     table = describe(links, scene.ranked)
-    st.caption(
-        "Pairs of features of different layers, correlated over the words of the whole text. Correlation is not "
-        "causation: both features may follow the same words."
-    )
     st.dataframe(
         table,
         hide_index=True,
