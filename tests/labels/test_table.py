@@ -219,7 +219,7 @@ def test_labels_that_somebody_wrote_are_short_and_told_apart() -> None:
     frame = built_in().frame
     assert len(frame) == 2000
     written = frame[frame["kind"] != ""]
-    assert len(written) >= 1150
+    assert len(written) == 2000
     assert written["kind"].isin(KINDS).all()
     assert (written["detail"].str.len() > 20).all()
     assert written["confidence"].isin(["high", "medium", "low"]).all()
@@ -243,7 +243,7 @@ def test_top_words_stand_beside_the_built_in_labels() -> None:
 def test_the_scores_of_the_built_in_labels_belong_together() -> None:
     table = built_in()
     judged = table.frame[table.frame["f1_method"] == JUDGED]
-    assert len(judged) >= 150
+    assert len(judged) >= 320
     assert (judged["n_positive"] + judged["n_negative"] + judged["n_hard"] + judged["n_unanswered"] <= 32).all()
     assert (judged["judge"] != "").all()
     assert pd.to_datetime(judged["date"], format="%Y-%m-%d").notna().all()
