@@ -47,7 +47,7 @@ model: $(VENV)/app.stamp
 
 # Writes the pins from pyproject.toml. What is pinned stays; for newer releases: make requirements UPGRADE=--upgrade
 requirements: $(VENV)/dev.stamp
-	$(BIN)/uv pip compile -q $(UPGRADE) pyproject.toml --extra test -o requirements.txt
+	$(BIN)/uv pip compile -q $(UPGRADE) pyproject.toml --extra search --extra test -o requirements.txt
 	$(BIN)/uv pip compile -q $(UPGRADE) pyproject.toml --extra dev -c requirements.txt -o requirements-dev.txt
 	$(BIN)/uv pip compile -q $(UPGRADE) pyproject.toml --extra dev --extra peers -c requirements-dev.txt -o requirements-peers.txt
 

@@ -15,7 +15,7 @@ from feature_tracker.page.errors import plain, shown_errors
 from feature_tracker.page.feature_card import show_card
 from feature_tracker.page.sidebar import read_form_setting, read_view_settings
 from feature_tracker.page.state import Analysis, Scene, Settings
-from feature_tracker.page.views import circuit, features, heatmap, inside, layers, links, themes, words
+from feature_tracker.page.views import circuit, features, find, heatmap, inside, layers, links, themes, words
 from feature_tracker.tracing.rank import possible_ranking
 from feature_tracker.tracing.rows import features_of, marked_labels
 from feature_tracker.tracing.themes import Theme
@@ -28,6 +28,7 @@ _TABS = {
     "Heatmap": heatmap.show,
     "Links": links.show,
     "Circuit": circuit.show,
+    "Find": find.show,
 }
 
 TITLES = tuple(_TABS)
@@ -36,7 +37,7 @@ TITLES = tuple(_TABS)
 
 def show_results(analysis: Analysis, tracker: Tracker, settings: Settings) -> None:
     """Draw everything below the text box. Only the open tab's view is computed."""
-    state.keep_widget_values(heatmap.MODE, circuit.AMOUNT, inside.TRIAL)
+    state.keep_widget_values(heatmap.MODE, circuit.AMOUNT, inside.TRIAL, find.QUERY)
     trace = analysis.trace
     if st.session_state[state.TEXT] != trace.tokens.text:
         st.info(
