@@ -13,6 +13,7 @@ from feature_tracker.feature import Feature
 from feature_tracker.page import state
 from feature_tracker.page.errors import plain, shown_errors
 from feature_tracker.page.feature_card import show_card
+from feature_tracker.page.report import report
 from feature_tracker.page.sidebar import read_form_setting, read_view_settings
 from feature_tracker.page.state import Analysis, Scene, Settings
 from feature_tracker.page.views import circuit, features, find, heatmap, inside, layers, links, themes, words
@@ -49,7 +50,9 @@ def show_results(analysis: Analysis, tracker: Tracker, settings: Settings) -> No
         return
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.subheader("What stands out", anchor=False, width="content", help=_help(analysis, tracker))
-        settings = read_form_setting(settings)
+        with st.container(horizontal=True, vertical_alignment="center", width="content"):
+            settings = read_form_setting(settings)
+            report_place = st.empty()
     by, note = possible_ranking(settings.by, tracker.labels)
     settings = replace(settings, by=by)
     if note:
@@ -74,6 +77,8 @@ def show_results(analysis: Analysis, tracker: Tracker, settings: Settings) -> No
     scene = Scene(
         analysis, tracker, settings, ranked, layer_colours(tracker.bundle.layers), feature, found, theme, positions
     )
+    with report_place:
+        _offer_report(scene)
     with places[0], shown_errors("drawing what stands out"):
         themes.show(scene)
     if positions is not None:
@@ -87,6 +92,19 @@ def show_results(analysis: Analysis, tracker: Tracker, settings: Settings) -> No
         if tab.open:
             with tab, shown_errors(f"drawing {title}"):
                 show(scene)
+
+
+def _offer_report(scene: Scene) -> None:
+    details = scene.tracker.labels.frame.reindex(columns=["detail"], fill_value="")["detail"]
+    st.download_button(
+        "Report",
+        data=lambda: report(scene, details),
+        file_name="what-stands-out.html",
+        mime="text/html",
+        icon=":material/download:",
+        on_click="ignore",
+        help="Themes, marked text, features, settings, versions and hashes in one HTML file. It holds your text.",
+    )
 
 
 def _help(analysis: Analysis, tracker: Tracker) -> str:

@@ -18,7 +18,7 @@ from feature_tracker.labels.table import LabelTable
 from feature_tracker.model.tokens import TokenizedText, tokenize
 from feature_tracker.page.views.features import page_columns, table_of
 from feature_tracker.page.views.heatmap import sentence_edges
-from feature_tracker.page.views.words import excerpt, strongest_words
+from feature_tracker.page.views.words import excerpt, strongest_words, uncounted_reasons
 from feature_tracker.tracing.rank import rank_features
 from feature_tracker.tracing.rows import rows_of
 from feature_tracker.tracing.trace import LayerTrace, Trace
@@ -136,3 +136,12 @@ def test_words_are_chosen_by_a_drag_that_ends_between_them_and_by_keys_in_a_brow
         except sync_api.TimeoutError:  # the page was still moving while the pointer did
             if not tries_left:
                 raise
+
+
+def test_what_does_not_count_says_why() -> None:
+    tokens = TokenizedText("a b c d", np.arange(4), np.array([[0, 1], [1, 3], [3, 5], [5, 7]]), 3)  # windows of two
+    layer = LayerTrace(4, np.ones((4, 1), np.float32), np.zeros((4, 1), np.int32), 1)
+    reasons = uncounted_reasons(Trace(tokens, {4: layer}, np.array([False, True, False, False])))
+    assert set(reasons) == {1, 2}
+    assert "parks its attention" in reasons[1]
+    assert "was cut" in reasons[2]

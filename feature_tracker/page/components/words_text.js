@@ -25,11 +25,16 @@ export default function (component) {
   drawn.marked = data.chosen;
   drawn.spans.forEach((span, i) => {
     const share = data.largest > 0 ? Math.min(1, data.values[i] / data.largest) : 0;
+    const reason = data.uncounted[i];
     span.classList.toggle('chosen', chosen.has(i));
-    if (share === 0 && !span.title) return;  // most tokens: nothing to change
-    span.style.backgroundColor = share > 0
+    if (share === 0 && !span.title && !reason) return;  // most tokens: nothing to change
+    span.classList.toggle('uncounted', reason !== undefined);
+    span.style.backgroundColor = share > 0 && !reason
       ? `color-mix(in srgb, ${data.colour} ${Math.round(20 + 40 * share)}%, transparent)` : '';
-    span.title = share > 0 ? `activation ${data.values[i]}` : '';
+    span.title = reason ?? (share > 0 ? `activation ${data.values[i]}` : '');
+    // A screen reader says how strongly a marked word fires, in the steps that the eye sees.
+    if (share > 0 && !reason) span.setAttribute('aria-description', `fires ${Math.ceil(share * 10) * 10} %`);
+    else span.removeAttribute('aria-description');
     // A line break has no width that could be shaded.
     if (share > 0 && span.textContent.startsWith('\n')) span.dataset.mark = '↵';
     else delete span.dataset.mark;

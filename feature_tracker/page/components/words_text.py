@@ -7,7 +7,7 @@ Streamlit's Components v2: it has no frame, gets the theme's colours as CSS vari
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ def show_text(
     colour: str,
     word_of: np.ndarray,
     chosen: np.ndarray | None,
+    uncounted: Mapping[int, str],
     choose: Callable[[int, int], None],
 ) -> None:
     """Draw the text.
@@ -43,6 +44,7 @@ def show_text(
         colour: of its layer, `#rrggbb`.
         word_of: (n_tokens,) index of each token's word; a range snaps to whole words.
         chosen: positions to underline.
+        uncounted: positions that count in no ranking, with the reason; they are greyed.
         choose: called with the first and the last position of the range that was just picked.
     """
 
@@ -62,6 +64,7 @@ def show_text(
             "peak": peak,
             "word_of": word_of.tolist(),
             "chosen": [] if chosen is None else chosen.tolist(),
+            "uncounted": {str(position): reason for position, reason in uncounted.items()},
             "feature": feature,
             "colour": colour,
         },

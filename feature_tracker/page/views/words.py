@@ -11,6 +11,13 @@ from feature_tracker.page import state
 from feature_tracker.page.components.words_text import show_text
 from feature_tracker.page.errors import plain
 from feature_tracker.page.state import Scene
+from feature_tracker.tracing.trace import Trace
+
+_SINK = (
+    "Not counted: the model parks its attention on this token, where features fire many times more strongly than on "
+    "any word."
+)
+_CUT = "Not counted: the text was cut before this token, so the model reads it without what precedes it."
 
 
 def show(scene: Scene) -> None:
@@ -34,6 +41,7 @@ def show(scene: Scene) -> None:
         colour=scene.colours[scene.feature.layer],
         word_of=trace.tokens.words.word_of,
         chosen=scene.chosen_positions,
+        uncounted=uncounted_reasons(trace),
         choose=lambda first, last: state.choose_positions(tuple(range(first, last + 1))),
     )
     st.caption(
@@ -41,6 +49,13 @@ def show(scene: Scene) -> None:
         "activation there. On the keyboard, the left and right arrows move between words, Shift extends the range and "
         "Enter chooses it."
     )
+
+
+def uncounted_reasons(trace: Trace) -> dict[int, str]:
+    """Why each position that counts in no ranking doesn't."""
+    uncounted = np.setdiff1d(np.arange(trace.n_tokens), trace.counted).tolist()
+    sinks = trace.attention_sink
+    return {position: _SINK if sinks is not None and sinks[position] else _CUT for position in uncounted}
 
 
 def strongest_words(tokens: TokenizedText, activations: np.ndarray, most: int = 5) -> list[str]:
