@@ -13,7 +13,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from feature_tracker.tracker import Tracker
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+
+_LONGEST_WAIT = 30  # seconds
 
 # Each move sets a slider to another value than it has, so that the page has something to redraw.
 _MOVES = (
@@ -46,7 +49,7 @@ def main(rounds: int, tokens: int) -> None:
     """
     text = _text_of(tokens)
     figures: dict[str, Any] = {"tokens": tokens, "rounds": rounds}
-    figures |= _measure_browser(text)
+    figures |= _measure_browser(text, rounds)
     figures |= _measure_sliders(text, rounds)
     click.echo(json.dumps(figures))
 
@@ -85,8 +88,12 @@ def find_chromium() -> str | None:
     return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
 
-def _measure_browser(text: str) -> dict[str, Any]:
-    """Seconds from the server's start until the text box takes text, seconds of two analyses, and peak memory."""
+def _measure_browser(text: str, rounds: int) -> dict[str, Any]:
+    """What a person waits for, and peak memory.
+
+    Seconds from the server's start until the text box takes text, and of two analyses; milliseconds from a click until
+    it shows, at the median and the 95th percentile, of a view, of a theme's feature, and of a slider.
+    """
     chromium = find_chromium()
     try:
         from playwright.sync_api import sync_playwright  # noqa: PLC0415 - the sliders can be timed without it
@@ -108,7 +115,7 @@ def _measure_browser(text: str) -> dict[str, Any]:
             tab.locator(".js-plotly-plot").first.wait_for(timeout=120_000)
             first = time.perf_counter() - analyzed
             again = _second_analysis(tab, text)
-            figures = {
+            figures = _measure_clicks(tab, rounds) | {
                 "ready_s": round(ready, 2),
                 "first_analysis_s": round(first, 2),
                 "second_analysis_s": round(again, 2),
@@ -119,15 +126,62 @@ def _measure_browser(text: str) -> dict[str, Any]:
 
 
 def _second_analysis(tab: Any, text: str) -> float:
-    """Seconds of an analysis with the model loaded; it is done when the token count on the page changes."""
-    count = tab.get_by_text("words and parts of words")
-    before = count.inner_text()
+    """Seconds of an analysis with the model loaded; it is done when the text box folds away with another count."""
+    folded = tab.locator("details summary").filter(has_text="tokens").first
+    before = folded.inner_text()
+    folded.click()
     tab.get_by_label("Text to analyze").fill(text + " It rose.")
     start = time.perf_counter()
     tab.get_by_role("button", name="Analyze").click()
-    while count.inner_text() == before:
+    while folded.inner_text() == before:
         time.sleep(0.02)
     return time.perf_counter() - start
+
+
+def _measure_clicks(tab: Any, rounds: int) -> dict[str, float]:
+    """Milliseconds until the browser shows what was clicked: views in turn, themes in turn, and moves of a slider."""
+    views = [title for title in TITLES if title != "Circuit"]  # which waits for another button
+    panel = tab.locator("[role=tabpanel]:visible")
+    heading = tab.locator(".stMarkdown p").filter(has_text="fires on").first
+    ticks = tab.locator(".js-plotly-plot .yaxislayer-above").first
+    themes = tab.locator("[class*=st-key-theme_] button")
+    slider = tab.get_by_role("slider", name="Number of top features")
+    waits: dict[str, list[float]] = {"view": [], "feature": [], "paint": []}
+    for number in range(1, 2 * rounds + 1):  # the first view is open
+        open_view = tab.get_by_role("tab", name=views[number % len(views)], exact=True).click
+        waits["view"].append(_until(open_view, panel, draws=True))
+    tab.get_by_role("tab", name=views[0], exact=True).click()
+    ticks.wait_for()
+    for number in range(1, 2 * rounds + 1):  # the first theme is chosen
+        waits["feature"].append(_until(themes.nth(number % min(4, themes.count())).click, heading))
+    for number in range(2 * rounds):
+        waits["paint"].append(_until(partial(slider.press, ("ArrowRight", "ArrowLeft")[number % 2]), ticks))
+    return {
+        f"{name}_ms_{which}": round(value)
+        for name, times in waits.items()
+        for which, value in (
+            ("median", statistics.median(times)),
+            ("p95", statistics.quantiles(times, n=20, method="inclusive")[-1]),
+        )
+    }
+
+
+def _until(act: Callable[[], Any], place: Any, *, draws: bool = False) -> float:
+    """Milliseconds from an action until a place shows another text.
+
+    Args:
+        draws: wait for a chart or a table there, too.
+    """
+    before = place.text_content()
+    start = time.perf_counter()
+    act()
+    while place.text_content() == before:
+        if time.perf_counter() - start > _LONGEST_WAIT:
+            raise click.ClickException(f"The page still shows the same {_LONGEST_WAIT} s after a click.")
+        time.sleep(0.01)
+    if draws:
+        place.locator(".js-plotly-plot .main-svg, .stDataFrame canvas").first.wait_for(state="attached", timeout=30_000)
+    return 1e3 * (time.perf_counter() - start)
 
 
 @contextlib.contextmanager

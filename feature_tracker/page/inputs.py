@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import streamlit as st
 
+from feature_tracker.errors import TrackerError
+from feature_tracker.page.errors import plain
 from feature_tracker.page.samples import SAMPLES
 from feature_tracker.page.state import TEXT
+from feature_tracker.reading import MAX_BYTES, SUFFIXES, has_tags, language_note, read_document, strip_tags
 
 _YOUR_TEXT = "Your own text"
 _SAMPLE = "sample"
 _FILE = "file"
 _OWN_TEXT = "own_text"
 _FILE_ERROR = "file_error"
+_FILE_NOTES = "file_notes"
 _WORDS_PER_TOKEN = 0.75  # in English prose
 
 
@@ -33,14 +37,15 @@ def read_inputs(*, max_tokens: int, tall: bool) -> bool:
         )
         with st.popover("Upload a file", icon=":material/upload_file:"):
             st.file_uploader(
-                "A text file (.txt, UTF-8)",
-                type=["txt"],
+                "A document: PDF, Word, web page or text",
+                type=[suffix.removeprefix(".") for suffix in SUFFIXES],
                 key=_FILE,
                 on_change=_use_file,
-                help="The file's text goes into the box. Nothing is stored.",
+                help=f"PDF with text in it, Word (.docx), HTML (filings in inline XBRL, too), Markdown or plain text, "
+                f"up to {MAX_BYTES >> 20} MB. The document's text goes into the box. Nothing is stored.",
             )
     if st.session_state.get(_FILE_ERROR):
-        st.error(st.session_state[_FILE_ERROR], icon=":material/error:")
+        st.error(plain(st.session_state[_FILE_ERROR]), icon=":material/error:")
     st.text_area(
         "Text to analyze",
         key=TEXT,
@@ -48,6 +53,7 @@ def read_inputs(*, max_tokens: int, tall: bool) -> bool:
         on_change=_remember_own_text,
         placeholder="Paste an earnings release, a passage of a filing, a central bank's statement …",
     )
+    _show_notes(st.session_state[TEXT])
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button(
             "Analyze", type="primary", icon=":material/search_insights:", on_click=_clear_file_error, key="analyze"
@@ -59,38 +65,51 @@ def read_inputs(*, max_tokens: int, tall: bool) -> bool:
     return pressed
 
 
+def _show_notes(text: str) -> None:
+    """What to know about the text in the box: how its file was read, tags in it, and whether it is English."""
+    notes = [*st.session_state.get(_FILE_NOTES, ()), language_note(text) if text.strip() else ""]
+    if any(notes):
+        st.caption(plain(" ".join(filter(None, notes))))
+    if has_tags(text):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption("This text has HTML tags in it, which the model reads like words.")
+            st.button("Remove the tags", icon=":material/code_off:", on_click=_remove_tags, key="remove_tags")
+
+
 def _remember_own_text() -> None:
     # Once edited, a sample or a file's text is the analyst's own.
     st.session_state[_OWN_TEXT] = st.session_state[TEXT]
     st.session_state[_SAMPLE] = _YOUR_TEXT
-    _clear_file_error()
+    _clear_file_messages()
 
 
 def _use_sample() -> None:
     title = st.session_state[_SAMPLE]
     st.session_state[TEXT] = st.session_state.get(_OWN_TEXT, "") if title == _YOUR_TEXT else SAMPLES[title]
-    _clear_file_error()
+    _clear_file_messages()
 
 
 def _use_file() -> None:
-    _clear_file_error()
     file = st.session_state[_FILE]
     if file is None:
+        _clear_file_error()
         return
     try:
-        text = decode(file.getvalue())
-    except UnicodeDecodeError as error:
-        st.session_state[_FILE_ERROR] = (
-            f"This file is not UTF-8 text (byte {error.start + 1:,} can't be read). Save it as “Text, UTF-8” and "
-            "upload it again, or paste its text into the box. The box is unchanged."
-        )
+        document = read_document(file.name, file.getvalue())
+    except TrackerError as error:
+        st.session_state[_FILE_ERROR] = f"{error} The box is unchanged."
         return
-    if not text.strip():
-        st.session_state[_FILE_ERROR] = (
-            "This file holds no text. The box is unchanged; upload another file or paste text into it."
-        )
+    st.session_state[TEXT] = document.text
+    _remember_own_text()
+    st.session_state[_FILE_NOTES] = document.notes
+
+
+def _remove_tags() -> None:
+    try:
+        st.session_state[TEXT] = strip_tags(st.session_state[TEXT])
+    except TrackerError as error:
+        st.session_state[_FILE_ERROR] = f"{error} The box is unchanged."
         return
-    st.session_state[TEXT] = text
     _remember_own_text()
 
 
@@ -98,10 +117,6 @@ def _clear_file_error() -> None:
     st.session_state.pop(_FILE_ERROR, None)
 
 
-def decode(raw: bytes) -> str:
-    """Decode a text file: UTF-8, with or without a byte order mark, with any line endings.
-
-    Raises:
-        UnicodeDecodeError: the file is not UTF-8.
-    """
-    return raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+def _clear_file_messages() -> None:
+    _clear_file_error()
+    st.session_state.pop(_FILE_NOTES, None)

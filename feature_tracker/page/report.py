@@ -9,15 +9,18 @@ from html import escape
 from importlib.metadata import version
 
 import numpy as np
-import pandas as pd
 
 from feature_tracker import __version__
 from feature_tracker.charts.measure import one_in
-from feature_tracker.charts.theme import number, visible, with_alpha
+from feature_tracker.charts.theme import layer_colours, number, visible, with_alpha
 from feature_tracker.corpus.origin import fingerprint
-from feature_tracker.page.state import Scene
+from feature_tracker.feature import Feature
+from feature_tracker.page.state import Analysis, Settings
+from feature_tracker.page.views.themes import compute_themes
 from feature_tracker.tracing.rows import Row, feature_of, rows_of
 from feature_tracker.tracing.themes import Theme
+from feature_tracker.tracing.trace import Trace
+from feature_tracker.tracker import Tracker
 
 _MOST_THEMES = 12
 _LIBRARIES = ("torch", "transformers")
@@ -32,21 +35,28 @@ td.number { text-align: right; white-space: nowrap; }
 """
 
 
-def report(scene: Scene, detail_of: pd.Series) -> bytes:
+def report(analysis: Analysis, tracker: Tracker, settings: Settings, feature: Feature, *, of_theme: bool) -> bytes:
     """The report: themes, the marked text, the features shown, settings, versions and hashes.
 
     Args:
-        detail_of: details by feature, indexed by (layer, feature).
+        feature: by which the text is marked.
+        of_theme: mark the text by the theme that the feature names.
     """
+    trace = analysis.trace
+    themes = compute_themes(trace, tracker, settings)
+    theme = next((theme for theme in themes if theme.features[0] == feature), None) if of_theme else None
+    label, activations = (
+        (str(tracker.labels.name(feature)), trace.column(feature)) if theme is None else (theme.label, theme.activation)
+    )
     parts = [
         "<h1>What stands out</h1>",
-        _themes(scene, scene.themes[:_MOST_THEMES], detail_of),
-        f"<h2>The text, marked by {escape(_marked_by(scene))}</h2>",
-        _text(scene),
+        _themes(themes[:_MOST_THEMES], trace, tracker),
+        f"<h2>The text, marked by {_shown(label)}</h2>",
+        _text(trace, activations, layer_colours(tracker.bundle.layers)[feature.layer]),
         "<h2>Features that stand out in each layer</h2>",
-        _features(rows_of(scene.ranked)),
+        _features(rows_of(settings.rank(tracker, trace, None))),
         "<h2>How this was made</h2>",
-        _table(("", ""), _provenance(scene)),
+        _table(("", ""), _provenance(trace, tracker, settings)),
     ]
     head = f'<meta charset="utf-8"><title>What stands out</title><style>{_STYLE}</style>'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>'.encode()
@@ -70,13 +80,14 @@ def _is_number(cell: str) -> bool:
     return cell.lstrip("+-").replace(".", "").replace(",", "").replace("%", "").isdigit()
 
 
-def _themes(scene: Scene, themes: Sequence[Theme], detail_of: pd.Series) -> str:
+def _themes(themes: Sequence[Theme], trace: Trace, tracker: Tracker) -> str:
     if not themes:
         return "<p>Nothing in this text stands out from ordinary text of its length.</p>"
-    text = scene.analysis.trace.tokens.text
+    text = trace.tokens.text
+    details = tracker.labels.frame.reindex(columns=["detail"], fill_value="")["detail"]
     parts = []
     for theme in themes:
-        detail = _shown(detail_of.get(tuple(theme.features[0]), ""))
+        detail = _shown(details.get(tuple(theme.features[0]), ""))
         excerpts = " … ".join(f"“{_shown(text[start:end])}”" for start, end in theme.excerpts)
         features = ", ".join(map(str, theme.features))
         parts.append(
@@ -87,20 +98,12 @@ def _themes(scene: Scene, themes: Sequence[Theme], detail_of: pd.Series) -> str:
     return "".join(parts)
 
 
-def _marked_by(scene: Scene) -> str:
-    return scene.theme.label if scene.theme is not None else str(scene.tracker.labels.name(scene.feature))
-
-
-def _text(scene: Scene) -> str:
-    trace = scene.analysis.trace
-    activations = trace.column(scene.feature) if scene.theme is None else scene.theme.activation
-    counted = np.zeros(trace.n_tokens)
-    counted[trace.counted] = activations[trace.counted]
+def _text(trace: Trace, activations: np.ndarray, colour: str) -> str:
+    """The text, each word shaded in this colour by its share of the largest activation."""
     words = trace.tokens.words
     by_word = np.zeros(len(words.spans))
-    np.maximum.at(by_word, words.word_of, counted)
+    np.maximum.at(by_word, words.word_of[trace.counted], activations[trace.counted])
     largest = max(by_word.max(initial=0.0), 1e-12)
-    colour = scene.colours[scene.feature.layer]
     text, parts, last = trace.tokens.text, [], 0
     for (start, end), value in zip(words.spans.tolist(), by_word, strict=True):
         word = escape(text[start:end])
@@ -129,12 +132,12 @@ def _features(rows: Sequence[Row]) -> str:
     )
 
 
-def _provenance(scene: Scene) -> list[tuple[str, str]]:
-    tracker, settings, text = scene.tracker, scene.settings, scene.analysis.trace.tokens.text
+def _provenance(trace: Trace, tracker: Tracker, settings: Settings) -> list[tuple[str, str]]:
+    text = trace.tokens.text.encode("utf-8", "surrogatepass")
     labels = tracker.labels.frame.to_csv().encode()
     return [
         ("date", date.today().isoformat()),
-        ("text", f"{scene.analysis.trace.n_tokens:,} tokens, SHA-256 {_hash(text.encode('utf-8', 'surrogatepass'))}"),
+        ("text", f"{trace.n_tokens:,} tokens, SHA-256 {_hash(text)}"),
         ("bundle", _shown(tracker.bundle.title)),
         ("SAEs", fingerprint(tracker.saes)),
         ("labels", f"SHA-256 {_hash(labels)}"),

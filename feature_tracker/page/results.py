@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from weakref import ref
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from feature_tracker.charts.theme import layer_colours
+from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.page import state
 from feature_tracker.page.errors import plain, shown_errors
 from feature_tracker.page.feature_card import show_card
+from feature_tracker.page.pool import evicted_error
 from feature_tracker.page.report import report
 from feature_tracker.page.sidebar import read_form_setting, read_view_settings
 from feature_tracker.page.state import Analysis, Scene, Settings
@@ -95,10 +98,21 @@ def show_results(analysis: Analysis, tracker: Tracker, settings: Settings) -> No
 
 
 def _offer_report(scene: Scene) -> None:
-    details = scene.tracker.labels.frame.reindex(columns=["detail"], fill_value="")["detail"]
+    # Streamlit keeps what a button refers to, which must keep neither a model nor an earlier text in memory.
+    weak_tracker, weak_analysis = ref(scene.tracker), ref(scene.analysis)
+    settings, feature, of_theme = scene.settings, scene.feature, scene.theme is not None
+
+    def made() -> bytes:
+        tracker, analysis = weak_tracker(), weak_analysis()
+        if tracker is None:
+            raise evicted_error()
+        if analysis is None:
+            raise TrackerError("This analysis is no longer on the page. Analyze the text again for its report.")
+        return report(analysis, tracker, settings, feature, of_theme=of_theme)
+
     st.download_button(
         "Report",
-        data=lambda: report(scene, details),
+        data=made,
         file_name="what-stands-out.html",
         mime="text/html",
         icon=":material/download:",

@@ -20,3 +20,4 @@ def test_the_page_is_measured_from_start_to_slider(builtin_model: object) -> Non
     figures = json.loads(done.stdout.splitlines()[-1])
     assert set(figures["slider_ms_by_view"]) == set(TITLES)
     assert all(figures[name] > 0 for name in ("ready_s", "first_analysis_s", "second_analysis_s", "peak_memory_mb"))
+    assert all(figures[f"{name}_ms_p95"] > 0 for name in ("view", "feature", "paint"))

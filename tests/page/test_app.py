@@ -234,21 +234,6 @@ def test_samples_fill_the_box_and_give_the_own_text_back(page: AppTest) -> None:
     assert page.text_area(key="text").value == "my own words"
 
 
-def test_an_uploaded_file_fills_the_box(page: AppTest) -> None:
-    page.file_uploader(key="file").set_value(("q.txt", b"\xef\xbb\xbfNet sales\r\nrose", "text/plain")).run()
-    assert page.text_area(key="text").value == "Net sales\nrose"
-
-
-def test_an_empty_file_is_refused_and_the_box_unchanged(page: AppTest) -> None:
-    page.text_area(key="text").set_value("my own words").run()
-    page.file_uploader(key="file").set_value(("q.txt", b" \n", "text/plain")).run()
-    assert "holds no text" in errors(page)[0]
-    assert page.text_area(key="text").value == "my own words"
-    page.button(key="analyze").click().run()
-    assert not errors(page)
-    assert page.text_area(key="text").value == "my own words"
-
-
 def test_an_analysis_that_a_click_interrupted_goes_on(page: AppTest) -> None:
     page.text_area(key="text").set_value(SENTENCES).run()
     page.session_state["pending_text"] = TEXT  # what Analyze leaves until it is done
@@ -270,13 +255,6 @@ def test_the_open_tab_and_the_heatmaps_mode_stay(page: AppTest) -> None:
     open_tab(page, "Heatmap")
     assert slider(page, "First token")
     assert not page.warning
-
-
-def test_a_file_that_is_not_utf8_is_refused_and_the_box_unchanged(page: AppTest) -> None:
-    page.text_area(key="text").set_value("my own words").run()
-    page.file_uploader(key="file").set_value(("q.txt", "Erträge".encode("latin-1"), "text/plain")).run()
-    assert "not UTF-8" in errors(page)[0]
-    assert page.text_area(key="text").value == "my own words"
 
 
 def test_labels_reach_markdown_escaped(page: AppTest) -> None:

@@ -207,10 +207,10 @@ def test_the_files_hold_the_circuit_and_nothing_reaches_the_disk(
 
 def test_what_belonged_to_the_last_text_is_let_go(page: AppTest) -> None:
     session = traced(page)
-    open_tab(page, "Correlations")
+    open_tab(page, "Links")
     of_the_text = ("session_circuit", "session_correlations")
     assert all(key in page.session_state for key in of_the_text)
-    open_tab(page, "Top features")
+    open_tab(page, "Features")
     analyze(page, SHORT + " Rates fell.")
     assert not any(key in page.session_state for key in of_the_text)
     assert session.page_trace.tokens.text == SHORT

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+from dataclasses import replace
 from html.parser import HTMLParser
+from weakref import ref
 
-import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
 import feature_tracker.page.results
+from feature_tracker.labels.table import LabelTable
 from feature_tracker.page.report import report
 from feature_tracker.page.state import Scene
 from tests.page.driving import analyze
@@ -22,6 +25,12 @@ def scene(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> Scene:
     monkeypatch.setattr(feature_tracker.page.results, "_offer_report", kept.append)
     analyze(page, TEXT)
     return kept[-1]
+
+
+def written_of(scene: Scene) -> bytes:
+    labels = scene.tracker.labels
+    tracker = replace(scene.tracker, labels=LabelTable(labels.frame.assign(detail="What it is <b>about</b>.")))
+    return report(scene.analysis, tracker, scene.settings, scene.feature, of_theme=True)
 
 
 class _Tags(HTMLParser):
@@ -38,7 +47,7 @@ class _Tags(HTMLParser):
 
 
 def test_a_report_holds_themes_text_features_and_how_it_was_made(scene: Scene) -> None:
-    written = report(scene, pd.Series({tuple(scene.themes[0].features[0]): "What it is <b>about</b>."})).decode()
+    written = written_of(scene).decode()
     parsed = _Tags()
     parsed.feed(written)
     assert TEXT in parsed.text
@@ -54,10 +63,18 @@ def test_a_report_holds_themes_text_features_and_how_it_was_made(scene: Scene) -
 
 
 def test_two_reports_of_one_analysis_are_the_same(scene: Scene) -> None:
-    details = pd.Series(dtype=str)
-    assert report(scene, details) == report(scene, details)
+    assert written_of(scene) == written_of(scene)
 
 
 def test_the_report_is_offered_beside_the_themes(page: AppTest) -> None:
     analyze(page, TEXT)
     assert any(button.label == "Report" for button in page.get("download_button"))
+
+
+def test_a_report_that_is_offered_keeps_no_text_of_an_earlier_analysis(page: AppTest) -> None:
+    analyze(page, TEXT)
+    earlier = ref(page.session_state["analysis"])
+    analyze(page, "Rates fell.")
+    page.run()  # a page under test keeps the state of the run before
+    gc.collect()
+    assert earlier() is None

@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 
 from feature_tracker.labels.csv_files import to_csv
-from feature_tracker.page.inputs import decode
 from feature_tracker.page.views.features import page_columns, table_of
 from feature_tracker.page.views.links import describe
 from tests.support import make_ranked
@@ -48,12 +47,3 @@ def test_csv_holds_no_formula(cell: str) -> None:
 def test_csv_keeps_other_text_as_it_is() -> None:
     frame = pd.DataFrame({"label": ['a, "b"\nc', "-", "😀 ריבית"]})
     assert to_csv(frame).decode("utf-8-sig") == 'label\n"a, ""b""\nc"\n-\n😀 ריבית\n'
-
-
-def test_text_files_are_read_with_any_line_ends_and_byte_order_mark() -> None:
-    assert decode(b"\xef\xbb\xbfa\r\nb\rc") == "a\nb\nc"
-
-
-def test_files_of_another_encoding_are_refused() -> None:
-    with pytest.raises(UnicodeDecodeError):
-        decode("Erträge".encode("latin-1"))

@@ -115,7 +115,7 @@ def _show_lens(scene: Scene) -> None:
 
 def _lens(scene: Scene) -> LogitLens:
     direction = scene.tracker.saes[scene.feature.layer].decoder[scene.feature.index]
-    return logit_lens(scene.tracker.exact_model(), direction)
+    return logit_lens(scene.tracker.language_model, direction)
 
 
 def _show_partners(scene: Scene) -> None:

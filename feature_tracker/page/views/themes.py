@@ -37,17 +37,22 @@ def themes_of(trace: Trace, tracker: Tracker, settings: Settings) -> list[Theme]
     settings = replace(settings, top=1, threshold=0.5, by="distinctiveness", aggregation="max")
     stored: SessionThemes | None = st.session_state.get(state.THEMES)
     if stored is None or stored.trace is not trace or stored.settings != settings:
-        fired = tracker.rank(
-            trace,
-            layers=settings.layers,
-            top=None,
-            hide_always_on=settings.hide_always_on,
-            min_f1=settings.min_f1,
-            hide_form=settings.hide_form,
-        )
-        stored = SessionThemes(trace, settings, find_themes(trace, fired, tracker.saes))
+        stored = SessionThemes(trace, settings, compute_themes(trace, tracker, settings))
         st.session_state[state.THEMES] = stored
     return stored.themes
+
+
+def compute_themes(trace: Trace, tracker: Tracker, settings: Settings) -> list[Theme]:
+    """The themes of the whole text among the features that pass the filters."""
+    fired = tracker.rank(
+        trace,
+        layers=settings.layers,
+        top=None,
+        hide_always_on=settings.hide_always_on,
+        min_f1=settings.min_f1,
+        hide_form=settings.hide_form,
+    )
+    return find_themes(trace, fired, tracker.saes)
 
 
 def show(scene: Scene) -> None:
