@@ -43,9 +43,9 @@ from feature_tracker.tracker import Tracker
 def main(text: str, bundle: Bundle, top: int, threshold: float, effects: bool, out: Path | None) -> None:
     """Trace which features of a text feed which.
 
-    TEXT is the text itself, or the path of a UTF-8 file. Prints a summary. With --out, also writes features.csv,
-    correlations.csv, edges.csv, graph.graphml, graph.gexf, graph.json (node-link), attribution_graph.json (for
-    circuit-tracer's viewer and Neuronpedia) and figure.html.
+    TEXT is the text itself, or the path of a document: .txt, .md, .html, .pdf or .docx. Prints a summary. With --out,
+    also writes features.csv, correlations.csv, edges.csv, graph.graphml, graph.gexf, graph.json (node-link),
+    attribution_graph.json (for circuit-tracer's viewer and Neuronpedia) and figure.html.
     """
     text = text_or_file(text)
     with terminal_progress("Tracing") as progress:

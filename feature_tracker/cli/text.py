@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
+
 from feature_tracker.errors import TrackerError
+from feature_tracker.reading import MAX_BYTES, SUFFIXES, read_document
 
 
 def text_or_file(text: str) -> str:
-    """The content of the file that `text` is the path of, or `text` itself if there is no such file.
+    """The text of the document that `text` is the path of, or `text` itself if there is no such file.
+
+    Notes on how the document was read go to standard error.
 
     Raises:
-        TrackerError: the file can't be read or is not UTF-8, or `text` looks like a path but there is no such file.
+        TrackerError: the file can't be read, or `text` looks like a path but there is no such file.
     """
     try:
         is_file = Path(text).is_file()
@@ -25,12 +30,17 @@ def text_or_file(text: str) -> str:
     if not is_file:
         return text
     try:
-        return Path(text).read_text(encoding="utf-8-sig")  # some editors start a file with a byte order mark
-    except UnicodeDecodeError as error:
-        raise TrackerError(f"{text} is not UTF-8 text (byte {error.start}). Save it as UTF-8 and try again.") from None
+        with Path(text).open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)  # more is refused
+        document = read_document(text, raw)
     except OSError as error:
         raise TrackerError(f"{text} can't be read ({error.strerror}).") from None
+    except TrackerError as error:
+        raise TrackerError(f"{text}: {error}") from None
+    for note in document.notes:
+        click.echo(note, err=True)
+    return document.text
 
 
 def _looks_like_a_path(text: str) -> bool:
-    return not any(map(str.isspace, text)) and (text.endswith(".txt") or "/" in text or "\\" in text)
+    return not any(map(str.isspace, text)) and (text.lower().endswith(SUFFIXES) or "/" in text or "\\" in text)

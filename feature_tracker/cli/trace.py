@@ -44,7 +44,8 @@ from feature_tracker.tracker import Tracker
 def main(text: str, bundle: Bundle, top: int, by: RankBy, aggregation: Aggregation, min_f1: float) -> None:
     """Print the top features of a text as CSV.
 
-    TEXT is the text itself, or the path of a UTF-8 file. Notes and progress go to standard error.
+    TEXT is the text itself, or the path of a document: .txt, .md, .html, .pdf or .docx. Notes and progress go to
+    standard error.
     """
     click.echo(" ".join(filter(None, [f"Bundle: {bundle.title}.", labels_note(bundle)])), err=True)
     text = text_or_file(text)

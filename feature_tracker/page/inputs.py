@@ -42,7 +42,7 @@ def read_inputs(*, max_tokens: int, tall: bool) -> bool:
                 key=_FILE,
                 on_change=_use_file,
                 help=f"PDF with text in it, Word (.docx), HTML (filings in inline XBRL, too), Markdown or plain text, "
-                f"up to {MAX_BYTES >> 20} MB. The document's text goes into the box. Nothing is stored.",
+                f"up to {MAX_BYTES // 1_000_000} MB. The document's text goes into the box. Nothing is stored.",
             )
     if st.session_state.get(_FILE_ERROR):
         st.error(plain(st.session_state[_FILE_ERROR]), icon=":material/error:")

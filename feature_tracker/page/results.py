@@ -20,6 +20,7 @@ from feature_tracker.page.report import report
 from feature_tracker.page.sidebar import read_form_setting, read_view_settings
 from feature_tracker.page.state import Analysis, Scene, Settings
 from feature_tracker.page.views import circuit, features, find, heatmap, inside, layers, links, themes, words
+from feature_tracker.reading import language_note
 from feature_tracker.tracing.rank import possible_ranking
 from feature_tracker.tracing.rows import features_of, marked_labels
 from feature_tracker.tracing.themes import Theme
@@ -48,6 +49,9 @@ def show_results(analysis: Analysis, tracker: Tracker, settings: Settings) -> No
             "The text in the box has changed. The results below are for the text analyzed before; press Analyze to "
             "update them."
         )
+    note = language_note(trace.tokens.text)
+    if note:
+        st.caption(plain(note))
     if not settings.layers:
         st.warning("No layer is chosen. Choose at least one in the sidebar.")
         return

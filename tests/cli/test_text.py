@@ -6,6 +6,8 @@ import pytest
 
 from feature_tracker.cli.text import text_or_file
 from feature_tracker.errors import TrackerError
+from feature_tracker.reading import MAX_BYTES
+from tests.reading.making import make_docx, make_pdf, paragraph
 
 
 def test_a_text_is_itself_and_a_file_is_read() -> None:
@@ -13,7 +15,9 @@ def test_a_text_is_itself_and_a_file_is_read() -> None:
     assert text_or_file("Rates rose. " * 1000) == "Rates rose. " * 1000
 
 
-@pytest.mark.parametrize("text", ["nofile.txt", "reports/q3", "C:\\\\q3.txt"])
+@pytest.mark.parametrize(
+    "text", ["nofile.txt", "q3.PDF", "q3.docx", "q3.md", "q3.htm", "q3.html", "reports/q3", "C:\\\\q3.txt"]
+)
 def test_a_path_without_a_file_is_no_text(text: str) -> None:
     with pytest.raises(TrackerError, match="looks like a file's path, but there is no such file"):
         text_or_file(text)
@@ -30,7 +34,32 @@ def test_a_file_is_read_without_the_mark_it_may_begin_with(tmp_path: Path, encod
     assert text_or_file(str(tmp_path / "a.txt")) == "Erträge stiegen."
 
 
-def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "raw"),
+    [
+        ("q3.html", b"<p>Rates rose.</p>"),
+        ("q3.pdf", make_pdf(["Rates rose."])),
+        ("q3.docx", make_docx(paragraph("Rates rose."))),
+        ("q3", b"Rates rose."),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_documents_are_read(tmp_path: Path, name: str, raw: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / name).write_bytes(raw)
+    assert text_or_file(str(tmp_path / name)) == "Rates rose."
+    assert capsys.readouterr() == ("", "")
+
+
+def test_how_a_file_was_read_goes_to_standard_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.txt").write_bytes("Erträge".encode("latin-1"))
-    with pytest.raises(TrackerError, match="is not UTF-8 text"):
+    assert text_or_file(str(tmp_path / "a.txt")) == "Erträge"
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "was read as Windows-1252" in captured.err
+
+
+@pytest.mark.parametrize(("raw", "message"), [(b"", "holds no text"), (bytes(MAX_BYTES + 9), "larger than 50 MB")])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, raw: bytes, message: str) -> None:
+    (tmp_path / "a.txt").write_bytes(raw)
+    with pytest.raises(TrackerError, match=rf"a\.txt: This file.*{message}"):
         text_or_file(str(tmp_path / "a.txt"))

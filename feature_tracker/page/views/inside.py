@@ -26,7 +26,7 @@ _MOST_PARTNERS = 8
 def show(scene: Scene) -> None:
     """Draw the view."""
     feature, labels = scene.feature, scene.tracker.labels
-    st.markdown(f"##### {feature}: {plain(labels.name(feature))}")
+    st.markdown(f"#### {feature}: {plain(labels.name(feature))}")
     _show_trial(scene)
     colour = scene.colours[feature.layer]
     left, right = st.columns(2, gap="medium")

@@ -21,7 +21,7 @@ _MOST_THEMES = 12
 
 def show(scene: Scene) -> None:
     """Draw the view."""
-    st.markdown("##### Themes by layer")
+    st.markdown("#### Themes by layer")
     st.caption(
         "Each dot is the feature by which a theme stands out most in a layer; the larger, the fewer ordinary passages "
         "make it stand out as much. Early layers recognize words, late layers predict the next one. Click a dot to "
@@ -37,7 +37,7 @@ def show(scene: Scene) -> None:
         name="themes-by-layer",
         alt="Themes of the text against the layers of the model",
     )
-    st.markdown(f"##### Evolution of {scene.feature}: {plain(scene.tracker.labels.name(scene.feature))}")
+    st.markdown(f"#### Evolution of {scene.feature}: {plain(scene.tracker.labels.name(scene.feature))}")
     _show_lineage(scene)
 
 

@@ -63,8 +63,11 @@ def show(scene: Scene) -> None:
     _show_cards(scene, scene.themes[:_SHOWN_FIRST])
     further = scene.themes[_SHOWN_FIRST:_MOST]
     if further:
-        with st.expander(f"{len(further)} more, less unusual"):
-            _show_cards(scene, further)
+        # Cards that nobody sees would cost each change of the page a tenth of a second in the browser.
+        more = st.expander(f"{len(further)} more, less telling", key="more_themes", on_change="rerun")
+        if more.open:
+            with more:
+                _show_cards(scene, further)
 
 
 def _show_cards(scene: Scene, themes: Sequence[Theme]) -> None:
