@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.ndimage import convolve1d
 
 from feature_tracker.feature import Feature
 from feature_tracker.labels.columns import KEYS
@@ -21,10 +22,14 @@ MOST_CANDIDATES = 80
 """Features that are grouped, the most telling first."""
 UNUSUAL = 0.05
 """A feature is a candidate if at most this share of ordinary passages fires it, or makes it peak, as much."""
+_MOST_PASSAGES = 1e6
+"""Of a rarer feature, no corpus of this size could tell how rare it is."""
 _APART = 0.6
 """Average distance within a theme: 0 for features on the same words, 1 for unrelated ones."""
 _REACH = 4.0
 """Words over which a feature's firing fades when two features are compared: they may fire on neighbours."""
+_FARTHEST = 20
+"""Words beyond which nothing is left of it."""
 _DIRECTION = 0.3
 """Weight of the decoder directions beside the words when two features are compared."""
 _NOTABLE = 0.6
@@ -107,7 +112,8 @@ def members_of(themes: Sequence[Theme], labels: LabelTable) -> pd.DataFrame:
 
 def _candidates(fired: pd.DataFrame) -> pd.DataFrame:
     """The most telling features, with `one_in`, `weight` and `score`; see `find_themes`."""
-    one_in = np.fmax(1 / fired["chance_alone"].to_numpy(dtype=float), fired["rarity"].to_numpy(dtype=float))
+    chance_alone = np.maximum(fired["chance_alone"].to_numpy(dtype=float), 1 / _MOST_PASSAGES)
+    one_in = np.fmax(1 / chance_alone, fired["rarity"].to_numpy(dtype=float))
     specialization = fired["specialization_index"].fillna(0.0).abs().to_numpy(dtype=float)
     kind = fired["kind"].map(_KIND_WEIGHT).fillna(1.0).to_numpy(dtype=float)
     weight = kind * (1 + _SUBJECT_WEIGHT * specialization)
@@ -134,8 +140,8 @@ def _groups(profiles: np.ndarray, directions: np.ndarray) -> np.ndarray:
     """(n,) number of each feature's group."""
     if len(profiles) == 1:
         return np.ones(1, dtype=int)
-    reach = np.exp(-np.abs(np.subtract.outer(np.arange(profiles.shape[1]), np.arange(profiles.shape[1]))) / _REACH)
-    spread = profiles @ reach
+    fading = np.exp(-np.abs(np.arange(-_FARTHEST, _FARTHEST + 1)) / _REACH)
+    spread = convolve1d(profiles, fading, axis=1, mode="constant")
     spread -= spread.mean(axis=1, keepdims=True)
     spread /= np.linalg.norm(spread, axis=1, keepdims=True) + 1e-12
     alike = (1 - _DIRECTION) * spread @ spread.T + _DIRECTION * directions @ directions.T

@@ -9,7 +9,7 @@ from feature_tracker.feature import Feature
 from feature_tracker.labels.table import LabelTable
 from feature_tracker.model.tokens import TokenizedText
 from feature_tracker.sae.topk import Sae
-from feature_tracker.tracing.themes import Theme, find_themes, members_of
+from feature_tracker.tracing.themes import Theme, _groups, find_themes, members_of
 from feature_tracker.tracing.trace import LayerTrace, Trace
 
 TEXT = "The court heard the lawsuit . Banks made loans . Nothing else happened in the $5 town today ."
@@ -142,3 +142,15 @@ def test_the_members_of_themes_carry_their_own_labels(themes: list[Theme]) -> No
     assert members["theme"].tolist() == [0, 1, 1]
     assert members["label"].tolist() == ["unlabelled", "law", "unlabelled"]
     assert members["theme_label"].tolist() == ["Lending", "Lawsuits", "Lawsuits"]
+
+
+def test_a_feature_that_no_ordinary_passage_fires_as_much_has_a_finite_rarity() -> None:
+    (theme,) = find_themes(trace_of(FIRES), rows((4, 1, "'court'", 0.0, np.nan, 0.8, "word")), saes({}))
+    assert theme.one_in == (1e6,)
+
+
+def test_grouping_takes_no_memory_that_grows_with_the_square_of_the_text() -> None:
+    words = 200_000
+    profiles = np.zeros((3, words))
+    profiles[:2, 100_000], profiles[2, 500] = 1.0, 1.0  # a table of all pairs of words would take 320 GB
+    assert _groups(profiles, np.eye(3)).tolist() in ([1, 1, 2], [2, 2, 1])
