@@ -63,11 +63,15 @@ def choose_bundle() -> Bundle:
 
 
 def bundle_titles(names: Sequence[str]) -> dict[str, str]:
-    """Title of each bundle in the list. No two are alike, because Streamlit tells options apart by their text."""
+    """Title of each bundle in the list, and whether its files are missing.
+
+    No two are alike, because Streamlit tells options apart by their text.
+    """
     titles = {}
     for name in names:
         try:
-            titles[name] = load_bundle(name).title
+            bundle = load_bundle(name)
+            titles[name] = f"{bundle.title} · files missing" if missing_parts(bundle) else bundle.title
         except TrackerError:  # shown in full once the bundle is chosen
             titles[name] = name
     counts = Counter(titles.values())

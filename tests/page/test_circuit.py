@@ -245,11 +245,15 @@ def test_a_recording_ends_with_its_circuit(page: AppTest, leave: str) -> None:
 
 @pytest.mark.browser
 @pytest.mark.model
-def test_stop_ends_a_verification_under_way_in_a_browser(served: str, tab: Any) -> None:
+def test_stop_ends_a_trace_and_a_verification_under_way_in_a_browser(served: str, tab: Any) -> None:
     tab.goto(served)
     tab.get_by_label("Text to analyze").fill("\n\n".join(list(SAMPLES.values())[:3]))
     tab.get_by_role("button", name="Analyze").click()
     tab.get_by_role("tab", name="Circuit").click(timeout=60_000)
+    tab.get_by_role("button", name="Trace the circuit").click()
+    tab.get_by_role("button", name="Stop").click(timeout=60_000)
+    tab.get_by_role("button", name="Stop").wait_for(state="detached", timeout=60_000)
+    assert not tab.locator("[role=tabpanel]:visible .js-plotly-plot").count()
     tab.get_by_role("button", name="Trace the circuit").click()
     tab.get_by_role("button", name="Verify", exact=True).click(timeout=120_000)
     tab.get_by_text(re.compile(r"Taking features out: [1-9]\d* of")).wait_for(timeout=120_000)

@@ -141,6 +141,7 @@ def test_what_is_missing_is_said_and_the_built_in_model_opens(parts: Path, monke
     feature_tracker.page.pool.tracker_pool.clear()
     page = AppTest.from_file(str(ROOT / "feature_activation_tracker.py"), default_timeout=60).run()
     assert page.selectbox(key="bundle").value == BUILT_IN
+    assert [option.endswith("files missing") for option in page.selectbox(key="bundle").options] == [False, True]
     assert "elsewhere" in page.sidebar.warning[0].value
     page.selectbox(key="bundle").set_value("llama2-7b-finance").run()
     assert "FEATURE\\_TRACKER\\_SAES" in errors(page)[0]
@@ -157,7 +158,7 @@ def test_bundles_of_the_same_title_can_be_told_apart(parts: Path, monkeypatch: p
     titles = bundle_titles(bundle_names())
     assert len(set(titles.values())) == len(titles) == 4
     assert titles[BUILT_IN] == load_bundle().title
-    assert titles[str(folder / "ours.toml")] == f"Llama-2-7B finance ({folder / 'ours.toml'})"
+    assert titles[str(folder / "ours.toml")] == f"Llama-2-7B finance · files missing ({folder / 'ours.toml'})"
 
 
 @pytest.mark.slow

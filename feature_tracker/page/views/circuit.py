@@ -43,7 +43,7 @@ def show(scene: Scene) -> None:
     )
     request = circuit_run.circuit_request(scene, _first_window(scene))
     session = circuit_run.session_circuit(scene)
-    bar_place = st.container()
+    bar_place = st.empty()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         pressed = st.button(
             "Trace the circuit" if session is None else "Trace again",
@@ -73,7 +73,14 @@ def show(scene: Scene) -> None:
 
 
 def _trace(scene: Scene, request: CircuitRequest, place: DeltaGenerator) -> None:
-    bar = place.progress(0.0, "Getting ready")
+    drawn = place.container(horizontal=True, vertical_alignment="center")
+    bar = drawn.progress(0.0, "Getting ready")
+    drawn.button(
+        "Stop",
+        key="circuit_trace_stop",
+        icon=":material/stop:",
+        on_click=lambda: st.session_state.pop(state.PENDING_CIRCUIT, None),
+    )
 
     def report(stage: str, share: float) -> None:
         bar.progress(min(max(share, 0.0), 1.0), stage)
@@ -81,7 +88,7 @@ def _trace(scene: Scene, request: CircuitRequest, place: DeltaGenerator) -> None
     try:
         circuit_run.trace(scene, request, report)
     finally:
-        bar.empty()
+        place.empty()
 
 
 def _first_window(scene: Scene) -> int:
