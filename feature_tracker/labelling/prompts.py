@@ -107,8 +107,10 @@ whether it is one in which the feature fires.
 In half of the excerpts the feature fires: in some strongly, in others weakly, where the fit to label and detail is \
 loose. The other half is silent, and was drawn partly at random and partly from places with the same words or from \
 the same documents. Say yes wherever you would give it at least one chance in three: where label or detail fits \
-outright, where the word or passage is a close relative of what they name, or where they call it a weaker case. Say \
-no where nothing in them gives a reason to expect it."""
+outright, where the word or passage is a close relative of what they name, or where they call it a weaker case. As \
+half of the excerpts fire, expect to say yes to 11 to 16 of 32. Where fewer fit, go over the others once more and add \
+those that come closest, best first, until you reach 11 or so, or until what is left has nothing to do with label or \
+detail."""
 
 
 def judge_prompt(question: JudgeQuestion) -> str:

@@ -37,8 +37,12 @@ _NOTABLE = 0.6
 _KIND_WEIGHT = {"topic": 1.5, "mixture": 0.6}
 """A subject tells more about a text than a word does, and a mixture of words less."""
 _SUBJECT_WEIGHT = 0.5
-"""How much more a feature tells that fires on finance text alone, or on general text alone, than one of both."""
+"""How much more a feature of the text's own kind tells, and how much less one of the other, finance or general."""
+_LEAN = 4.0
+"""A text is wholly of one kind if the mean specialization of what is unusual in it is a quarter or more."""
 _UNKNOWN_F1 = 0.5
+_TRUST_BASE = 0.5
+"""What a feature tells by being unusual, whatever its label's F1 adds."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def find_themes(trace: Trace, fired: pd.DataFrame, saes: Mapping[int, Sae]) -> l
     """The themes of a text, the most telling first.
 
     A feature tells the more, the fewer ordinary passages make it stand out as much (by the logarithm of their number),
-    and the more its kind and its specialization tie it to a subject.
+    the more it is a subject, the more its specialization goes with that of the text, and the better its label's F1.
 
     Two features belong together where they fire on the same or neighbouring words and their decoder directions are
     alike, which for features of different layers is their lineage.
@@ -114,12 +118,15 @@ def _candidates(fired: pd.DataFrame) -> pd.DataFrame:
     """The most telling features, with `one_in`, `weight` and `score`; see `find_themes`."""
     chance_alone = np.maximum(fired["chance_alone"].to_numpy(dtype=float), 1 / _MOST_PASSAGES)
     one_in = np.fmax(1 / chance_alone, fired["rarity"].to_numpy(dtype=float))
-    specialization = fired["specialization_index"].fillna(0.0).abs().to_numpy(dtype=float)
-    kind = fired["kind"].map(_KIND_WEIGHT).fillna(1.0).to_numpy(dtype=float)
-    weight = kind * (1 + _SUBJECT_WEIGHT * specialization)
-    measured = fired.assign(one_in=one_in, weight=weight, score=weight * np.log(one_in))
-    unusual = measured[measured["one_in"] >= 1 / UNUSUAL]
-    return unusual.sort_values("score", ascending=False, kind="stable").head(MOST_CANDIDATES)
+    unusual = fired.assign(one_in=one_in)[one_in >= 1 / UNUSUAL]
+    surprise = np.log(unusual["one_in"].to_numpy())
+    specialization = unusual["specialization_index"].fillna(0.0).to_numpy(dtype=float)
+    lean = np.clip(_LEAN * np.average(specialization, weights=surprise), -1, 1) if len(unusual) else 0.0
+    kind = unusual["kind"].map(_KIND_WEIGHT).fillna(1.0).to_numpy(dtype=float)
+    trust = _TRUST_BASE + unusual["f1"].fillna(_UNKNOWN_F1).to_numpy(dtype=float)
+    weight = kind * trust * (1 + _SUBJECT_WEIGHT * lean * specialization)
+    measured = unusual.assign(weight=weight, score=weight * surprise)
+    return measured.sort_values("score", ascending=False, kind="stable").head(MOST_CANDIDATES)
 
 
 def _profile(trace: Trace, feature: Feature) -> np.ndarray:

@@ -85,6 +85,24 @@ def test_subjects_come_before_words_and_mixtures_that_are_as_unusual() -> None:
     assert [theme.label for theme in find_themes(trace_of(fires), fired, saes({}))] == ["b", "c", "a"]
 
 
+def test_features_of_the_texts_own_kind_come_before_those_of_the_other() -> None:
+    fires = {(4, index): {word: 1.0} for index, word in enumerate(("court", "town", "loans"))}
+    fired = rows(*((4, index, str(index), 0.001, 1.0, 0.8, "word") for index in range(3)))
+    finance = find_themes(trace_of(fires), fired.assign(specialization_index=[-0.8, 0.9, 0.7]), saes({}))
+    general = find_themes(trace_of(fires), fired.assign(specialization_index=[0.8, -0.9, -0.7]), saes({}))
+    assert [theme.label for theme in finance] == [theme.label for theme in general] == ["1", "2", "0"]
+
+
+def test_a_label_that_can_be_trusted_comes_before_one_that_can_not() -> None:
+    fires = {(4, 1): {"court": 1.0}, (4, 2): {"town": 1.0}, (4, 3): {"loans": 1.0}}
+    fired = rows(
+        (4, 1, "guess", 0.001, 1.0, 0.3, "word"),
+        (4, 2, "sure", 0.001, 1.0, 0.9, "word"),
+        (4, 3, "unread", 0.001, 1.0, np.nan, ""),
+    )
+    assert [theme.label for theme in find_themes(trace_of(fires), fired, saes({}))] == ["sure", "unread", "guess"]
+
+
 def test_of_two_kinds_alike_the_one_tied_to_a_subject_comes_first() -> None:
     fires = {(4, 1): {"court": 1.0}, (4, 2): {"town": 1.0}}
     fired = rows((4, 1, "a", 0.001, 1.0, 0.9, "word"), (4, 2, "b", 0.001, 1.0, 0.5, "word"))
