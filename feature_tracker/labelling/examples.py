@@ -135,11 +135,11 @@ def _choose(strongest: np.ndarray) -> list[int]:
 
 
 def _marks(trace: Trace, layer: int, latent: int, largest: float) -> str:
-    words = trace.tokens.words
-    by_word = np.zeros(len(words.spans))
-    np.maximum.at(by_word, words.word_of[trace.counted], trace.layers[layer].column(latent)[trace.counted])
+    by_word = trace.by_word(trace.layers[layer].column(latent))
     tenths = np.minimum(np.ceil(_TENTHS * by_word / largest), _TENTHS).astype(int)
-    return " ".join(f"{start}:{end}:{n}" for (start, end), n in zip(words.spans.tolist(), tenths, strict=True) if n)
+    return " ".join(
+        f"{start}:{end}:{n}" for (start, end), n in zip(trace.tokens.words.spans.tolist(), tenths, strict=True) if n
+    )
 
 
 def parse_marks(marks: str) -> list[tuple[int, int, int]]:

@@ -12,6 +12,7 @@ from feature_tracker.charts.theme import shorten
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.labelling.examples import examples_path, load_examples, parse_marks, read_sentences
+from feature_tracker.labels.table import LabelTable
 from feature_tracker.page import state
 from feature_tracker.page.errors import plain
 from feature_tracker.tracing.themes import Theme
@@ -40,14 +41,24 @@ def show_card(feature: Feature, tracker: Tracker, theme: Theme | None) -> None:
 def _show_members(theme: Theme, tracker: Tracker) -> None:
     with st.expander(f"{len(theme.features) - 1} more features of this theme"):
         for member in theme.features[1:]:
-            name = plain(shorten(str(tracker.labels.name(member)), 100))
-            st.button(
-                f"{member} · {name}",
-                key=f"member_{member}",
-                type="tertiary",
-                on_click=state.choose_feature,
-                args=tuple(member),
-            )
+            show_feature_button(member, tracker.labels, key="member")
+
+
+def show_feature_button(feature: Feature, labels: LabelTable, *, key: str, measure: str = "") -> None:
+    """Draw a line that chooses a feature.
+
+    Args:
+        key: first part of its Streamlit key; the feature is the other.
+        measure: what comes before the feature's name.
+    """
+    name = plain(shorten(str(labels.name(feature)), 100))
+    st.button(
+        " · ".join(filter(None, [measure, str(feature), name])),
+        key=f"{key}_{feature}",
+        type="tertiary",
+        on_click=state.choose_feature,
+        args=tuple(feature),
+    )
 
 
 def _trust(row: pd.Series) -> str:

@@ -82,6 +82,9 @@ def _is_number(cell: str) -> bool:
 
 def _themes(themes: Sequence[Theme], trace: Trace, tracker: Tracker) -> str:
     if not themes:
+        labels = tracker.labels
+        if not (labels.has_passages or labels.has_quantiles):
+            return "<p>What stands out is not known: this label table was not measured on ordinary text.</p>"
         return "<p>Nothing in this text stands out from ordinary text of its length.</p>"
     text = trace.tokens.text
     details = tracker.labels.frame.reindex(columns=["detail"], fill_value="")["detail"]
@@ -100,12 +103,10 @@ def _themes(themes: Sequence[Theme], trace: Trace, tracker: Tracker) -> str:
 
 def _text(trace: Trace, activations: np.ndarray, colour: str) -> str:
     """The text, each word shaded in this colour by its share of the largest activation."""
-    words = trace.tokens.words
-    by_word = np.zeros(len(words.spans))
-    np.maximum.at(by_word, words.word_of[trace.counted], activations[trace.counted])
+    by_word = trace.by_word(activations)
     largest = max(by_word.max(initial=0.0), 1e-12)
     text, parts, last = trace.tokens.text, [], 0
-    for (start, end), value in zip(words.spans.tolist(), by_word, strict=True):
+    for (start, end), value in zip(trace.tokens.words.spans.tolist(), by_word, strict=True):
         word = escape(text[start:end])
         parts.append(escape(text[last:start]))
         shade = with_alpha(colour, round(0.15 + 0.45 * value / largest, 2))

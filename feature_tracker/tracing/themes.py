@@ -131,10 +131,7 @@ def _candidates(fired: pd.DataFrame) -> pd.DataFrame:
 
 def _profile(trace: Trace, feature: Feature) -> np.ndarray:
     """(n_words,) square root of the feature's largest activation on each word, scaled to at most 1."""
-    words = trace.tokens.words
-    by_word = np.zeros(len(words.spans))
-    counted = trace.counted
-    np.maximum.at(by_word, words.word_of[counted], trace.column(feature)[counted])
+    by_word = trace.by_word(trace.column(feature))
     return np.sqrt(by_word / max(by_word.max(), 1e-12))
 
 

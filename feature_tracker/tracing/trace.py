@@ -82,6 +82,13 @@ class Trace:
         counted = self.counted
         return int(counted[self.column(feature)[counted].argmax()])
 
+    def by_word(self, activations: np.ndarray) -> np.ndarray:
+        """(n_words,) the largest of (n_tokens,) activations on each word's counted tokens; 0 where none counts."""
+        words = self.tokens.words
+        largest = np.zeros(len(words.spans))
+        np.maximum.at(largest, words.word_of[self.counted], activations[self.counted])
+        return largest
+
     def column(self, feature: Feature) -> np.ndarray:
         """(n_tokens,) float32 activations of one feature."""
         return self.layers[feature.layer].column(feature.index)

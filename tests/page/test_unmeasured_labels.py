@@ -68,3 +68,4 @@ def test_the_page_says_that_it_ranks_by_activation(
     assert not page.exception
     assert not page.error
     assert any("Ranked by activation" in caption.value for caption in page.caption)
+    assert not any("Nothing in this text stands out" in caption.value for caption in page.caption)

@@ -11,10 +11,9 @@ from feature_tracker.circuits.correlation import MIN_TOKENS, correlate
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.features.direction import LogitLens, logit_lens, nearest_features
-from feature_tracker.labels.table import LabelTable
-from feature_tracker.page import state
 from feature_tracker.page.clicks import show_chart
 from feature_tracker.page.errors import plain
+from feature_tracker.page.feature_card import show_feature_button
 from feature_tracker.page.state import Scene
 from feature_tracker.tracing.rows import features_of, rows_of
 from feature_tracker.tracing.trace import Trace
@@ -83,11 +82,9 @@ def _largest(scene: Scene) -> float:
 
 def marked_words(trace: Trace, feature: Feature, largest: float) -> str:
     """A text as Markdown: each word on which a feature fires is marked, with its share of the largest activation."""
-    words = trace.tokens.words
-    by_word = np.zeros(len(words.spans))
-    np.maximum.at(by_word, words.word_of[trace.counted], trace.column(feature)[trace.counted])
+    by_word = trace.by_word(trace.column(feature))
     text, parts, last = trace.tokens.text, [], 0
-    for (start, end), value in zip(words.spans.tolist(), by_word, strict=True):
+    for (start, end), value in zip(trace.tokens.words.spans.tolist(), by_word, strict=True):
         word = plain(text[start:end])
         parts.append(plain(text[last:start]))
         parts.append(f":orange-background[{word} :small[{value / largest:.0%}]]" if value > 0 else word)
@@ -136,7 +133,8 @@ def _show_partners(scene: Scene) -> None:
     ends = zip(features_of(pairs, "source_"), features_of(pairs, "target_"), pairs["r"].tolist(), strict=True)
     with st.container(gap=None):
         for source, target, r in ends:
-            _feature_button(source if target == scene.feature else target, f"{r:+.2f}", scene.tracker.labels, "partner")
+            partner = source if target == scene.feature else target
+            show_feature_button(partner, scene.tracker.labels, key="partner", measure=f"{r:+.2f}")
 
 
 def _show_nearest(scene: Scene) -> None:
@@ -151,14 +149,4 @@ def _show_nearest(scene: Scene) -> None:
         with column.container(gap=None):
             st.caption(f"Layer {layer}")
             for near, cosine in zip(features_of(rows), rows["cosine"].tolist(), strict=True):
-                _feature_button(near, f"{cosine:.2f}", scene.tracker.labels, "nearest")
-
-
-def _feature_button(feature: Feature, measure: str, labels: LabelTable, key: str) -> None:
-    st.button(
-        f"{measure} · {feature} · {plain(shorten(str(labels.name(feature)), 80))}",
-        key=f"{key}_{feature}",
-        type="tertiary",
-        on_click=state.choose_feature,
-        args=tuple(feature),
-    )
+                show_feature_button(near, scene.tracker.labels, key="nearest", measure=f"{cosine:.2f}")

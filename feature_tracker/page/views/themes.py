@@ -58,7 +58,9 @@ def compute_themes(trace: Trace, tracker: Tracker, settings: Settings) -> list[T
 def show(scene: Scene) -> None:
     """Draw the view."""
     if not scene.themes:
-        st.caption("Nothing in this text stands out from ordinary text of its length.")
+        labels = scene.tracker.labels
+        if labels.has_passages or labels.has_quantiles:  # else nobody knows what ordinary text does
+            st.caption("Nothing in this text stands out from ordinary text of its length.")
         return
     _show_cards(scene, scene.themes[:_SHOWN_FIRST])
     further = scene.themes[_SHOWN_FIRST:_MOST]
