@@ -9,7 +9,7 @@ Importing this module loads neither PyTorch nor transformers: each method import
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +48,7 @@ class Tracker:
         bundle: its window is no longer than the model's.
         language_model: in the bundle's dtype.
         saes: by layer, each on the device of its layer's residual stream.
-        labels: the bundle's label table, or one in which every feature is unlabelled.
+        labels: the bundle's label table with the user's own labels in it, or one in which every feature is unlabelled.
     """
 
     bundle: Bundle
@@ -70,7 +70,6 @@ class Tracker:
         Raises:
             TrackerError: a part is missing, damaged or belongs to another bundle.
         """
-        from feature_tracker.labels.csv_files import open_labels
         from feature_tracker.model.fetching import ensure_model_folder
         from feature_tracker.model.load import load_model_folder, model_width
         from feature_tracker.sae.load import load_saes
@@ -79,12 +78,27 @@ class Tracker:
         require_parts(bundle)
         folder = ensure_model_folder(bundle, progress)
         saes = load_saes(bundle.sae_folder, bundle.layers, d_model=model_width(folder, bundle.layers))
-        labels = open_labels(bundle, {layer: sae.n_latents for layer, sae in saes.items()})
+        labels = _read_labels(bundle, saes)
         progress("Loading the model", 0.0)
         source = bundle.model
         language_model = load_model_folder(folder, bundle.dtype, name=source.name, bos=source.bos)
         placed = {layer: sae.to(language_model.layer_device(layer)) for layer, sae in saes.items()}
         return cls(replace(bundle, window=language_model.window(bundle.window)), language_model, placed, labels)
+
+    def relabel(self, feature: Feature, label: str) -> Tracker:
+        """The same tracker with a label of the user's own, which is kept in the user's own file, see `own_labels_path`.
+
+        Args:
+            label: at most 100 characters; empty to have the bundle's label back.
+
+        Raises:
+            TrackerError: the label is too long, or the file can't be read or written.
+        """
+        from feature_tracker.corpus.origin import fingerprint
+        from feature_tracker.labels.own import own_labels_path, save_own_label
+
+        save_own_label(own_labels_path(self.bundle.name), fingerprint(self.saes), feature, label)
+        return replace(self, labels=_read_labels(self.bundle, self.saes))
 
     def trace(self, text: str, *, progress: Progress = silent) -> Trace:
         """Run a text through the model and keep each layer's top-k activations.
@@ -203,7 +217,8 @@ class Tracker:
         )
         fired = self.rank(trace, top=None, by="activation", hide_always_on=False)
         files = export_files(traced.circuit, graph, traced.correlations, fired, viewer)
-        return files | {"figure.html": circuit_page(graph, colours=layer_colours(self.bundle.layers))}
+        title = f"What feeds what in a text of {trace.n_tokens:,} tokens: {self.bundle.title}"
+        return files | {"figure.html": circuit_page(graph, colours=layer_colours(self.bundle.layers), title=title)}
 
     def export(self, traced: TracedCircuit, folder: Path) -> None:
         """Write `circuit_files` into a folder, which is made if it doesn't exist.
@@ -230,3 +245,14 @@ class Tracker:
             if not self._exact:
                 self._exact.append(load_model(self.bundle, dtype="float32"))
         return self._exact[0]
+
+
+def _read_labels(bundle: Bundle, saes: Mapping[int, Sae]) -> LabelTable:
+    """A bundle's label table, with the user's own labels."""
+    from feature_tracker.corpus.origin import fingerprint
+    from feature_tracker.labels.csv_files import open_labels
+    from feature_tracker.labels.own import load_own_labels, own_labels_path, with_own_labels
+    from feature_tracker.labels.table import latents_of
+
+    table = open_labels(bundle, latents_of(saes))
+    return with_own_labels(table, load_own_labels(own_labels_path(bundle.name), fingerprint(saes)))

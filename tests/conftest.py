@@ -26,6 +26,11 @@ from feature_tracker.tracker import Tracker
 from tests.support import ROOT, SENTENCES, SHARED, random_sae
 
 
+@pytest.fixture(autouse=True)
+def no_labels_of_the_developers_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data-home"))
+
+
 @pytest.fixture(scope="session")
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,9 @@ from feature_tracker.corpus.documents import Windows
 from feature_tracker.labels.columns import SHOWN
 from feature_tracker.labels.table import LabelTable
 from feature_tracker.model.load import LanguageModel
+from feature_tracker.model.tokens import TokenizedText
 from feature_tracker.sae.topk import Sae
+from feature_tracker.tracing.trace import LayerTrace, Trace
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -126,6 +128,7 @@ def make_ranked(layers: tuple[int, ...], n: int, *, seed: int = 0) -> pd.DataFra
             "is_rarest": place == 0,
             "peak_position": place,
             "peak_word": HOSTILE[(place + 1) % len(HOSTILE)],
+            "peak_excerpt": HOSTILE[(place + 2) % len(HOSTILE)],
         }
         for layer in layers
         for place in range(n)
@@ -156,3 +159,20 @@ def interrupted_after(forwards: int, model: LanguageModel) -> Generator[None]:
         yield
     finally:
         hook.remove()
+
+
+def trace_of(text_words: Sequence[str], fires: dict[tuple[int, int], dict[str, float]]) -> Trace:
+    """A trace in which features (layer, index) of ten latents fire on words of this text."""
+    pieces = [text_words[0], *(word if word == "." else f" {word}" for word in text_words[1:])]
+    ends = np.cumsum([len(piece) for piece in pieces])
+    offsets = np.stack([ends - [len(piece) for piece in pieces], ends], axis=1)
+    layers = {}
+    for layer in (4, 10, 16):
+        dense = np.zeros((len(text_words), 10), np.float32)
+        for (at, index), words in fires.items():
+            if at == layer:
+                for word, value in words.items():
+                    dense[text_words.index(word), index] = value
+        indices = np.tile(np.arange(10, dtype=np.int32), (len(text_words), 1))
+        layers[layer] = LayerTrace(layer, dense, indices, 10)
+    return Trace(TokenizedText("".join(pieces), np.arange(len(text_words)), offsets, 512), layers)

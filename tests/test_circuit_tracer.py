@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -67,6 +68,7 @@ def check_folder(out: Path, n_tokens: int) -> None:
     figure = (out / "figure.html").read_text()
     assert "plotly" in figure
     assert 'src="http' not in figure
+    assert re.search(r"<h1>What feeds what in a text of \d+ tokens: .+</h1><p>Blue links raise", figure)
 
 
 def test_effects_and_exports_of_a_text(command, tmp_path: Path, tracker: Tracker) -> None:

@@ -24,8 +24,9 @@ from feature_tracker.charts.theme import (
 from feature_tracker.tracing.rank import Aggregation, RankBy
 from feature_tracker.tracing.rows import features_of, rows_of
 
-_LABEL_WIDTH = 42  # characters per line, three lines; at 12 pixels they leave half of a 600-pixel chart to the bars
-_BAR_HEIGHT = 48  # pixels, room for a label of three lines
+_LABEL_WIDTH = 42  # characters per line, two lines; at 12 pixels they leave half of a 600-pixel chart to the bars
+_EXCERPT_WIDTH = 48  # characters of the line under them
+_BAR_HEIGHT = 48  # pixels, room for a label of two lines and an excerpt
 _WORD_WIDTH = 12  # characters of a peak word
 _CHARACTER_WIDTH = 6.6 / 260  # of a character in an end text, as a share of the plot's width in a 600-pixel chart
 _MOST_END_TEXT = 0.82  # largest share of the plot's width that is reserved for the text at a bar's end
@@ -80,10 +81,13 @@ def plot_layer(
         )
     )
     names = [
-        stacked_label(str(label), reliable=bool(ok), width=_LABEL_WIDTH, lines=3)
+        stacked_label(str(label), reliable=bool(ok), width=_LABEL_WIDTH)
         for label, ok in zip(ranked["label"], reliable, strict=True)
     ]
-    tick_texts = [f"<b>{name}</b>" if f == selected else name for name, f in zip(names, ranked["feature"], strict=True)]
+    tick_texts = [
+        f"{f'<b>{name}</b>' if f == selected else name}<br><i>{plotly_text(shorten(excerpt, _EXCERPT_WIDTH))}</i>"
+        for name, excerpt, f in zip(names, ranked["peak_excerpt"], ranked["feature"], strict=True)
+    ]
     figure.update_yaxes(
         tickvals=rows, ticktext=tick_texts, range=[len(rows) - 0.5, -0.5], automargin=True, showgrid=False
     )

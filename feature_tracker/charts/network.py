@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -33,6 +34,17 @@ _THINNEST_EDGE, _THICKEST_EDGE = 1.5, 7.0  # pixels
 _HOVER_SHARE = 0.37  # of an edge's length: unlike its middle, never on a column of nodes, however many layers it skips
 _MOST_NODES = 150  # more are unreadable and slow to draw
 _WIDTH_CLASSES = 4  # one Plotly trace per width class and sign; one per edge would make the page slow
+
+
+MOST_UNVERIFIED = 40
+"""Edges of a circuit that are drawn without a measured effect; more would hide the solid ones."""
+CIRCUIT_LEGEND = (
+    "Blue links raise the deeper feature, red links lower it. Solid links are measured effects, wider for a larger "
+    "share of what feeds the deeper feature; dashed links are only estimated. Of the unverified links, the "
+    f"{MOST_UNVERIFIED} strongest and those of the chosen feature are drawn; a link that skips a layer is drawn once "
+    "it is verified."
+)
+_CIRCUIT_STYLE = "body { font: 15px/1.6 Arial, sans-serif; color: #262730; margin: 2rem } p { max-width: 60rem }"
 
 
 class DrawnEdge(NamedTuple):
@@ -93,7 +105,7 @@ def plot_circuit(
     *,
     colours: Mapping[int, str],
     selected: Feature | None = None,
-    most_unverified: int | None = None,
+    most_unverified: int | None = MOST_UNVERIFIED,
     aggregation: Aggregation = "max",
 ) -> go.Figure:
     """A circuit: edges are coloured by the sign of their effect, and thin and dashed if it is only estimated.
@@ -136,10 +148,14 @@ def plot_circuit(
     return _plot_layers(features, edges, colours, selected, aggregation)
 
 
-def circuit_page(graph: nx.DiGraph[Any], *, colours: Mapping[int, str]) -> bytes:
-    """The figure of a circuit as an HTML page that works offline; see `plot_circuit`."""
-    figure = plot_circuit(graph, colours=colours)
-    return figure.update_layout(template="plotly_white").to_html().encode()
+def circuit_page(
+    graph: nx.DiGraph[Any], *, colours: Mapping[int, str], title: str, aggregation: Aggregation = "max"
+) -> bytes:
+    """The figure of a circuit with title and legend, as an HTML page that works offline; see `plot_circuit`."""
+    figure = plot_circuit(graph, colours=colours, aggregation=aggregation).update_layout(template="plotly_white")
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_CIRCUIT_STYLE}</style>'
+    body = f"<h1>{escape(title)}</h1><p>{CIRCUIT_LEGEND}</p>{figure.to_html(full_html=False)}"
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>'.encode()
 
 
 def _circuit_hover(edge: Mapping[str, float]) -> str:

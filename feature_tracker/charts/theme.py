@@ -126,6 +126,7 @@ def feature_hover(row: Row, aggregation: Aggregation = "max") -> str:
         aggregation: how its activations were aggregated.
     """
     unusual = one_in(row["rarity"], at_least=bool(row["is_rarest"]))
+    peak_word = plotly_text(shorten(str(row["peak_word"]), 40))
     lines = [
         f"<b>{wrapped(str(row['label']))}</b>",
         f"{feature_of(row)}, {row['kind']}" if row["kind"] else str(feature_of(row)),
@@ -135,7 +136,7 @@ def feature_hover(row: Row, aggregation: Aggregation = "max") -> str:
         *_label_scores(row),
         stated(row, "specialization_index"),
         stated(row, "density"),
-        f"Peak word “{plotly_text(shorten(str(row['peak_word']), 40))}”",
+        f"Peaks on “{peak_word}”: {plotly_text(shorten(row['peak_excerpt'], 90))}",
     ]
     return "<br>".join(lines)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -48,10 +48,12 @@ class LabelTable:
         frame: indexed by (layer, feature); see `labels.columns` for its columns. It has all that are required, and of
             the others those of its file.
         left_out: rows of the file that belong to layers which the user left out of the bundle.
+        replaced: the file's labels of those features that the user gave a label of their own.
     """
 
     frame: pd.DataFrame
     left_out: int = 0
+    replaced: Mapping[Feature, str] = field(default_factory=dict)
 
     @cached_property
     def f1_always_yes(self) -> pd.Series:
@@ -68,9 +70,14 @@ class LabelTable:
 
     @cached_property
     def reliable(self) -> pd.Series:
-        """Whether each label's F1 beats always saying yes on its own sample, and no mark speaks against it."""
+        """Whether each label's F1 beats always saying yes on its own sample, and no mark speaks against it.
+
+        The user's own labels have no F1, and the user relies on them.
+        """
         beats = self.frame["f1"].astype(float) > self.f1_always_yes + TABLE_ROUNDING
-        return beats & (self.frame["mark"] == GOOD) if "mark" in self.frame else beats
+        if "mark" in self.frame:
+            beats &= self.frame["mark"] == GOOD
+        return beats | self.frame.index.isin([tuple(feature) for feature in self.replaced])
 
     @cached_property
     def marks(self) -> pd.Series:

@@ -62,6 +62,21 @@ class TokenizedText:
         start, end = self.words.spans[self.words.word_of[position]]
         return self.text[start:end]
 
+    def excerpt_at(self, position: int, *, before: int = 26, after: int = 16) -> str:
+        """The word that a token belongs to and its neighbours, on one line.
+
+        Args:
+            before: characters that words before it may take. They are more than those after it, which the model had not
+                read yet.
+            after: characters that words after it may take.
+        """
+        spans = self.words.spans
+        start, end = spans[self.words.word_of[position]]
+        first = int(np.searchsorted(spans[:, 0], start - before))
+        last = int(np.searchsorted(spans[:, 1], end + after, side="right")) - 1
+        text = " ".join(self.text[spans[first, 0] : spans[last, 1]].split())
+        return f"{'… ' if first > 0 else ''}{text}{' …' if last < len(spans) - 1 else ''}"
+
 
 def tokenize(text: str, tokenizer: PreTrainedTokenizerBase, *, window: int, max_tokens: int) -> TokenizedText:
     """Tokenize a whole text, without special tokens and without truncation.

@@ -64,7 +64,7 @@ def show_feature_button(feature: Feature, labels: LabelTable, *, key: str, measu
 def _trust(row: pd.Series) -> str:
     """How far a label can be trusted, in words."""
     if math.isnan(row["f1"]):
-        return "label not scored"
+        return "your own label" if row["reliable"] else "label not scored"
     scores = f"label F1 {row['f1']:.2f}"
     if not math.isnan(row["f1_strong"]):
         scores += f" ({row['f1_strong']:.2f} on strong firings, {row['f1_uniform']:.2f} on all alike)"

@@ -85,6 +85,14 @@ class TrackerPool:
             threading.Thread(target=self._load, args=(bundle, loading), name="load-tracker", daemon=True).start()
             return loading
 
+    def exchange(self, old: Tracker, new: Tracker) -> None:
+        """Give all sessions a tracker in place of another of the same bundle, from their next run on."""
+        with self.lock:
+            for bundle, loading in self.loadings.items():
+                if loading.outcome.done() and not loading.failed and loading.outcome.result() is old:
+                    self.loadings[bundle] = Loading()
+                    self.loadings[bundle].outcome.set_result(new)
+
     def _evict_others(self, bundle: Bundle) -> None:
         if isinstance(bundle.model, WheelSource):
             return

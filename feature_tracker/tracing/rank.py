@@ -82,7 +82,8 @@ def rank_features(
             ordered by activation.
         hide_always_on: leave out features whose corpus density is above `ALWAYS_ON`. A feature of unknown density
             stays.
-        min_f1: leave out features whose label has a lower F1; at 0, features without a score stay.
+        min_f1: leave out features whose label has a lower F1; at 0, features without a score stay. The user's own
+            labels always stay.
         hide_form: leave out features whose label is about the form of a text: numbers, punctuation, grammar, position.
             A label of unknown kind stays.
         positions: token positions to rank over; all that count (`Trace.counted`) if `None`.
@@ -97,7 +98,8 @@ def rank_features(
         - `chance`: how many features of its layer they put as high on average;
         - `rarity`: the N in "one passage in N of this length peaks as high";
         - `is_rarest`: whether N is a lower limit;
-        - `peak_position` and `peak_word`, a whole word even if the peak token is only a part of it.
+        - `peak_position`; `peak_word`, a whole word even if the token is only a part of it; and `peak_excerpt`, the
+          word among its neighbours.
 
         What the table can't vouch for is NaN.
 
@@ -126,7 +128,10 @@ def rank_features(
         chance = expected_by_chance(first["distinctiveness"].to_numpy(), measures, len(ranked_positions))
         ranked.append(first.assign(chance=chance))
     rows = pd.concat(ranked).reset_index()
-    return rows.assign(peak_word=[trace.tokens.word_at(position) for position in rows["peak_position"]])
+    return rows.assign(
+        peak_word=[trace.tokens.word_at(position) for position in rows["peak_position"]],
+        peak_excerpt=[trace.tokens.excerpt_at(position) for position in rows["peak_position"]],
+    )
 
 
 def _passes_filters(features: pd.DataFrame, *, hide_always_on: bool, min_f1: float, hide_form: bool) -> pd.Series:
@@ -134,7 +139,7 @@ def _passes_filters(features: pd.DataFrame, *, hide_always_on: bool, min_f1: flo
     if hide_always_on:
         passes &= ~(features["density"] > ALWAYS_ON)  # not `<=`, which an unknown density (NaN) would fail
     if min_f1 > 0:
-        passes &= features["f1"] >= min_f1
+        passes &= (features["f1"] >= min_f1) | (features["f1"].isna() & features["reliable"])
     if hide_form:
         passes &= ~features["kind"].isin(FORM_KINDS)
     return passes

@@ -123,10 +123,16 @@ def _candidates(fired: pd.DataFrame) -> pd.DataFrame:
     specialization = unusual["specialization_index"].fillna(0.0).to_numpy(dtype=float)
     lean = np.clip(_LEAN * np.average(specialization, weights=surprise), -1, 1) if len(unusual) else 0.0
     kind = unusual["kind"].map(_KIND_WEIGHT).fillna(1.0).to_numpy(dtype=float)
-    trust = _TRUST_BASE + unusual["f1"].fillna(_UNKNOWN_F1).to_numpy(dtype=float)
+    trust = _TRUST_BASE + _f1_or_guess(unusual)
     weight = kind * trust * (1 + _SUBJECT_WEIGHT * lean * specialization)
     measured = unusual.assign(weight=weight, score=weight * surprise)
     return measured.sort_values("score", ascending=False, kind="stable").head(MOST_CANDIDATES)
+
+
+def _f1_or_guess(rows: pd.DataFrame) -> np.ndarray:
+    """(n_rows,) F1 of each label; where there is none, 1 for the user's own labels and a guess for others."""
+    guess = np.where(rows["reliable"], 1.0, _UNKNOWN_F1)
+    return np.where(rows["f1"].isna(), guess, rows["f1"].astype(float))
 
 
 def _profile(trace: Trace, feature: Feature) -> np.ndarray:
@@ -156,7 +162,7 @@ def _groups(profiles: np.ndarray, directions: np.ndarray) -> np.ndarray:
 def _theme(trace: Trace, members: pd.DataFrame, profiles: np.ndarray, sentences: np.ndarray) -> Theme:
     one_in = members["one_in"].to_numpy()
     score = members["score"].to_numpy()
-    quality = members["f1"].fillna(_UNKNOWN_F1).to_numpy(dtype=float) * members["weight"].to_numpy()
+    quality = _f1_or_guess(members) * members["weight"].to_numpy()
     naming = np.where(score >= _NOTABLE * score.max(), quality, -1.0)
     first = int(naming.argmax())
     order = [first, *(row for row in range(len(members)) if row != first)]

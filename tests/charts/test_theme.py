@@ -84,7 +84,7 @@ def test_hover_names_the_feature_its_measures_and_its_peak_word() -> None:
     hover = feature_hover(row)
     scores = ("F1 0.90; guessing scores 0.67", "Precision 0.80, recall 0.70, balanced accuracy 0.75")
     measures = ("Distinctiveness +4.0 standard deviations", "Peak: 1 in 33 passages is as high")
-    for part in ("L4/F24", *measures, *scores, "Specialization", "Density 10.0%", "Peak word"):
+    for part in ("L4/F24", *measures, *scores, "Specialization", "Density 10.0%", "Peaks on"):
         assert part in hover
     assert "Unreliable" not in hover
 

@@ -51,6 +51,24 @@ def test_relatives_of_a_feature_choose_themselves(page: AppTest) -> None:
     assert page.query_params["feature"] == chosen(page)
 
 
+def test_a_label_of_the_users_own_replaces_the_other_until_it_is_emptied(page: AppTest) -> None:
+    analyze(page, SENTENCES)
+    open_tab(page, "Inside")
+    key = f"own_label_{chosen(page)}"
+    page.text_input(key=key).set_value("<b>Rates</b> [again](x)").run()
+    assert not errors(page)
+    box = page.selectbox(key="feature_box")
+    assert box.options[box.index].endswith("<b>Rates</b> [again](x)")  # reliable, so without a question mark
+    heading = next(text.value for text in page.markdown if text.value.startswith("####"))
+    assert r"\<b\>" in heading
+    assert any("your own label" in text.value for text in page.caption)
+    page.text_input(key=key).set_value("").run()
+    box = page.selectbox(key="feature_box")
+    assert "Rates" not in box.options[box.index]
+    page.text_input(key=key).set_value("long " * 100).run()
+    assert "at most 100" in errors(page)[0].replace("\\", "")
+
+
 def test_a_link_opens_its_feature_once_a_text_is_analyzed(page: AppTest) -> None:
     page.query_params["feature"] = "L3/F17"
     analyze(page, TEXT)

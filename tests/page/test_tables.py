@@ -6,18 +6,18 @@ import pytest
 from feature_tracker.labels.csv_files import to_csv
 from feature_tracker.page.views.features import page_columns, table_of
 from feature_tracker.page.views.links import describe
-from tests.support import make_ranked
+from tests.support import make_ranked, trace_of
 
 
 def test_pairs_carry_both_labels_joined_by_layer_and_index() -> None:
-    ranked = make_ranked((4, 10), 3).assign(label=[f"label {i}" for i in range(6)], reliable=True)
-    ranked.loc[ranked["layer"] == 10, "feature"] = ranked.loc[ranked["layer"] == 4, "feature"].to_numpy()
+    ranked = make_ranked((4, 10), 3)
+    ranked = ranked.assign(label=[f"label {i}" for i in range(6)], reliable=True, feature=[0, 1, 2] * 2)
     links = pd.DataFrame(
         {
             "source_layer": [4],
-            "source_feature": [int(ranked["feature"].iloc[1])],
+            "source_feature": [1],
             "target_layer": [10],
-            "target_feature": [int(ranked["feature"].iloc[1])],
+            "target_feature": [1],
             "r": [0.9],
             "n_either": [12],
             "n_effective": [9.5],
@@ -25,7 +25,10 @@ def test_pairs_carry_both_labels_joined_by_layer_and_index() -> None:
             "q": [0.02],
         }
     )
-    row = describe(links, ranked).iloc[0]
+    text = "Sales rose in every region while margins and cash fell less than in other quarters"
+    fires = {(4, 1): {"margins": 1.0, "cash": 3.0}, (10, 1): {"margins": 2.0, "fell": 5.0}}
+    row = describe(links, ranked, trace_of(text.split(" "), fires)).iloc[0]
+    assert row["Where both fire"] == "… in every region while margins and cash fell …"
     assert (row["Label"], row["Deeper label"]) == ("label 1", "label 4")
     assert (row["Tokens"], row["Effective tokens"], row["q"]) == (12, 9.5, 0.02)
 

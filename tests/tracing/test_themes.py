@@ -7,30 +7,12 @@ import torch
 
 from feature_tracker.feature import Feature
 from feature_tracker.labels.table import LabelTable
-from feature_tracker.model.tokens import TokenizedText
 from feature_tracker.sae.topk import Sae
 from feature_tracker.tracing.themes import Theme, _groups, find_themes, members_of
-from feature_tracker.tracing.trace import LayerTrace, Trace
+from tests.support import trace_of
 
 TEXT = "The court heard the lawsuit . Banks made loans . Nothing else happened in the $5 town today ."
 WORDS = TEXT.split(" ")
-
-
-def trace_of(fires: dict[tuple[int, int], dict[str, float]]) -> Trace:
-    """A trace in which features (layer, index) of ten latents fire on words."""
-    pieces = [WORDS[0], *(word if word == "." else f" {word}" for word in WORDS[1:])]
-    ends = np.cumsum([len(piece) for piece in pieces])
-    offsets = np.stack([ends - [len(piece) for piece in pieces], ends], axis=1)
-    layers = {}
-    for layer in (4, 16):
-        dense = np.zeros((len(WORDS), 10), np.float32)
-        for (at, index), words in fires.items():
-            if at == layer:
-                for word, value in words.items():
-                    dense[WORDS.index(word), index] = value
-        indices = np.tile(np.arange(10, dtype=np.int32), (len(WORDS), 1))
-        layers[layer] = LayerTrace(layer, dense, indices, 10)
-    return Trace(TokenizedText("".join(pieces), np.arange(len(WORDS)), offsets, 512), layers)
 
 
 def saes(directions: dict[tuple[int, int], int]) -> dict[int, Sae]:
@@ -48,7 +30,9 @@ def saes(directions: dict[tuple[int, int], int]) -> dict[int, Sae]:
 def rows(*features: tuple[int, int, str, float, float, float, str]) -> pd.DataFrame:
     """(layer, index, label, share of passages as high, rarity of the peak, F1, kind)"""
     columns = ["layer", "feature", "label", "chance_alone", "rarity", "f1", "kind"]
-    return pd.DataFrame(features, columns=columns).assign(reliable=True, specialization_index=0.0)
+    return pd.DataFrame(features, columns=columns).assign(
+        reliable=lambda rows: rows["f1"] > 2 / 3, specialization_index=0.0
+    )
 
 
 LAW = {"court": 3.0, "lawsuit": 5.0}
@@ -63,7 +47,7 @@ FIRED = rows(
 
 @pytest.fixture
 def themes() -> list[Theme]:
-    return find_themes(trace_of(FIRES), FIRED, saes({(4, 1): 1, (16, 2): 1}))
+    return find_themes(trace_of(WORDS, FIRES), FIRED, saes({(4, 1): 1, (16, 2): 1}))
 
 
 def test_features_of_all_layers_on_the_same_words_are_one_theme(themes: list[Theme]) -> None:
@@ -82,14 +66,14 @@ def test_subjects_come_before_words_and_mixtures_that_are_as_unusual() -> None:
         (4, 2, "b", 0.001, 1.0, 0.5, "topic"),
         (16, 3, "c", 0.001, 1.0, 0.9, ""),
     )
-    assert [theme.label for theme in find_themes(trace_of(fires), fired, saes({}))] == ["b", "c", "a"]
+    assert [theme.label for theme in find_themes(trace_of(WORDS, fires), fired, saes({}))] == ["b", "c", "a"]
 
 
 def test_features_of_the_texts_own_kind_come_before_those_of_the_other() -> None:
     fires = {(4, index): {word: 1.0} for index, word in enumerate(("court", "town", "loans"))}
     fired = rows(*((4, index, str(index), 0.001, 1.0, 0.8, "word") for index in range(3)))
-    finance = find_themes(trace_of(fires), fired.assign(specialization_index=[-0.8, 0.9, 0.7]), saes({}))
-    general = find_themes(trace_of(fires), fired.assign(specialization_index=[0.8, -0.9, -0.7]), saes({}))
+    finance = find_themes(trace_of(WORDS, fires), fired.assign(specialization_index=[-0.8, 0.9, 0.7]), saes({}))
+    general = find_themes(trace_of(WORDS, fires), fired.assign(specialization_index=[0.8, -0.9, -0.7]), saes({}))
     assert [theme.label for theme in finance] == [theme.label for theme in general] == ["1", "2", "0"]
 
 
@@ -100,13 +84,17 @@ def test_a_label_that_can_be_trusted_comes_before_one_that_can_not() -> None:
         (4, 2, "sure", 0.001, 1.0, 0.9, "word"),
         (4, 3, "unread", 0.001, 1.0, np.nan, ""),
     )
-    assert [theme.label for theme in find_themes(trace_of(fires), fired, saes({}))] == ["sure", "unread", "guess"]
+    assert [theme.label for theme in find_themes(trace_of(WORDS, fires), fired, saes({}))] == [
+        "sure",
+        "unread",
+        "guess",
+    ]
 
 
 def test_of_two_kinds_alike_the_one_tied_to_a_subject_comes_first() -> None:
     fires = {(4, 1): {"court": 1.0}, (4, 2): {"town": 1.0}}
     fired = rows((4, 1, "a", 0.001, 1.0, 0.9, "word"), (4, 2, "b", 0.001, 1.0, 0.5, "word"))
-    found = find_themes(trace_of(fires), fired.assign(specialization_index=[np.nan, -0.9]), saes({}))
+    found = find_themes(trace_of(WORDS, fires), fired.assign(specialization_index=[np.nan, -0.9]), saes({}))
     assert [theme.label for theme in found] == ["b", "a"]
 
 
@@ -117,7 +105,7 @@ def test_a_theme_is_named_by_the_label_that_tells_it_best(themes: list[Theme]) -
 
 
 def test_a_theme_shows_its_words_and_sentences_strongest_first(themes: list[Theme]) -> None:
-    text = trace_of(FIRES).tokens.text
+    text = trace_of(WORDS, FIRES).tokens.text
     assert themes[1].words == ("lawsuit", "court")
     assert [text[start:end] for start, end in themes[1].excerpts] == ["The court heard the lawsuit."]
     assert [WORDS[position] for position in np.flatnonzero(themes[0].activation)] == ["Banks", "loans"]
@@ -126,30 +114,30 @@ def test_a_theme_shows_its_words_and_sentences_strongest_first(themes: list[Them
 
 def test_function_words_and_numbers_are_not_shown_as_a_themes_words() -> None:
     fires = {(4, 1): {"The": 5.0, "$5": 4.0, "town": 1.0}}
-    (theme,) = find_themes(trace_of(fires), FIRED[:1], saes({}))
+    (theme,) = find_themes(trace_of(WORDS, fires), FIRED[:1], saes({}))
     assert theme.words == ("town",)
 
 
 def test_what_ordinary_text_does_as_often_is_no_theme() -> None:
     usual = rows((4, 1, "'court'", 0.2, 4.0, 0.8, "word"))
-    assert find_themes(trace_of(FIRES), usual, saes({})) == []
-    assert find_themes(trace_of(FIRES), usual[:0], saes({})) == []
+    assert find_themes(trace_of(WORDS, FIRES), usual, saes({})) == []
+    assert find_themes(trace_of(WORDS, FIRES), usual[:0], saes({})) == []
 
 
 def test_features_that_were_not_measured_are_in_no_theme() -> None:
     unmeasured = rows((4, 1, "'court'", np.nan, np.nan, 0.8, "word"))
-    assert find_themes(trace_of(FIRES), unmeasured, saes({})) == []
+    assert find_themes(trace_of(WORDS, FIRES), unmeasured, saes({})) == []
 
 
 def test_a_theme_is_not_named_by_a_feature_that_is_far_less_unusual() -> None:
     fired = rows((4, 1, "'court'", 1e-6, 20.0, 0.6, "word"), (16, 2, "Legal", 0.04, np.nan, 0.9, "topic"))
-    (theme,) = find_themes(trace_of(FIRES), fired, saes({(4, 1): 1, (16, 2): 1}))
+    (theme,) = find_themes(trace_of(WORDS, FIRES), fired, saes({(4, 1): 1, (16, 2): 1}))
     assert theme.label == "'court'"
 
 
 def test_an_unscored_label_names_a_theme_only_where_no_scored_one_is_good() -> None:
     fired = rows((4, 1, "unread", 0.001, 20.0, np.nan, ""), (16, 2, "Legal", 0.001, np.nan, 0.6, "word"))
-    (theme,) = find_themes(trace_of(FIRES), fired, saes({(4, 1): 1, (16, 2): 1}))
+    (theme,) = find_themes(trace_of(WORDS, FIRES), fired, saes({(4, 1): 1, (16, 2): 1}))
     assert theme.label == "Legal"
 
 
@@ -163,7 +151,7 @@ def test_the_members_of_themes_carry_their_own_labels(themes: list[Theme]) -> No
 
 
 def test_a_feature_that_no_ordinary_passage_fires_as_much_has_a_finite_rarity() -> None:
-    (theme,) = find_themes(trace_of(FIRES), rows((4, 1, "'court'", 0.0, np.nan, 0.8, "word")), saes({}))
+    (theme,) = find_themes(trace_of(WORDS, FIRES), rows((4, 1, "'court'", 0.0, np.nan, 0.8, "word")), saes({}))
     assert theme.one_in == (1e6,)
 
 

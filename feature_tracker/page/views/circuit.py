@@ -11,7 +11,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from feature_tracker.charts.measure import activation_text
-from feature_tracker.charts.network import plot_circuit
+from feature_tracker.charts.network import CIRCUIT_LEGEND, plot_circuit
 from feature_tracker.charts.theme import shorten, stated
 from feature_tracker.circuits.graph import circuit_paths, path_in_words
 from feature_tracker.circuits.paths import Path
@@ -29,7 +29,6 @@ if TYPE_CHECKING:  # only circuits/ works with NetworkX; here a graph is data
 
 _N_PATHS = 5
 _HALF_WIDTH = 512  # fits twice side by side on a laptop's screen
-_MOST_UNVERIFIED = 40  # more dashed lines would hide the solid ones
 AMOUNT = "circuit_amount"
 _AMOUNTS = {"10": 10, "30": 30, "100": 100, "all": None}
 
@@ -146,11 +145,8 @@ def _show_circuit(session: SessionCircuit, scene: Scene) -> None:
     graph = session.graph()
     st.markdown(counts_in_words(session))
     st.caption(
-        "Blue links raise the deeper feature, red links lower it. Solid links are measured effects, wider for a larger "
-        "share of what feeds the deeper feature; dashed links are only estimated. Of the unverified links, the "
-        f"{_MOST_UNVERIFIED} strongest and those of the chosen feature are drawn; a link that skips a layer is drawn "
-        "once it is verified. Click a node for its details. The circuit holds the features of all layers that fire "
-        "most strongly, whatever the page ranks by. It covers one part of a long text, and is traced in float32 if the "
+        f"{CIRCUIT_LEGEND} Click a node for its details. The circuit holds the features of all layers that fire most "
+        "strongly, whatever the page ranks by. It covers one part of a long text, and is traced in float32 if the "
         "model is small enough."
     )
     show_feature_chart(
@@ -158,7 +154,6 @@ def _show_circuit(session: SessionCircuit, scene: Scene) -> None:
             graph,
             colours=scene.colours,
             selected=scene.feature,
-            most_unverified=_MOST_UNVERIFIED,
             aggregation=session.request.settings.aggregation,
         ),
         key="circuit",

@@ -37,6 +37,7 @@ _ON_THIS_TEXT = (
     ),
     _ACTIVATION,
     Column("peak_word", "text", "activation", "The word on which the feature fires most strongly.", "Peak word"),
+    Column("peak_excerpt", "text", "activation", "That word among its neighbours.", "Where it peaks"),
 )  # fmt: skip
 _RELIABLE = Column(
     "reliable", "choice", "score", "Whether the label's F1 beats guessing on the same sample.", "Reliable"

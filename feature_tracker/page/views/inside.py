@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import ref
+
 import numpy as np
 import streamlit as st
 
@@ -11,9 +13,11 @@ from feature_tracker.circuits.correlation import MIN_TOKENS, correlate
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.features.direction import LogitLens, logit_lens, nearest_features
+from feature_tracker.labels.own import own_labels_path
 from feature_tracker.page.clicks import show_chart
-from feature_tracker.page.errors import plain
+from feature_tracker.page.errors import plain, shown_errors
 from feature_tracker.page.feature_card import show_feature_button
+from feature_tracker.page.pool import evicted_error, tracker_pool
 from feature_tracker.page.state import Scene
 from feature_tracker.tracing.rows import features_of, rows_of
 from feature_tracker.tracing.trace import Trace
@@ -26,6 +30,7 @@ def show(scene: Scene) -> None:
     """Draw the view."""
     feature, labels = scene.feature, scene.tracker.labels
     st.markdown(f"#### {feature}: {plain(labels.name(feature))}")
+    _show_own_label(scene)
     _show_trial(scene)
     colour = scene.colours[feature.layer]
     left, right = st.columns(2, gap="medium")
@@ -54,6 +59,33 @@ def show(scene: Scene) -> None:
     with right:
         _show_partners(scene)
     _show_nearest(scene)
+
+
+def _show_own_label(scene: Scene) -> None:
+    feature, replaced = scene.feature, scene.tracker.labels.replaced
+    key = f"own_label_{feature}"
+    # Streamlit keeps what a callback refers to, which must not keep a model in memory.
+    weak_tracker = ref(scene.tracker)
+
+    def save() -> None:
+        with shown_errors("saving your label"):
+            tracker = weak_tracker()
+            if tracker is None:
+                raise evicted_error()
+            tracker_pool().exchange(tracker, tracker.relabel(feature, st.session_state[key]))
+
+    st.text_input(
+        "Your own label",
+        scene.tracker.labels.name(feature) if feature in replaced else "",
+        key=key,
+        placeholder="Call it something else",
+        on_change=save,
+        help="Replaces the label wherever this bundle is opened on this machine, for everybody who uses this page. "
+        "Empty the box to have the old label back. Your labels are kept in "
+        f"{plain(str(own_labels_path(scene.tracker.bundle.name)))}.",
+    )
+    if feature in replaced:
+        st.caption(f"In place of “{plain(replaced[feature])}”. Nobody has judged yours.")
 
 
 def _show_trial(scene: Scene) -> None:

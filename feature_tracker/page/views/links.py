@@ -121,7 +121,7 @@ def _show_network(scene: Scene, links: pd.DataFrame) -> None:
 
 
 def _show_table(links: pd.DataFrame, scene: Scene) -> None:
-    table = describe(links, scene.ranked)
+    table = describe(links, scene.ranked, scene.analysis.trace)
     st.dataframe(
         table,
         hide_index=True,
@@ -136,6 +136,9 @@ def _show_table(links: pd.DataFrame, scene: Scene) -> None:
                 format="%.2g",
                 help="Share of pairs due to chance among those with this q or a smaller one. 0.05 or less counts "
                 "as significant.",
+            ),
+            "Where both fire": st.column_config.TextColumn(
+                width=300, help="The words around the token on which the two fire most strongly together."
             ),
             "Tokens": st.column_config.NumberColumn(help="Tokens on which at least one of the two fires."),
             "Effective tokens": st.column_config.NumberColumn(
@@ -157,8 +160,8 @@ def _show_table(links: pd.DataFrame, scene: Scene) -> None:
     )
 
 
-def describe(links: pd.DataFrame, ranked: pd.DataFrame) -> pd.DataFrame:
-    """Links with both labels in each row, and `?` after unreliable labels."""
+def describe(links: pd.DataFrame, ranked: pd.DataFrame, trace: Trace) -> pd.DataFrame:
+    """Links with both labels and a shared excerpt in each row, and `?` after unreliable labels."""
     labels = dict(zip(features_of(ranked), marked_labels(ranked), strict=True))
     sources, targets = features_of(links, "source_"), features_of(links, "target_")
     return pd.DataFrame(
@@ -168,8 +171,20 @@ def describe(links: pd.DataFrame, ranked: pd.DataFrame) -> pd.DataFrame:
             "Label": [labels[feature] for feature in sources],
             "To": [str(feature) for feature in targets],
             "Deeper label": [labels[feature] for feature in targets],
+            "Where both fire": _shared_excerpts(trace, sources, targets),
             "q": links["q"].to_numpy(),
             "Tokens": links["n_either"].to_numpy(),
             "Effective tokens": links["n_effective"].to_numpy(),
         }
     )
+
+
+def _shared_excerpts(trace: Trace, sources: list[Feature], targets: list[Feature]) -> list[str]:
+    """The words around the token on which both ends of a link fire most; empty where they never fire together."""
+    activations = {feature: trace.column(feature)[trace.counted] for feature in {*sources, *targets}}
+    excerpts = []
+    for source, target in zip(sources, targets, strict=True):
+        together = activations[source] * activations[target]
+        position = int(together.argmax())
+        excerpts.append(trace.tokens.excerpt_at(int(trace.counted[position])) if together[position] > 0 else "")
+    return excerpts
