@@ -151,8 +151,8 @@ def sentence_spans(text: str) -> np.ndarray:
     """First and one-past-last character of each sentence, (n, 2) int64, without the white space between them.
 
     A sentence ends with the signs after a word if a full stop, question or exclamation mark is among them, white space
-    follows, and what comes next doesn't begin with a lower-case letter; or before a blank line. Titles and legal forms
-    (`Mr.`, `Inc.`) end none.
+    follows, and what comes next doesn't begin with a lower-case letter; or before a blank line. Titles, legal forms and
+    initials (`Mr.`, `Inc.`, `Jerome H. Powell`) end none.
     """
     units = word_spans(text)
     sentences, first = [], 0
@@ -160,7 +160,8 @@ def sentence_spans(text: str) -> np.ndarray:
         is_last = number == len(units) - 1
         between = "" if is_last else text[end : units[number + 1, 0]]
         unit, before = text[start:end], text[slice(*units[number - 1])] if number else ""
-        ends = bool(_SENTENCE_END.search(unit)) and before not in _NO_END and between.isspace()
+        is_short = before in _NO_END or (len(before) == 1 and before.isupper() and before != "I")  # an initial
+        ends = bool(_SENTENCE_END.search(unit)) and not is_short and between.isspace()
         ends = ends and not (is_last or text[units[number + 1, 0]].islower())
         if is_last or ends or _BLANK_LINE.search(between):
             sentences.append((units[first, 0], end))

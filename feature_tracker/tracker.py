@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from feature_tracker.circuits.correlation import Correlations
     from feature_tracker.circuits.traced import TracedCircuit
+    from feature_tracker.compare.kinds import Kind
+    from feature_tracker.compare.strengths import SpanReader
+    from feature_tracker.compare.texts import Comparison
     from feature_tracker.feature import Feature
     from feature_tracker.labels.table import LabelTable
     from feature_tracker.model.load import LanguageModel
@@ -57,6 +60,8 @@ class Tracker:
     labels: LabelTable
     _exact: list[LanguageModel] = field(default_factory=list, repr=False)
     _exact_lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _kinds: list[tuple[SpanReader, list[Kind]]] = field(default_factory=list, repr=False)
+    _kinds_lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
     def open(cls, bundle: str | Bundle = BUILT_IN, *, progress: Progress = silent) -> Tracker:
@@ -157,6 +162,28 @@ class Tracker:
 
         chosen = features_of(self.rank(trace, top=top, by="activation")) if features is None else features
         return correlate(trace, chosen)
+
+    def compare(self, before: str, after: str, *, progress: Progress = silent) -> Comparison:
+        """What changed from one text to another, of what kind it is, and which features rose and fell.
+
+        Raises:
+            TrackerError: a text has no words.
+        """
+        from feature_tracker.compare.texts import compare_texts
+
+        reader, kinds = self.kinds_of_change(progress=progress)
+        return compare_texts(before, after, reader, kinds, self.labels, progress=progress)
+
+    def kinds_of_change(self, *, progress: Progress = silent) -> tuple[SpanReader, list[Kind]]:
+        """The kinds of change that this bundle's features tell, with their AUC; learnt once, in some seconds."""
+        from feature_tracker.compare.strengths import SpanReader
+        from feature_tracker.compare.texts import learn_kinds
+
+        with self._kinds_lock:
+            if not self._kinds:
+                reader = SpanReader.open(self.language_model, self.saes, self.labels, self.bundle.window)
+                self._kinds.append(learn_kinds(reader, progress))
+        return self._kinds[0]
 
     def record(self, text: str | TokenizedText, *, progress: Progress = silent) -> Recording:
         """Run a text and keep its residual streams, from which circuits are traced, in float32 where that is cheap.

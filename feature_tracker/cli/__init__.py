@@ -11,6 +11,7 @@ from feature_tracker import __version__
 _SUMMARIES = {
     "page": "Open the page in a browser.",
     "trace": "Print the top features of a text as CSV.",
+    "compare": "Print what changed from one text to another.",
     "circuit": "Trace which features of a text feed which.",
     "fetch": "Download a bundle's model ahead of time.",
     "sae": "Train, tune and measure sparse autoencoders.",

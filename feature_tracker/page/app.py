@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Generator
-from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -18,11 +16,8 @@ from feature_tracker.errors import TrackerError
 from feature_tracker.page import state
 from feature_tracker.page.errors import shown_errors
 from feature_tracker.page.inputs import read_inputs
-from feature_tracker.page.pool import show_loading, wait_for_tracker
+from feature_tracker.page.pool import progress_bar, show_loading, wait_for_tracker
 from feature_tracker.page.sidebar import choose_bundle, read_settings
-
-if TYPE_CHECKING:
-    from feature_tracker.progress import Progress
 
 # An SVG, because Streamlit fetches emoji and material icons for the browser's tab from the network.
 _ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
@@ -84,23 +79,9 @@ def show_page() -> None:
             # The views import charts and PyTorch, which takes seconds: nobody should wait for that before a result.
             from feature_tracker.page.results import show_results  # noqa: PLC0415
 
-            with _progress() as report:
+            with progress_bar() as report:
                 tracker = wait_for_tracker(bundle, report, retry=False)
             show_results(analysis, tracker, settings)
-
-
-@contextlib.contextmanager
-def _progress() -> Generator[Progress]:
-    """A progress bar that appears with the first report and disappears at the end."""
-    place = st.empty()
-
-    def report(stage: str, share: float) -> None:
-        place.progress(min(max(share, 0.0), 1.0), stage)
-
-    try:
-        yield report
-    finally:
-        place.empty()
 
 
 def _text_title(analysis: state.Analysis) -> str:
@@ -110,7 +91,7 @@ def _text_title(analysis: state.Analysis) -> str:
 def _analyze(bundle: Bundle, text: str) -> None:
     if not text.strip():  # refused before a model is loaded
         raise TrackerError("There is no text to analyze yet. Paste a passage, choose a sample or upload a document.")
-    with _progress() as report:
+    with progress_bar() as report:
         report("Getting ready", 0.0)
         tracker = wait_for_tracker(bundle, report, retry=True)
         start = time.perf_counter()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import threading
 import time
+from collections.abc import Generator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -145,3 +147,17 @@ def _loading_bar(bundle: Bundle) -> None:
     if loading.outcome.done():
         st.rerun()  # draws the page without this bar, so the fragment stops repeating
     st.progress(loading.share, f"{loading.stage} …")
+
+
+@contextlib.contextmanager
+def progress_bar() -> Generator[Progress]:
+    """A progress bar that appears with the first report and disappears at the end."""
+    place = st.empty()
+
+    def report(stage: str, share: float) -> None:
+        place.progress(min(max(share, 0.0), 1.0), stage)
+
+    try:
+        yield report
+    finally:
+        place.empty()

@@ -32,12 +32,13 @@ CIRCUIT = "session_circuit"
 CORRELATIONS = "session_correlations"
 _ANALYSIS = "analysis"
 THEMES = "session_themes"
+COMPARISON = "session_comparison"
 _FEATURE = "feature"
 _LINK = "feature"
 _IS_THEME = "is_theme"
 _POSITIONS = "chosen_positions"
 _HEATMAP_VERSION = "heatmap_version"
-_KEYS_OF_ONE_TEXT = (_FEATURE, _IS_THEME, CIRCUIT, CORRELATIONS, THEMES, PENDING_TEXT, PENDING_CIRCUIT)
+_KEYS_OF_ONE_TEXT = (_FEATURE, _IS_THEME, CIRCUIT, CORRELATIONS, THEMES, COMPARISON, PENDING_TEXT, PENDING_CIRCUIT)
 
 
 _NAME = re.compile(r"L(\d{1,4})/F(\d{1,9})")

@@ -196,7 +196,7 @@ class Activations:
         Raises:
             TrackerError: an activation is not finite.
         """
-        layers = {layer: _layer_trace(layer, self._saes[layer], parts) for layer, parts in self._encoded.items()}
+        layers = {layer: layer_trace(layer, self._saes[layer], parts) for layer, parts in self._encoded.items()}
         sinks = [torch.cat([part.attention_sink for part in parts]) for parts in self._encoded.values()]
         return Trace(tokens, layers, torch.stack(sinks).any(dim=0).numpy())
 
@@ -219,7 +219,12 @@ def trace_tokens(
     return activations.trace(tokens)
 
 
-def _layer_trace(layer: int, sae: Sae, encoded: Sequence[Encoded]) -> LayerTrace:
+def layer_trace(layer: int, sae: Sae, encoded: Sequence[Encoded]) -> LayerTrace:
+    """A layer's activations on a text, from its parts in order.
+
+    Raises:
+        TrackerError: an activation is not finite.
+    """
     values, indices, _ = (torch.cat(parts).numpy() for parts in zip(*encoded, strict=True))
     if not np.isfinite(values).all():
         raise TrackerError(

@@ -37,6 +37,12 @@ class LayerTrace:
         """(n_tokens,) float32 activations of one latent."""
         return np.where(self.indices == index, self.values, 0).sum(axis=1, dtype=np.float32)
 
+    def largest(self, positions: np.ndarray) -> np.ndarray:
+        """(n_latents,) float32 each latent's largest activation on these tokens; 0 where there are none."""
+        out = np.zeros(self.n_latents, np.float32)
+        np.maximum.at(out, self.indices[positions], self.values[positions])
+        return out
+
 
 @dataclass(frozen=True)
 class Trace:
