@@ -1,4 +1,4 @@
-"""`python -m benchmarks.comparing`: does a comparison of texts see what changed, and claim nothing where nothing did?"""
+"""`python -m benchmarks.comparing`: does a comparison see what changed, and claim nothing where nothing did?"""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def replacements(tracker: Tracker, before: str, after: str) -> Iterator[Change]:
 def overlaps(by_statement: Sequence[Sequence[Change]]) -> tuple[list[float], list[float]]:
     """The share of features in common behind changes of the same words, and of words without any in common.
 
-    Only changes of different statements are set beside each other. The overlap of a replacement that occurs often counts
-    once, as the mean over its pairs.
+    Only changes of different statements are set beside each other. The overlap of a replacement that occurs often
+    counts once, as the mean over its pairs.
     """
     changes = [(number, change) for number, part in enumerate(by_statement) for change in part]
     features = [set(zip(c.behind["layer"], c.behind["feature"], strict=True)) for _, c in changes]
@@ -92,7 +92,7 @@ def reported(tracker: Tracker, before: str, after: str) -> int:
 def shuffled(text: str) -> str:
     """The text's sentences in another order."""
     sentences = [sentence.text for sentence in sentences_of(text)]
-    return " ".join(random.Random(0).sample(sentences, len(sentences)))
+    return "\n\n".join(random.Random(0).sample(sentences, len(sentences)))  # some end without a full stop
 
 
 if __name__ == "__main__":

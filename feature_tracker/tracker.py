@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from feature_tracker.circuits.correlation import Correlations
     from feature_tracker.circuits.traced import TracedCircuit
+    from feature_tracker.compare.examples import Found
     from feature_tracker.compare.kinds import Kind
     from feature_tracker.compare.strengths import SpanReader
     from feature_tracker.compare.texts import Comparison
@@ -173,6 +174,17 @@ class Tracker:
 
         reader, kinds = self.kinds_of_change(progress=progress)
         return compare_texts(before, after, reader, kinds, self.labels, progress=progress)
+
+    def find(self, with_it: Sequence[str], without_it: Sequence[str], *, progress: Progress = silent) -> Found:
+        """The features that tell sentences with something in them from sentences without it, tested against chance.
+
+        Raises:
+            TrackerError: fewer than four examples of either side, or the same example on both.
+        """
+        from feature_tracker.compare.examples import find_features
+
+        reader, _ = self.kinds_of_change(progress=progress)
+        return find_features(with_it, without_it, reader, self.labels, progress=progress)
 
     def kinds_of_change(self, *, progress: Progress = silent) -> tuple[SpanReader, list[Kind]]:
         """The kinds of change that this bundle's features tell, with their AUC; learnt once, in some seconds."""
