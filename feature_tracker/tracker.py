@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from feature_tracker.circuits.traced import TracedCircuit
     from feature_tracker.compare.examples import Found
     from feature_tracker.compare.kinds import Kind
+    from feature_tracker.compare.probe import Probe, Probed
     from feature_tracker.compare.strengths import SpanReader
     from feature_tracker.compare.texts import Comparison
     from feature_tracker.feature import Feature
@@ -185,6 +186,36 @@ class Tracker:
 
         reader, _ = self.kinds_of_change(progress=progress)
         return find_features(with_it, without_it, reader, self.labels, progress=progress)
+
+    def probe(
+        self, sentences: Sequence[str], classes: Sequence[str], *, n_features: int = 20, progress: Progress = silent
+    ) -> Probed:
+        """A probe of up to `n_features` readable features that tells labelled sentences apart, beside other ways.
+
+        Raises:
+            TrackerError: one class alone, or too few sentences of one.
+        """
+        from feature_tracker.compare.probe import fit_probe
+        from feature_tracker.corpus.origin import fingerprint
+
+        reader, _ = self.kinds_of_change(progress=progress)
+        saes = fingerprint(self.saes)
+        return fit_probe(
+            sentences, classes, reader, self.labels,
+            bundle=self.bundle.name, saes=saes, n_features=n_features, progress=progress,
+        )  # fmt: skip
+
+    def apply(self, probe: Probe, sentences: Sequence[str], *, progress: Progress = silent) -> pd.DataFrame:
+        """What a probe says of sentences: `text, class`, and a column of probabilities for each class.
+
+        Raises:
+            TrackerError: the probe was fitted on other weights.
+        """
+        from feature_tracker.compare.probe import apply_probe
+        from feature_tracker.corpus.origin import fingerprint
+
+        reader, _ = self.kinds_of_change(progress=progress)
+        return apply_probe(probe, sentences, reader, saes=fingerprint(self.saes), progress=progress)
 
     def kinds_of_change(self, *, progress: Progress = silent) -> tuple[SpanReader, list[Kind]]:
         """The kinds of change that this bundle's features tell, with their AUC; learnt once, in some seconds."""

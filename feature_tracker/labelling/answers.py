@@ -24,7 +24,7 @@ from feature_tracker.labels.judged import JudgedScores, judged_scores
 from feature_tracker.labels.scores import JUDGED
 
 MOST_WORDS = 8
-_LONGEST_LABEL, _LONGEST_DETAIL = 100, 600
+_LONGEST_LABEL, _LONGEST_DETAIL = 100, 700
 _SLASH = re.compile(r"\w/\w")
 
 Record = TypeVar("Record")

@@ -64,7 +64,7 @@ def test_records_survive_a_round_trip(tmp_path: Path) -> None:
         ({"label": "one two three four five six seven eight nine"}, "more than 8 words"),
         ({"label": " "}, "its label or detail is empty"),
         ({"detail": ""}, "its label or detail is empty"),
-        ({"detail": "x" * 601}, "more than 600 characters"),
+        ({"detail": "x" * 701}, "more than 700 characters"),
         ({"label": "Profits/losses"}, "a slash between two words"),
         ({"kind": "theme"}, "its kind must be one of topic, word"),
         ({"feature": 9}, "nobody asked about L1/F9"),
