@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from feature_tracker.feature import Feature
 from feature_tracker.labels.importers.cleaning import clean_label
+from feature_tracker.labels.importers.failures import is_failure
 from feature_tracker.labels.scores import UNSCORED, Scores
 
 _EXAMPLES = 5  # rejections shown of each reason
@@ -121,10 +122,13 @@ class Tally:
         method: str = "",
         evidence: Evidence = Evidence.NONE,
     ) -> Iterator[ImportedLabel]:
-        """Yield the label cleaned; reject it where cleaning leaves no text."""
+        """Yield the label cleaned; reject it where cleaning leaves no text, or one that says that there is no label."""
         text, changes = clean_label(original)
         if not text:
             self.reject(where, "the label is empty", original)
+            return
+        if is_failure(text):
+            self.reject(where, "no label but what a tool or a model writes where it made none", original)
             return
         self.cleaned += bool(changes)
         if math.isnan(scores.f1):
