@@ -17,8 +17,8 @@ from typing import Any
 from feature_tracker.errors import TrackerError
 
 _PACKAGE = Path(__file__).resolve().parent
-LARGEST_JSON = 32 * 2**20
-"""Bytes of JSON that are parsed: as Python objects they take up to twenty times as much memory."""
+LARGEST_JSON = 24 * 2**20
+"""Bytes of JSON that are parsed: as Python objects they take up to thirty times as much memory."""
 _LONGEST_LINE = 2**26  # characters; a document of a corpus is one line
 
 
@@ -57,7 +57,12 @@ def parse_json(text: str | bytes) -> Any:
         ValueError: the text is no JSON, or is nested deeper than Python can parse.
     """
     try:
-        return json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < 300 else float(digits))
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            raise
+        except ValueError:  # from int(), or bytes that are no text
+            return json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < 300 else float(digits))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 

@@ -180,10 +180,10 @@ def unguard(cells: pd.Series) -> pd.Series:
 
 def guarded(table: pd.DataFrame) -> pd.DataFrame:
     """Any table, with `guard` on every text."""
-    safe = table.infer_objects()  # numbers in a column of objects are no text
-    for name in safe.columns.intersection(safe.select_dtypes(exclude=["number", "bool"]).columns):
+    safe = table.copy()
+    for name in safe.select_dtypes(exclude=["number", "bool"]).columns:
         safe[name] = guard(safe[name])
-    return safe
+    return safe.infer_objects()
 
 
 def to_csv(table: pd.DataFrame) -> bytes:

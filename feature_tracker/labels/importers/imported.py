@@ -10,6 +10,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from feature_tracker.feature import Feature
+from feature_tracker.labels.csv_files import storable
 from feature_tracker.labels.importers.cleaning import clean_label
 from feature_tracker.labels.importers.failures import is_failure
 from feature_tracker.labels.scores import UNSCORED, Scores
@@ -40,7 +41,7 @@ class ImportedLabel(NamedTuple):
     Attributes:
         feature: what it labels.
         text: cleaned.
-        original: as the file has it.
+        original: as the file has it, but for characters that no file in UTF-8 can hold.
         scores: how the label scored.
         method: how the judge was asked (`detection`), `reported` where the file doesn't say, empty without a score.
         evidence: how its F1 is known.
@@ -133,4 +134,4 @@ class Tally:
         self.cleaned += bool(changes)
         if math.isnan(scores.f1):
             evidence = Evidence.NONE
-        yield ImportedLabel(feature, text, original, scores, method, evidence, self.name)
+        yield ImportedLabel(feature, text, storable(original), scores, method, evidence, self.name)

@@ -24,6 +24,7 @@ from feature_tracker.labels.importers.target import Target
 KIND = "Neuronpedia export"
 _KEYS = ("modelId", "layer", "index", "description")
 _NESTED = ("results", "neurons", "features", "neuron", "explanations")
+_TELLING = {*_KEYS, *_NESTED}
 _DEEPEST = 8  # a list of entries with a feature each that has explanations is nested six deep
 _LONGEST_LINE = 2**24  # characters
 # Where each thing is said, in an explanation, the feature or list entry around it, or the feature's source.
@@ -101,6 +102,7 @@ def read_neuronpedia(path: Path, target: Target, tally: Tally) -> Imported:
         TrackerError: an explanation is about another model or about a feature that the bundle doesn't have, places that
             say which feature it is contradict each other, or the file mixes several SAEs of one layer.
     """
+    folders = [name for name in path.absolute().parts[-4:-1] if _names_residual(name)]
     first: dict[Feature, str] = {}
     sources: dict[int, str] = {}
     for explanation in _read(path, tally):
@@ -108,7 +110,7 @@ def read_neuronpedia(path: Path, target: Target, tally: Tally) -> Imported:
         where = explanation.where
         source, index = explanation.agreed(*_SOURCES), explanation.agreed(("index",))
         model = explanation.agreed(*_MODELS)
-        stream = _stream(explanation, source, model, path)
+        stream = _stream(explanation, source, model, folders)
         if stream is None or not index.isdecimal():
             tally.reject(where, "layer must begin with a number and index be one", f"{source}, {index}")
             continue
@@ -141,8 +143,17 @@ def read_neuronpedia(path: Path, target: Target, tally: Tally) -> Imported:
             yield label
 
 
-def _stream(explanation: _Explanation, source: str, model: str, path: Path) -> Stream | None:
+def _names_residual(folder: str) -> bool:
+    """Whether a folder is named as a source of residual streams is, as in the bucket of exports."""
+    stream = stream_of_source(folder)
+    return stream is not None and stream.place != "elsewhere"
+
+
+def _stream(explanation: _Explanation, source: str, model: str, folders: list[str]) -> Stream | None:
     """The stream that an explanation's SAE reads, by its source's name and, where given, its hook.
+
+    Args:
+        folders: those around the file that are named as sources are.
 
     Raises:
         TrackerError: source, set, hook and the file's folders contradict each other.
@@ -150,9 +161,8 @@ def _stream(explanation: _Explanation, source: str, model: str, path: Path) -> S
     stream = stream_of_source(source, model)
     if stream is None:
         return None
-    for folder in path.absolute().parts[-4:-1]:
-        named = stream_of_source(folder, model)
-        if named is not None and named.place != "elsewhere" and folder != source:
+    for folder in folders:
+        if folder != source:
             explanation.refuse("layer", source, "the folder", folder)
     set_name = source.partition("-")[2].partition("__")[0] or "neurons"
     for place, name in explanation.said(*_SETS).items():
@@ -198,7 +208,8 @@ def _explanations(
     """Yield what an answer explains, in order: every object with model, layer and index, its own or those around it."""
     if isinstance(value, list) and depth < _DEEPEST:
         for item in value:
-            yield from _explanations(item, where, around, depth + 1)
+            if isinstance(item, list) or (isinstance(item, dict) and not _TELLING.isdisjoint(item)):
+                yield from _explanations(item, where, around, depth + 1)
     if not isinstance(value, dict) or depth >= _DEEPEST:
         return
     here = (*around, value)
