@@ -210,9 +210,7 @@ def test_json_nested_too_deeply_is_refused(tmp_path: Path) -> None:
         read_json(tmp_path / "none.json")
 
 
-def test_a_line_without_end_is_refused_before_it_is_read_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_line_without_end_is_refused_before_it_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("feature_tracker.files._LONGEST_LINE", 1000)
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress((json.dumps("short") + "\n" + "x" * 1001).encode()))
     with pytest.raises(TrackerError, match=r"line 2: longer than 1,000 characters"):

@@ -14,7 +14,7 @@ from feature_tracker.labels.importers.csv_text import CsvFile
 from feature_tracker.labels.importers.imported import Tally
 from feature_tracker.labels.importers.target import Target
 
-_MODEL_COLUMNS = ("model", "model_id", "model_name", "modelid")
+_MODEL_COLUMNS = {"model", "model_id", "model_name", "modelid"}
 _NAMED_LAYER = re.compile(r"(?:^|[_\W])layer[_-]?(\d{1,4})$", re.IGNORECASE)  # features_layer10.csv
 
 Numbers = TypeVar("Numbers")
@@ -81,22 +81,23 @@ def read_feature_rows(
             says; the file is no CSV, or a quote that was left open makes one row of several.
     """
     file = CsvFile(path)
+    doubled = [name for name in columns if file.header.count(name) > 1]
+    named_layer = _NAMED_LAYER.search(path.stem)
     first_rows: dict[Feature, str] = {}
-    for line, found in file.rows():
+    for line, cells in file.rows():
         tally.read += 1
         where = f"{path.name}, line {line}"
-        # A delimiter at the end of a line makes an empty cell.
-        cells = found if any(map(str.strip, found[len(file.header) :])) else found[: len(file.header)]
         _check_span(where, line, cells, file, target)
         if len(cells) != len(file.header):
             tally.reject(where, f"a row must have {len(file.header)} cells", f"{len(cells)} cells")
             continue
-        named = dict(zip(reversed(file.header), reversed(cells), strict=True))  # of doubled columns the first
-        if double := next((n for n, c in zip(file.header, cells, strict=True) if n in columns and named[n] != c), ""):
-            tally.reject(where, f"the column {double} stands there twice and says different things")
+        named = dict(zip(file.header, cells, strict=True))
+        differing = [name for name in doubled if {c for n, c in zip(file.header, cells) if n == name} != {named[name]}]
+        if differing:
+            tally.reject(where, f"the column {differing[0]} stands there twice and says different things")
             continue
         try:
-            feature = _feature(named, path, where, target)
+            feature = _feature(named, named_layer and int(named_layer[1]), where, target)
         except ValueError:
             tally.reject(where, "layer and feature must be whole numbers", f"{named['layer']},{named['feature']}")
             continue
@@ -116,21 +117,23 @@ def read_feature_rows(
     tally.notes += file.notes
 
 
-def _feature(cells: dict[str, str], path: Path, where: str, target: Target) -> Feature | None:
+def _feature(cells: dict[str, str], named_layer: int | None, where: str, target: Target) -> Feature | None:
     """The feature of a row; `None` where the user left its layer out.
+
+    Args:
+        named_layer: the layer that the file is named after.
 
     Raises:
         TrackerError: the bundle doesn't have it, the row names another model, or the file's name another layer.
         ValueError: not two whole numbers.
     """
-    for column in _MODEL_COLUMNS:
-        if cells.get(column, "").strip():
+    for column in _MODEL_COLUMNS & cells.keys():
+        if cells[column].strip():
             target.check_model(cells[column].strip(), where)
     feature = target.feature(cells["layer"], cells["feature"], where)
-    named = _NAMED_LAYER.search(path.stem)
-    if named is not None and feature is not None and int(named[1]) != feature.layer:
+    if feature is not None and named_layer not in (None, feature.layer):
         raise TrackerError(
-            f"{where} is about layer {feature.layer}, but the file is named after layer {named[1]}. Correct the "
+            f"{where} is about layer {feature.layer}, but the file is named after layer {named_layer}. Correct the "
             "column `layer`, or rename the file. Nothing was written."
         )
     return feature

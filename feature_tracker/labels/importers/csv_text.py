@@ -20,7 +20,7 @@ _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical ba
 _KEYS = ("layer", "feature")
 _LONGEST_LINE = 4_000_000  # characters
 _LARGEST_LEGACY = 16 * 2**20  # bytes of a file that isn't UTF-8: to tell its encoding it is read whole
-_AT_ONCE = 2**20
+_AT_ONCE = 2**17
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d*,\d+(?:[eE][+-]?\d+)?\s*", re.ASCII)
 _THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(?:,\d{3})+\s*", re.ASCII)
 
@@ -44,7 +44,7 @@ class CsvFile:
         self._line_end = "\n"
         self._decoded = _legacy_text(path, self.notes)
         with self._open() as file:
-            head = file.read(2**16)
+            head = file.read(_AT_ONCE)
         if "\r" in head and "\n" not in head:  # classic Mac OS; elsewhere a lone carriage return is dirt in a label
             self._line_end = "\r"
         with self._open() as file:
@@ -62,6 +62,8 @@ class CsvFile:
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """Yield (line on which the row begins, its cells) for every row below the header that isn't blank.
 
+        Empty cells beyond the header are left out: a delimiter at the end of a line makes one.
+
         Raises:
             TrackerError: a quote that never closes, or a line that is too long; with the line.
         """
@@ -73,7 +75,10 @@ class CsvFile:
             try:
                 next(rows, None)
                 line = skipped + rows.line_num + 1
+                width = len(self.header)
                 for cells in rows:
+                    if len(cells) > width and not any(map(str.strip, cells[width:])):
+                        del cells[width:]
                     if cells:
                         yield line, cells
                     line = skipped + rows.line_num + 1

@@ -104,7 +104,7 @@ def test_an_older_run_says_feature_and_minus_one_for_no_answer(tmp_path: Path) -
     old = [{"ground_truth": r["activating"], "prediction": r["prediction"]} for r in records(3, 1, 1, 3)]
     failed = [{"ground_truth": True, "prediction": -1}, {"ground_truth": False, "prediction": -1}]
     run = delphi_run(tmp_path / "run", {".model.layers.1_feature4": ("Oil.", old + failed)})
-    row = merge(run).table.frame.loc[(1, 4)]
+    row = merge(run).table.frame.xs((1, 4))
     assert row[["f1", "n_positive", "n_negative", "n_unanswered"]].tolist() == [0.75, 4, 4, 2]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from feature_tracker.errors import TrackerError
+from feature_tracker.labels.csv_files import load_labels, replace_table
 from feature_tracker.labels.importers.merge import Merged, merge_sources
 from feature_tracker.labels.importers.report import import_report
 from feature_tracker.labels.importers.sources import find_sources
@@ -71,6 +72,14 @@ LIST = {
 )
 def test_answers_of_the_api_are_read(tmp_path: Path, answer: Any) -> None:
     assert merge(tmp_path / "a.json", answer).table.frame["label"].to_dict() == {(8, 4): "oil"}
+
+
+def test_a_damaged_description_is_cleaned_and_the_import_goes_on(tmp_path: Path) -> None:
+    texts = ["oil\rprices", "oil \ud83dprices", "oil\0 prices", "=oil prices"]
+    merged = merge(tmp_path / "a.json", [feature("8-res-x", i, explanation(text)) for i, text in enumerate(texts)])
+    replace_table(merged.table, tmp_path / "t.csv", TARGET.n_latents)
+    labels = load_labels(tmp_path / "t.csv", TARGET.n_latents).frame["label"]
+    assert labels.tolist() == [*["oil prices"] * 3, "=oil prices"]
 
 
 def test_the_api_answers_one_a_line_are_read(tmp_path: Path) -> None:
