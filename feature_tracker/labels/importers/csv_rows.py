@@ -92,7 +92,9 @@ def read_feature_rows(
             tally.reject(where, f"a row must have {len(file.header)} cells", f"{len(cells)} cells")
             continue
         named = dict(zip(file.header, cells, strict=True))
-        differing = [name for name in doubled if {c for n, c in zip(file.header, cells) if n == name} != {named[name]}]
+        differing = [
+            name for name in doubled if len({c for n, c in zip(file.header, cells, strict=True) if n == name}) > 1
+        ]
         if differing:
             tally.reject(where, f"the column {differing[0]} stands there twice and says different things")
             continue

@@ -85,9 +85,9 @@ def is_neuronpedia(path: Path) -> bool:
     Raises:
         TrackerError: a `.json` file can't be read, is too large or is no JSON.
     """
-    if path.name.endswith(".json"):
+    if path.suffix.lower() == ".json":
         return next(_explanations(read_json(path), ""), None) is not None
-    if not path.name.endswith((".jsonl", ".jsonl.gz")):
+    if not path.name.lower().endswith((".jsonl", ".jsonl.gz")):
         return False
     try:
         return any(_in_line(next(numbered_lines(path), (1, ""))[1], ""))
@@ -180,7 +180,7 @@ def _stream(explanation: _Explanation, source: str, model: str, folders: list[st
 
 def _read(path: Path, tally: Tally) -> Iterator[_Explanation]:
     """Yield a file's explanations; lines that hold none are counted as rejected."""
-    if path.name.endswith(".json"):
+    if path.suffix.lower() == ".json":
         for number, explanation in enumerate(_explanations(read_json(path), ""), start=1):
             yield explanation._replace(where=f"{path.name}, explanation {number}")
         return

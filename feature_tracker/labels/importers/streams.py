@@ -10,6 +10,9 @@ import re
 from typing import Literal, NamedTuple
 
 _HOOK = re.compile(r"\.?(?:(?P<root>.+)\.)?(?:layers|h|blocks)\.(?P<block>\d{1,4})(?:\.(?P<part>.+))?")
+_PLACES: dict[str, Literal["before", "after"]] = {
+    "": "after", "hook_resid_post": "after", "hook_resid_pre": "before",
+}  # fmt: skip
 _ROOTS = {"model", "language_model", "text_model", "transformer", "gpt_neox", "decoder", "base_model"}
 _SOURCE = re.compile(r"(?P<block>\d{1,4}|e)(?:-(?P<set>.+))?")
 _RESIDUAL = {"res", "resid", "residual"}
@@ -47,13 +50,9 @@ def stream_of_hook(hook: str) -> Stream | None:
     if match is None:
         return None
     part, block = match["part"] or "", int(match["block"])
-    if not set((match["root"] or "model").split(".")) <= _ROOTS or part not in (
-        "",
-        "hook_resid_post",
-        "hook_resid_pre",
-    ):
+    if part not in _PLACES or not _ROOTS.issuperset((match["root"] or "model").split(".")):
         return Stream(block, "elsewhere")
-    return Stream(block, "before" if part == "hook_resid_pre" else "after")
+    return Stream(block, _PLACES[part])
 
 
 def stream_of_source(source: str, model: str = "") -> Stream | None:
