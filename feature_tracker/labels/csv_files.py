@@ -22,8 +22,9 @@ _BEGINS = r"(?:\A|(?<=[\n\t;|]))"
 _UNSEEN = r"\x00-\x08\x0b-\x20\x7f-\xa0\xad\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"
 # With the full-width and small forms, which Excel takes for the same where a language writes them.
 _SIGNS = r"=+\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u2212"
-_FORMULA = re.compile(rf"{_BEGINS}(?=['{_UNSEEN}]*[{_SIGNS}][{_UNSEEN}]*[^{_UNSEEN}])")
-_GUARDED_FORMULA = re.compile(rf"{_BEGINS}'(?=['{_UNSEEN}]*[{_SIGNS}][{_UNSEEN}]*[^{_UNSEEN}])")
+_CALCULATED = rf"(?=['{_UNSEEN}]*[{_SIGNS}]\s*\S)"  # a sign alone is text
+_FORMULA = re.compile(_BEGINS + _CALCULATED)
+_GUARDED_FORMULA = re.compile(f"{_BEGINS}'{_CALCULATED}")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 
 
