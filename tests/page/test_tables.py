@@ -43,7 +43,8 @@ def test_the_table_says_how_rare_a_peak_is_to_two_digits() -> None:
 
 
 FORMULAS = (
-    "=HYPERLINK(1)", "+1+1", "-2+3", "@SUM(A1)", " =1", "= HYPERLINK(1)", "=\u00a0 1", "=\u00ad", "'=1", "\u200b=1", "\ufeff=1",
+    "=HYPERLINK(1)", "+1+1", "-2+3", "@SUM(A1)", " =1", "= HYPERLINK(1)", "=\u00a0 1",
+    "=\u00ad", "'=1", "\u200b=1", "\ufeff=1",
     "\u3000+1", "＝1+1", "＋1", "－1", "＠SUM(A1)", "﹦1", "- cmd", "=1+1+cmd|' /C calc'!A0",
 )  # fmt: skip
 
