@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 FAST := not browser and not gpu and not model and not shared and not slow
 
-.PHONY: app test test-fast coverage check format bench model requirements wheel-test clean
+.PHONY: app test test-fast fuzz coverage check format bench model requirements wheel-test clean
 
 app: $(VENV)/app.stamp
 	$(BIN)/streamlit run feature_activation_tracker.py --server.port $(PORT)
@@ -19,6 +19,10 @@ test: $(VENV)/dev.stamp
 # wait for each other.
 test-fast: $(VENV)/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "$(FAST)" $(TESTS)
+
+# Inputs that a machine makes up. `make test` tries 200 of each kind.
+fuzz: $(VENV)/dev.stamp
+	OMP_NUM_THREADS=1 FUZZ_CASES=10000 $(BIN)/python -m pytest --timeout 3600 tests/fuzz
 
 # All tests, counting the lines they run. Counting makes them a fifth slower, so CI does it and `make test` doesn't.
 coverage: $(VENV)/dev.stamp

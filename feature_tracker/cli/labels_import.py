@@ -28,11 +28,22 @@ LATENTS = click.option(
 @click.option("--bundle", "bundle_name", required=True, help="The labels' bundle: a shipped one's name or a TOML file.")
 @click.option("--out", type=Path, help="File for the label table. Default: the bundle's own table.")
 @click.option("--replace", is_flag=True, help="Replace the table if it already exists.")
-@click.option("--any-model", is_flag=True, help="Also take labels of models with other names than the bundle's.")
+@click.option(
+    "--accept-model",
+    "accepted",
+    multiple=True,
+    metavar="NAME",
+    help="Also take labels of a model with this name, which is the bundle's by another name. Repeatable.",
+)
 @LATENTS
 @telling_errors
 def import_labels(
-    paths: tuple[Path, ...], bundle_name: str, out: Path | None, replace: bool, any_model: bool, latents: int | None
+    paths: tuple[Path, ...],
+    bundle_name: str,
+    out: Path | None,
+    replace: bool,
+    accepted: tuple[str, ...],
+    latents: int | None,
 ) -> None:
     """Make a label table from other tools' files.
 
@@ -40,7 +51,7 @@ def import_labels(
     merged into the bundle's label table. Prints what was read, cleaned and rejected. See docs/labels.md.
     """
     bundle = load_bundle(bundle_name)
-    models = () if any_model else model_names(bundle)
+    models = (*model_names(bundle), *accepted)
     target = Target(bundle.name, bundle_latents(bundle, latents), bundle.layers_chosen, models)
     path = out or bundle.labels
     if path.exists() and not replace:

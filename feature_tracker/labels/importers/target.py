@@ -11,6 +11,9 @@ from feature_tracker.bundles.bundle import Bundle, PretrainedModel
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 
+# More digits than any SAE has latents. Spreadsheets and pandas write whole numbers as 4.0 in columns with gaps.
+_WHOLE = re.compile(r"\s*(-?[0-9]{1,12})(?:[.,]0+)?\s*")
+
 
 class Target(NamedTuple):
     """The features of the bundle that labels are imported for.
@@ -19,7 +22,8 @@ class Target(NamedTuple):
         bundle: its name.
         n_latents: latents of each layer's SAE.
         layers_chosen: whether the user left some of the bundle's layers out.
-        models: names by which the bundle's model goes; empty to take labels of any model.
+        models: names by which the bundle's model goes, and others that the user accepts; empty to take labels of any
+            model.
     """
 
     bundle: str
@@ -32,9 +36,9 @@ class Target(NamedTuple):
 
         Raises:
             TrackerError: the bundle has no such feature, so the labels belong to another bundle.
-            ValueError: not two whole numbers.
+            ValueError: not two whole numbers of at most twelve digits.
         """
-        feature = Feature(int(layer), int(index))
+        feature = Feature(_whole(layer), _whole(index))
         if self.layers_chosen and feature.layer not in self.n_latents:
             return None
         if not 0 <= feature.index < self.n_latents.get(feature.layer, 0):
@@ -56,8 +60,15 @@ class Target(NamedTuple):
             raise TrackerError(
                 f"{where} labels features of model {name}, but the model of bundle {self.bundle} is {self.models[0]}. "
                 "Name the bundle of that model with --bundle, or take the file out; where it is the same model by "
-                "another name, import with --any-model. Nothing was written."
+                f"another name, import with --accept-model '{name}'. Nothing was written."
             )
+
+
+def _whole(number: str | int) -> int:
+    match = _WHOLE.fullmatch(str(number)) if isinstance(number, str) or abs(number) < 10**12 else None
+    if match is None:
+        raise ValueError
+    return int(match[1])
 
 
 def model_names(bundle: Bundle) -> tuple[str, ...]:

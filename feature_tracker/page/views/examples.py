@@ -13,6 +13,7 @@ from feature_tracker.page import state
 from feature_tracker.page.errors import shown_errors
 from feature_tracker.page.pool import progress_bar
 from feature_tracker.page.state import Scene
+from feature_tracker.page.tables import show_table
 from feature_tracker.tracing.rows import features_of
 
 WITH, WITHOUT = "examples_with", "examples_without"
@@ -68,9 +69,8 @@ def _show_found(found: Found) -> None:
         if chosen and chosen[0] < len(features):
             state.choose_feature(*features[chosen[0]])
 
-    st.dataframe(
+    show_table(
         _table(rows),
-        hide_index=True,
         key="examples_table",
         on_select=choose_row,
         selection_mode="single-row",

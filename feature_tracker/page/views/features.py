@@ -18,7 +18,7 @@ from feature_tracker.labels.csv_files import to_csv
 from feature_tracker.page import state
 from feature_tracker.page.clicks import show_feature_chart
 from feature_tracker.page.state import Scene
-from feature_tracker.page.tables import column_settings
+from feature_tracker.page.tables import column_settings, show_table
 from feature_tracker.tracing.rank import Aggregation, RankBy
 from feature_tracker.tracing.rows import features_of
 
@@ -93,9 +93,8 @@ def show(scene: Scene) -> None:
         if rows and rows[0] < len(features):
             state.choose_feature(*features[rows[0]])
 
-    st.dataframe(
+    show_table(
         table_of(scene.ranked, columns),
-        hide_index=True,
         key="top_table",
         placeholder="",
         on_select=choose_row,

@@ -14,7 +14,7 @@ from feature_tracker.page import state
 from feature_tracker.page.clicks import show_feature_chart
 from feature_tracker.page.errors import plain
 from feature_tracker.page.state import Scene
-from feature_tracker.page.tables import column_settings
+from feature_tracker.page.tables import column_settings, show_table
 from feature_tracker.page.views import examples
 from feature_tracker.tracing.rows import features_of
 
@@ -61,9 +61,8 @@ def show(scene: Scene) -> None:
         if rows and rows[0] < len(features):
             state.choose_feature(*features[rows[0]])
 
-    st.dataframe(
+    show_table(
         table.assign(**{"Peak in this text": here}),
-        hide_index=True,
         key="find_table",
         on_select=choose_row,
         selection_mode="single-row",

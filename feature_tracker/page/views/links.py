@@ -15,6 +15,7 @@ from feature_tracker.labels.csv_files import to_csv
 from feature_tracker.page import state
 from feature_tracker.page.clicks import show_feature_chart
 from feature_tracker.page.state import Scene
+from feature_tracker.page.tables import show_table
 from feature_tracker.tracing.rows import features_of, marked_labels
 from feature_tracker.tracing.trace import Trace
 
@@ -122,9 +123,8 @@ def _show_network(scene: Scene, links: pd.DataFrame) -> None:
 
 def _show_table(links: pd.DataFrame, scene: Scene) -> None:
     table = describe(links, scene.ranked, scene.analysis.trace)
-    st.dataframe(
+    show_table(
         table,
-        hide_index=True,
         key="correlation_table",
         height=560 if len(table) > 14 else "auto",
         column_config={
