@@ -124,7 +124,7 @@ def fit_probe(
     readable = _readable(reader, labels)
     columns = pooled(sentences, reader, progress)
     few = make_pipeline(
-        SelectKBest(_variance_between, k=min(n_features, 2 * int(readable.sum()))),
+        SelectKBest(variance_between, k=min(n_features, 2 * int(readable.sum()))),
         StandardScaler(),
         LogisticRegression(C=_STRENGTH_FEW, max_iter=1000),
     )
@@ -157,7 +157,7 @@ def _check(classes: Sequence[str]) -> None:
         )
 
 
-def _variance_between(rows: np.ndarray, answers: np.ndarray) -> np.ndarray:
+def variance_between(rows: np.ndarray, answers: np.ndarray) -> np.ndarray:
     """(n_columns,) variance between the classes as a share of each column's own; 0 for a column that never changes."""
     classes, numbers = np.unique(answers, return_inverse=True)
     sizes = np.bincount(numbers)
