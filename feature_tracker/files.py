@@ -1,8 +1,9 @@
-"""Where the shipped data lies, reading text line by line, and writing a file whole or not at all."""
+"""Where the shipped data lies, reading JSON and lines of text, and writing a file whole or not at all."""
 
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ import zlib
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from feature_tracker.errors import TrackerError
 
@@ -21,6 +23,28 @@ def data_root() -> Path:
     """The folder that holds the shipped `sae/` and `labels/`: the checkout, or an installed package's `data/`."""
     packaged = _PACKAGE / "data"
     return packaged if packaged.is_dir() else _PACKAGE.parent
+
+
+def read_json(path: Path, limit: int) -> Any:
+    """Parse a JSON file in UTF-8, with or without a byte order mark.
+
+    Args:
+        limit: largest size in bytes; a larger file is not parsed.
+
+    Raises:
+        TrackerError: the file can't be read, is larger, or is not JSON.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(limit + 1)
+    except OSError as error:
+        raise TrackerError(f"{path} can't be read ({error.strerror or error}).") from None
+    if len(raw) > limit:
+        raise TrackerError(f"{path} is larger than {limit:,} bytes, the most that is read. It is not such a file.")
+    try:
+        return json.loads(raw.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise TrackerError(f"{path} is not valid JSON in UTF-8 ({error}).") from None
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:

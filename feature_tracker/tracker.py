@@ -45,7 +45,7 @@ class Tracker:
     Several threads may ask one tracker at once.
 
     Attributes:
-        bundle: its window is no longer than the model's.
+        bundle: its window is no longer than the model's, and it says whether windows start with BOS.
         language_model: in the bundle's dtype.
         saes: by layer, each on the device of its layer's residual stream.
         labels: the bundle's label table, or one in which every feature is unlabelled.
@@ -72,17 +72,21 @@ class Tracker:
         """
         from feature_tracker.labels.csv_files import open_labels
         from feature_tracker.model.fetching import ensure_model_folder
-        from feature_tracker.model.load import load_model_folder, model_width
-        from feature_tracker.sae.load import load_saes
+        from feature_tracker.model.load import has_layer_norm, load_model_folder, model_width
+        from feature_tracker.sae.load import load_bundle_saes, starts_with_bos
 
         bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
         require_parts(bundle)
         folder = ensure_model_folder(bundle, progress)
-        saes = load_saes(bundle.sae_folder, bundle.layers, d_model=model_width(folder, bundle.layers))
+        width = model_width(folder, bundle.layers)
+        saes = load_bundle_saes(bundle, d_model=width, layer_norm=has_layer_norm(folder))
+        bundle = replace(bundle, prepend_bos=starts_with_bos(bundle, saes))
         labels = open_labels(bundle, {layer: sae.n_latents for layer, sae in saes.items()})
         progress("Loading the model", 0.0)
         source = bundle.model
-        language_model = load_model_folder(folder, bundle.dtype, name=source.name, bos=source.bos)
+        language_model = load_model_folder(
+            folder, bundle.dtype, name=source.name, bos=source.bos, prepend_bos=bundle.prepend_bos is not False
+        )
         placed = {layer: sae.to(language_model.layer_device(layer)) for layer, sae in saes.items()}
         return cls(replace(bundle, window=language_model.window(bundle.window)), language_model, placed, labels)
 
@@ -192,12 +196,13 @@ class Tracker:
         from feature_tracker.model.next_token import next_token
 
         trace, graph, language_model = traced.recording.trace, traced.graph(), self.exact_model()
+        bos_id = language_model.bos_id
         viewer = attribution_graph(
             graph,
             trace,
             slug="circuit",
             scan=self.bundle.name,
-            bos=str(language_model.tokenizer.decode([language_model.bos_id])),
+            bos=None if bos_id is None else str(language_model.tokenizer.decode([bos_id])),
             n_layers=language_model.n_layers,
             expected=next_token(language_model, trace.tokens),
         )
