@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
 from feature_tracker.bundles.bundle import Bundle, PretrainedModel
@@ -16,12 +16,8 @@ PICKLES = (
     "read. Convert them where you trust them: transformers' model.save_pretrained(folder) writes safetensors; then "
     "name that folder by FEATURE_TRACKER_MODEL."
 )
-CONVERT_PICKLE = (
-    'Where you trust its source, convert it, which runs no program that it may hold: python -c "import sys, torch, '
-    "safetensors.torch as s; t = torch.load(sys.argv[1], map_location='cpu', weights_only=True); s.save_file({k: "
-    'v.contiguous() for k, v in t.items()}, sys.argv[2])" ae.pt ae.safetensors'
-)
 _PICKLED = (".pt", ".pth", ".bin", ".pkl")
+_NO_WEIGHTS = ("optimizer", "lr_scheduler", "rng_state", "scheduler", "state", "trainer_state", "training_args")
 _SHARD = re.compile(r"-\d+-of-(\d+)\.safetensors$")
 
 
@@ -58,12 +54,26 @@ def labels_note(bundle: Bundle) -> str:
     )
 
 
-def refused_pickle(folders: Iterable[Path]) -> str:
-    """Why the first pickle in these SAE folders is not read, with a space behind it; empty where there is none."""
-    pickles = [path for folder in folders for path in _pickles_in(folder)]
-    if not pickles:
+def convert_command(pickle: Path) -> str:
+    """How to convert a pickle of tensors that somebody trusts; PyTorch then runs no program that it may hold."""
+    code = (
+        "import sys, torch, safetensors.torch as s; t = torch.load(sys.argv[1], map_location='cpu', weights_only=True); "
+        "s.save_file({k: v.clone().contiguous() for k, v in t.items()}, sys.argv[2])"
+    )
+    target = pickle.with_suffix(".safetensors")
+    return f"Convert it on a machine where that may be: {shlex.join(['python', '-c', code, str(pickle), str(target)])}"
+
+
+def refused_pickle(folder: Path) -> str:
+    """Why the first pickle in an SAE folder is not read, with a space behind it; empty where there is none."""
+    pickles = [path for depth in (1, 2) for parent in folder.glob("*/" * depth) for path in _pickles_in(parent)]
+    weights = [path for path in [*_pickles_in(folder), *pickles] if not path.name.startswith(_NO_WEIGHTS)]
+    if not weights:
         return ""
-    return f"{pickles[0]} is a pickle, which can run any program when it is opened, and is not read. {CONVERT_PICKLE} "
+    return (
+        f"{weights[0]} is a pickle, which can run any program when it is opened, and is not read. "
+        f"{convert_command(weights[0])} "
+    )
 
 
 def model_gap(folder: Path) -> str:
@@ -111,12 +121,12 @@ def _missing_saes(bundle: Bundle) -> str:
         return ""  # folders may have any name if the configuration in them tells the layer, which shows on loading
     expected = ", ".join(f"layers.{layer}" for layer in bundle.layers)
     paths = [folder / f"layers.{layer}" for layer in lacking]
-    without = [f"{path.name}/sae.safetensors" if path.is_dir() else path.name for path in paths]
-    what = f"it lacks {', '.join(without)}" if folder.is_dir() else "there is no such folder"
+    without = ", ".join(f"{path.name}/sae.safetensors" if path.is_dir() else path.name for path in paths)
+    what = f"it lacks {without}" if folder.is_dir() else "there is no such folder"
     return (
-        f"SAE folder: looked for {folder}, but {what}. {refused_pickle(paths)}It must hold {expected}, each with "
-        "cfg.json and sae.safetensors (sparsify) or sae_weights.safetensors (SAELens), or what docs/bundles.md says of other "
-        "formats. Name it by FEATURE_TRACKER_SAES, --saes, or `sae_folder` in the bundle's TOML file."
+        f"SAE folder: looked for {folder}, but {what}. {refused_pickle(folder)}It must hold {expected}, each with "
+        "cfg.json and sae.safetensors (sparsify) or sae_weights.safetensors (SAELens), or what docs/bundles.md says of "
+        "other formats. Name it by FEATURE_TRACKER_SAES, --saes, or `sae_folder` in the bundle's TOML file."
     )
 
 

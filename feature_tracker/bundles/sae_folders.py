@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from feature_tracker.bundles.hook_names import Hook, hook_of_folder, is_other_stream
 
-Format = Literal["sparsify", "SAELens", "Gemma Scope", "Llama Scope"]
+Format = Literal["sparsify", "SAELens", "Gemma Scope", "Llama Scope", "dictionary_learning"]
 
 _FORMATS: dict[str, Format] = {
     "sae.safetensors": "sparsify",
@@ -15,6 +15,7 @@ _FORMATS: dict[str, Format] = {
     "params.npz": "Gemma Scope",
     "params.safetensors": "Gemma Scope",
     "checkpoints/final.safetensors": "Llama Scope",
+    "ae.safetensors": "dictionary_learning",
 }
 """By the name of the file with an SAE's tensors, within the SAE's folder."""
 _DEPTH = 4  # of an SAE's folder: Gemma Scope's layer_20/width_16k/average_l0_71, in a folder of its own

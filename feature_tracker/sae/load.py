@@ -13,7 +13,7 @@ from feature_tracker.bundles.missing import refused_pickle
 from feature_tracker.bundles.model_names import model_names
 from feature_tracker.bundles.sae_folders import Format, FoundSae, find_saes
 from feature_tracker.errors import TrackerError
-from feature_tracker.sae.formats import gemma_scope, llama_scope, saelens, sparsify
+from feature_tracker.sae.formats import dictionary_learning, gemma_scope, llama_scope, saelens, sparsify
 from feature_tracker.sae.formats.claims import Claims, LayerClaim
 from feature_tracker.sae.formats.settings import Settings
 from feature_tracker.sae.formats.sparsify import save_sae
@@ -29,6 +29,7 @@ _READERS: dict[Format, ModuleType] = {
     "SAELens": saelens,
     "Gemma Scope": gemma_scope,
     "Llama Scope": llama_scope,
+    "dictionary_learning": dictionary_learning,
 }
 
 
@@ -137,8 +138,8 @@ def check_writable(folder: Path, layers: Sequence[int]) -> None:
             if found.format != "sparsify" or found.folder != folder / f"layers.{layer}":
                 raise TrackerError(
                     f"{found.folder} holds layer {layer}'s SAE in {found.format}'s format. An SAE written to {folder} "
-                    "would stand beside it and not hide it: name another folder as the bundle's sae_folder, or leave the "
-                    "layer out."
+                    "would stand beside it and not hide it: name another folder as the bundle's sae_folder, or leave "
+                    "the layer out."
                 )
 
 
@@ -190,11 +191,10 @@ def _several(folder: Path, layer: int, found: Sequence[FoundSae]) -> TrackerErro
 
 def _missing(folder: Path, layers: list[int], candidates: Sequence[_Candidate]) -> TrackerError:
     here = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    pickle = refused_pickle(path for layer in layers for path in folder.glob(f"*{layer}*"))
     unread = [candidate.error for candidate in candidates if candidate.error is not None and not candidate.layers]
     return TrackerError(
         f"No SAE for layer {', '.join(map(str, layers))} in {folder}: expected layers.{layers[0]}/sae.safetensors and "
         f"cfg.json (or SAELens's sae_weights.safetensors; docs/bundles.md has all formats), found "
-        f"{', '.join(here) or 'no layers.N folder'}. {pickle}{f'{unread[0]} ' if unread else ''}"
+        f"{', '.join(here) or 'no layers.N folder'}. {refused_pickle(folder)}{f'{unread[0]} ' if unread else ''}"
         "Point the bundle's sae_folder at the folder that holds every layer."
     )

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from feature_tracker.bundles.missing import CONVERT_PICKLE
+from feature_tracker.bundles.missing import convert_command
 from feature_tracker.errors import TrackerError
 
 N_LATENTS, D_MODEL = "n_latents", "d_model"
@@ -123,7 +123,7 @@ def read_tensors(path: Path) -> Tensors:
         if _is_pickle(path):
             raise TrackerError(
                 f"{path} holds a pickle, whatever its name says: it can run any program when it is opened, and is not "
-                f"read. {CONVERT_PICKLE}"
+                f"read. {convert_command(path)}"
             ) from None
         raise TrackerError(
             f"{path} can't be read ({error!r}). It may be cut short or damaged: copy or download it again."
