@@ -57,7 +57,8 @@ def labels_note(bundle: Bundle) -> str:
 def convert_command(pickle: Path) -> str:
     """How to convert a pickle of tensors that somebody trusts; PyTorch then runs no program that it may hold."""
     code = (
-        "import sys, torch, safetensors.torch as s; t = torch.load(sys.argv[1], map_location='cpu', weights_only=True); "
+        "import sys, torch, safetensors.torch as s; "
+        "t = torch.load(sys.argv[1], map_location='cpu', weights_only=True); "
         "s.save_file({k: v.clone().contiguous() for k, v in t.items()}, sys.argv[2])"
     )
     target = pickle.with_suffix(".safetensors")

@@ -48,15 +48,17 @@ class Claims:
         """
         hook = hook_of(name)
         if hook is None:
+            shown = name if name.isprintable() and len(name) < 100 else repr(name[:100])
             raise TrackerError(
-                f"{self.path}: this SAE reads {name} by {where}. Only SAEs of the residual stream after a block are "
+                f"{self.path}: this SAE reads {shown} by {where}. Only SAEs of the residual stream after a block are "
                 "supported, by names such as blocks.3.hook_resid_post or model.layers.3."
             )
         if hook.layer < 0:
             raise TrackerError(f"{self.path}: this SAE reads {name} by {where}, the stream before the first block.")
         self.layers.append(LayerClaim(f"{where}, which reads {name},", hook.layer))
-        if hook.block != hook.layer:
-            self.notes.append(f"{name} is the residual stream after layer {hook.layer}")
+        note = f"{name} is the residual stream after layer {hook.layer}"
+        if hook.block != hook.layer and note not in self.notes:
+            self.notes.append(note)
         return hook
 
     def add_block(self, where: str, block: int, hook: Hook | None) -> None:

@@ -76,15 +76,15 @@ def settings_of(found: FoundSae) -> Settings:
 def claim(settings: Settings, _found: FoundSae, _sae_folder: Path, claims: Claims) -> None:
     """Add the layer and model that the configuration states."""
     hook = None
-    settings.text("hook_name", "hook_point", "hook_name_in")  # all places must agree
-    for where, name in settings.stated("hook_name", "hook_point", "hook_name_in", "hf_hook_name").items():
-        if not isinstance(name, str):
-            raise settings.refused(where, name, "text in quotes")
+    settings.text("hook_name", "hook_point")  # all places must agree
+    for where, name in settings.stated("hook_name", "hook_point").items():
         hook = claims.add_hook(where, name)
     for where, block in settings.stated("hook_layer", "hook_point_layer").items():
         if isinstance(block, bool) or not isinstance(block, int | float) or block != block or not 0 <= block < 10_000:
             raise settings.refused(where, block, "the number of a block")
         claims.add_block(where, int(block), hook)
+    if name := settings.text("hf_hook_name"):
+        claims.add_hook("hf_hook_name", name)
     for where, model in settings.stated("model_name").items():
         claims.models[where] = str(model)
     for where, source in settings.stated("neuronpedia_id").items():

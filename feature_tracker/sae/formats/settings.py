@@ -64,7 +64,7 @@ class Settings:
         """
         places = self.stated(*names)
         values = list(places.values())
-        if any(not _same(value, values[0]) for value in values):
+        if any(not _same(value, values[0]) for value in values[1:]):
             listed = " and ".join(f"{place} = {value!r}" for place, value in places.items())
             raise TrackerError(f"{self.path} contradicts itself: {listed}. Correct the one that is wrong.")
         return values[0] if values else default
