@@ -90,6 +90,17 @@ class Tracker:
         placed = {layer: sae.to(language_model.layer_device(layer)) for layer, sae in saes.items()}
         return cls(replace(bundle, window=language_model.window(bundle.window)), language_model, placed, labels)
 
+    @property
+    def sae_notes(self) -> list[str]:
+        """What was read in other words than the SAEs' files have, and whether windows start without BOS: sentences."""
+        noted: dict[str, list[str]] = {}
+        for layer, sae in sorted(self.saes.items()):
+            for note in sae.notes:
+                noted.setdefault(note, []).append(str(layer))
+        notes = [f"SAE of layer {', '.join(layers)}: {note}." for note, layers in noted.items()]
+        without = "The SAEs were trained without BOS, so windows start with the text."
+        return [*notes, *([] if self.language_model.prepend_bos else [without])]
+
     def trace(self, text: str, *, progress: Progress = silent) -> Trace:
         """Run a text through the model and keep each layer's top-k activations.
 

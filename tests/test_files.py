@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from feature_tracker.errors import TrackerError
-from feature_tracker.files import replacing
+from feature_tracker.files import read_json, replacing
 from feature_tracker.sae.load import load_saes, save_sae
 from tests.conftest import random_sae
 
@@ -81,7 +81,7 @@ def test_an_exception_leaves_what_was_there(make: Callable[[Path], Path], is_fol
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from feature_tracker.files import replacing
+from feature_tracker.files import read_json, replacing
 
 is_folder = sys.argv[2] == "True"
 with replacing(Path(sys.argv[1]), folder=is_folder) as beside:
@@ -171,3 +171,23 @@ def test_an_sae_that_is_cut_off_leaves_the_old_one_whole(tmp_path: Path, monkeyp
     assert loaded.k == old.k
     assert torch.equal(loaded.decoder, old.decoder)
     assert [path.name for path in tmp_path.iterdir()] == ["layers.4"]
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (b"{", "not valid JSON"),
+        (b"\xff", "not valid JSON"),
+        (b"[" * 50_000, "not valid JSON"),
+        (b" " * 60_001, "60,000"),
+    ],
+)
+def test_json_is_read_whole_and_small_or_refused(tmp_path: Path, content: bytes, named: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(content)
+    with pytest.raises(TrackerError, match=named):
+        read_json(path, 60_000)
+    path.write_bytes(b'\xef\xbb\xbf{"a": null}')
+    assert read_json(path, 60_000) == {"a": None}
+    with pytest.raises(TrackerError, match="can't be read"):
+        read_json(tmp_path, 60_000)

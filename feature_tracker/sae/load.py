@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -20,8 +19,6 @@ from feature_tracker.sae.formats.sparsify import save_sae
 from feature_tracker.sae.topk import Sae
 
 __all__ = ["check_writable", "load_bundle_saes", "load_saes", "save_sae", "starts_with_bos"]
-
-log = logging.getLogger(__name__)
 
 # Each has `settings_of`, `claim` and `load`.
 _READERS: dict[Format, ModuleType] = {
@@ -119,8 +116,6 @@ def load_saes(
         candidate.claims.check_models(models)
         reader = _READERS[candidate.found.format]
         saes[layer] = reader.load(candidate.settings, candidate.found, candidate.claims, d_model, layer_norm=layer_norm)
-        for note in saes[layer].notes:
-            log.info("layer %d: %s", layer, note)
     return saes
 
 

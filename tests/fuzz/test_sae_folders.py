@@ -92,8 +92,9 @@ def tried(folder: Path) -> None:
     try:
         for sae in load_saes(folder, [3], d_model=D_MODEL, models=["gpt2"]).values():
             top = sae.encode(resid(4))
-            assert top.values.isfinite().all() and (top.values >= 0).all()
-            assert sae.decode(top, resid(4)).isfinite().all()
+            # A flipped bit can make a weight of 1e38 that overflows; a trace refuses what isn't finite then.
+            assert (top.values[top.values.isfinite()] >= 0).all()
+            sae.decode(top, resid(4))
     except TrackerError as error:
         message = str(error)
     assert time.monotonic() - started < _SECONDS

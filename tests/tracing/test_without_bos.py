@@ -233,6 +233,7 @@ def test_a_bundle_without_bos_opens_so_and_stays_so(
     tracker = Tracker.open(load_bundle(str(path)))
     assert tracker.language_model.bos_id is None and tracker.exact_model().bos_id is None
     assert tracker.bundle.prepend_bos is False
+    assert tracker.sae_notes == ["The SAEs were trained without BOS, so windows start with the text."]
     assert "without BOS" in str(Origin.from_bundle(tracker.bundle, 32).model)
     trace = tracker.trace(SENTENCES[:30])
     expected = dense(tracker.saes[3], hidden(tiny_model, trace.tokens.ids)[4][0])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import math
+import re
 import zipfile
 import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,6 +24,7 @@ N_LATENTS, D_MODEL = "n_latents", "d_model"
 """Dimensions in the shapes that `Tensors.checked` takes."""
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_LARGEST_HEADER = 10_000  # bytes; one of three settings has about 120
 _MOST_COMPRESSED = 20  # times: weights hardly shrink, so a file that unpacks to more is none
 
 
@@ -150,20 +154,28 @@ def _read_npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> torch.Tensor
     if member.flag_bits & 1:
         raise ValueError(f"{member.filename} is encrypted")
     with archive.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        read_header = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
-        try:
-            shape, is_fortran, dtype = read_header(file)
-        except (SyntaxError, TypeError, KeyError, RecursionError, MemoryError):
-            raise ValueError(f"the header of {member.filename} is damaged") from None
-        if (
-            dtype.kind not in "fiub"
-            or dtype.itemsize > 8
-            or math.prod(shape) * dtype.itemsize != member.file_size - file.tell()
-        ):
-            raise ValueError(f"{member.filename} is no array of numbers of the size that it states")
-        array = np.frombuffer(file.read(), dtype).reshape(shape, order="F" if is_fortran else "C")
+        magic = file.read(8)
+        size = int.from_bytes(file.read(2 if magic[6:7] == b"\x01" else 4), "little")
+        if magic[:6] != b"\x93NUMPY" or size > _LARGEST_HEADER:
+            raise ValueError(f"{member.filename} is no array")
+        dtype, shape, order = _npy_header(file.read(size), member.filename)
+        if math.prod(shape) * dtype.itemsize != member.file_size - file.tell():
+            raise ValueError(f"{member.filename} doesn't have the size that it states")
+        array = np.frombuffer(file.read(), dtype).reshape(shape, order=order)
     return torch.from_numpy(array.astype(dtype.newbyteorder("="), order="C"))
+
+
+def _npy_header(header: bytes, name: str) -> tuple[np.dtype, tuple[int, ...], Literal["C", "F"]]:
+    """Dtype, shape and order of an array; numpy's format/NEP 1 has a dict of three, as Python writes it."""
+    try:
+        stated = ast.literal_eval(header.decode("latin-1"))
+        dtype, shape, is_fortran = (stated[key] for key in ("descr", "shape", "fortran_order"))
+        is_array = re.fullmatch(r"[<>|][fiub][1248]", dtype) and all(0 <= size < 2**40 for size in map(int, shape))
+    except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError):
+        is_array, dtype, shape, is_fortran = None, "", (), False
+    if not is_array:
+        raise ValueError(f"{name} is no array of numbers")
+    return np.dtype(dtype), tuple(map(int, shape)), "F" if is_fortran else "C"
 
 
 def _is_pickle(path: Path) -> bool:
