@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -54,11 +55,11 @@ class FoundSae(NamedTuple):
 
 def find_saes(folder: Path) -> list[FoundSae]:
     """Every SAE in a folder and the folders in it, in the order of their paths."""
-    found = [
-        FoundSae(path.parents[name.count("/")], path, format_)
-        for name, format_ in _FORMATS.items()
-        for depth in range(_DEPTH + 1)
-        for path in folder.glob("*/" * depth + name)
-        if path.is_file()
-    ]
+    found: list[FoundSae] = []
+    for name, inner, _files in os.walk(folder, followlinks=True):
+        path = Path(name)
+        found += [FoundSae(path, path / file, format_) for file, format_ in _FORMATS.items() if (path / file).is_file()]
+        inner[:] = [each for each in inner if not each.startswith(".")]
+        if len(path.relative_to(folder).parts) >= _DEPTH:
+            inner.clear()
     return sorted(found)

@@ -12,6 +12,8 @@ from feature_tracker.files import read_json
 
 _LARGEST_CONFIG = 1_000_000  # bytes; the longest that trainers write has about 5,000
 
+_LARGEST_NUMBER = 1e30  # of a threshold or a norm
+
 
 class Settings:
     """What a configuration states. A setting of `null` counts as left out.
@@ -86,7 +88,7 @@ class Settings:
     def number(self, name: str) -> float:
         """A setting that must be there and be a number above 0."""
         value = self.get(name)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < _LARGEST_NUMBER:
             raise self.refused(name, value, "a number above 0")
         return float(value)
 
