@@ -106,6 +106,7 @@ def test_several_seeds_are_asked_about_and_one_of_them_can_be_named(tmp_path: Pa
         ({"hook_layer": 4}, {}, "hook_layer = 4 and .*contradict"),
         ({"hook_point_layer": 2}, {"hook_name": None}, "layers.3.* and hook_point_layer = 2"),
         ({}, {"hook_layer": "3"}, "metadata.hook_layer = '3'"),
+        ({}, {"hook_layer": 3.5}, "metadata.hook_layer = 3.5"),
         ({}, {"hook_name": 3}, "hook_name = 3"),
         ({}, {"hf_hook_name": "model.layers.4"}, r"layers\.3.* and hf_hook_name.*contradict"),
         ({}, {"neuronpedia_id": "gpt2-small/3-res-jb"}, r"layers\.3.* and .*neuronpedia_id = 'gpt2-small/3"),

@@ -80,7 +80,7 @@ def claim(settings: Settings, _found: FoundSae, _sae_folder: Path, claims: Claim
     for where, name in settings.stated("hook_name", "hook_point").items():
         hook = claims.add_hook(where, name)
     for where, block in settings.stated("hook_layer", "hook_point_layer").items():
-        if isinstance(block, bool) or not isinstance(block, int | float) or block != block or not 0 <= block < 10_000:
+        if isinstance(block, bool) or not isinstance(block, int | float) or block not in range(10_000):
             raise settings.refused(where, block, "the number of a block")
         claims.add_block(where, int(block), hook)
     if name := settings.text("hf_hook_name"):
