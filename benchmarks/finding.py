@@ -70,7 +70,7 @@ def concept(pattern: str, sentences: Sequence[str], values: np.ndarray) -> dict[
 
     `features`: the sum of the five features that separate the examples best. `words`: logistic regression on TF-IDF.
     """
-    holds = np.array([bool(re.search(rf"\\b(?:{pattern})\\b", text, re.IGNORECASE)) for text in sentences])
+    holds = np.array([bool(re.search(rf"\b(?:{pattern})\b", text, re.IGNORECASE)) for text in sentences])
     by_features, by_words = [], []
     for seed in range(_DRAWS):
         rng = np.random.default_rng(seed)

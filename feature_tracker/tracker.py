@@ -50,7 +50,7 @@ class Tracker:
     Several threads may ask one tracker at once.
 
     Attributes:
-        bundle: its window is no longer than the model's.
+        bundle: its window is no longer than the model's, and it says whether windows start with BOS.
         language_model: in the bundle's dtype.
         saes: by layer, each on the device of its layer's residual stream.
         labels: the bundle's label table with the user's own labels in it, or one in which every feature is unlabelled.
@@ -78,17 +78,21 @@ class Tracker:
             TrackerError: a part is missing, damaged or belongs to another bundle.
         """
         from feature_tracker.model.fetching import ensure_model_folder
-        from feature_tracker.model.load import load_model_folder, model_width
-        from feature_tracker.sae.load import load_saes
+        from feature_tracker.model.load import has_layer_norm, load_model_folder, model_width
+        from feature_tracker.sae.load import load_bundle_saes, starts_with_bos
 
         bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
         require_parts(bundle)
         folder = ensure_model_folder(bundle, progress)
-        saes = load_saes(bundle.sae_folder, bundle.layers, d_model=model_width(folder, bundle.layers))
+        width = model_width(folder, bundle.layers)
+        saes = load_bundle_saes(bundle, d_model=width, layer_norm=has_layer_norm(folder))
+        bundle = replace(bundle, prepend_bos=starts_with_bos(bundle, saes))
         labels = _read_labels(bundle, saes)
         progress("Loading the model", 0.0)
         source = bundle.model
-        language_model = load_model_folder(folder, bundle.dtype, name=source.name, bos=source.bos)
+        language_model = load_model_folder(
+            folder, bundle.dtype, name=source.name, bos=source.bos, prepend_bos=bundle.prepend_bos is not False
+        )
         placed = {layer: sae.to(language_model.layer_device(layer)) for layer, sae in saes.items()}
         return cls(replace(bundle, window=language_model.window(bundle.window)), language_model, placed, labels)
 
@@ -106,6 +110,17 @@ class Tracker:
 
         save_own_label(own_labels_path(self.bundle.name), fingerprint(self.saes), feature, label)
         return replace(self, labels=_read_labels(self.bundle, self.saes))
+
+    @property
+    def sae_notes(self) -> list[str]:
+        """What was read in other words than the SAEs' files have, and whether windows start without BOS: sentences."""
+        noted: dict[str, list[str]] = {}
+        for layer, sae in sorted(self.saes.items()):
+            for note in sae.notes:
+                noted.setdefault(note, []).append(str(layer))
+        notes = [f"SAE of layer {', '.join(layers)}: {note}." for note, layers in noted.items()]
+        without = "The SAEs were trained without BOS, so windows start with the text."
+        return [*notes, *([] if self.language_model.prepend_bos else [without])]
 
     def trace(self, text: str, *, progress: Progress = silent) -> Trace:
         """Run a text through the model and keep each layer's top-k activations.
@@ -276,12 +291,13 @@ class Tracker:
         from feature_tracker.model.next_token import next_token
 
         trace, graph, language_model = traced.recording.trace, traced.graph(), self.exact_model()
+        bos_id = language_model.bos_id
         viewer = attribution_graph(
             graph,
             trace,
             slug="circuit",
             scan=self.bundle.name,
-            bos=str(language_model.tokenizer.decode([language_model.bos_id])),
+            bos=None if bos_id is None else str(language_model.tokenizer.decode([bos_id])),
             n_layers=language_model.n_layers,
             expected=next_token(language_model, trace.tokens),
         )

@@ -83,7 +83,7 @@ def test_an_exception_leaves_what_was_there(make: Callable[[Path], Path], is_fol
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from feature_tracker.files import replacing
+from feature_tracker.files import read_json, replacing
 
 is_folder = sys.argv[2] == "True"
 with replacing(Path(sys.argv[1]), folder=is_folder) as beside:

@@ -101,9 +101,13 @@ class Bundle:
         dtype: the model's arithmetic. `auto` is half precision where the processor multiplies it natively, else
             float32; `int8` has bitsandbytes quantize the weights. SAE arithmetic is always float32.
         model: where the model comes from.
-        sae_folder: holds `layers.N` for each layer.
+        sae_folder: holds each layer's SAE; see `sae.load.load_saes`.
         labels: the label table (CSV); it need not exist yet.
         name: the TOML file's name without its ending; the label table's default name too.
+        sae_models: other names of the model that the SAEs' files may state.
+        sae_variant: the folder to choose where a layer has several SAEs, such as `seed0`; else empty.
+        prepend_bos: whether every window starts with BOS, because the SAEs were trained so; `None` to take it from
+            their files, and true where they don't say.
         layers_chosen: whether an option or variable set `layers`; the label table may then hold more of them.
     """
 
@@ -121,6 +125,11 @@ class Bundle:
     sae_folder: _Path
     labels: _Path
     name: str
+    sae_models: Annotated[
+        tuple[_Text, ...], Field(strict=False, description='a list of names in quotes, such as ["gpt2-small"]')
+    ] = ()
+    sae_variant: _Text = ""
+    prepend_bos: Annotated[bool | None, Field(description="true or false")] = None
     layers_chosen: bool = False
 
 

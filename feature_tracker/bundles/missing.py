@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
 from feature_tracker.bundles.bundle import Bundle, PretrainedModel
+from feature_tracker.bundles.sae_folders import find_saes
 from feature_tracker.errors import TrackerError
 
 PICKLES = (
@@ -16,7 +17,7 @@ PICKLES = (
     "name that folder by FEATURE_TRACKER_MODEL."
 )
 _PICKLED = (".pt", ".pth", ".bin", ".pkl")
-_SPARSIFY, _SAELENS = "sae.safetensors", "sae_weights.safetensors"
+_NO_WEIGHTS = ("optimizer", "lr_scheduler", "rng_state", "scheduler", "state", "trainer_state", "training_args")
 _SHARD = re.compile(r"-\d+-of-(\d+)\.safetensors$")
 
 
@@ -53,14 +54,26 @@ def labels_note(bundle: Bundle) -> str:
     )
 
 
-def refused_pickle(folders: Iterable[Path]) -> str:
-    """Why the first pickle in these SAE folders is not read, with a space behind it; empty where there is none."""
-    pickles = [path for folder in folders for path in _pickles_in(folder)]
-    if not pickles:
+def convert_command(pickle: Path) -> str:
+    """How to convert a pickle of tensors that somebody trusts; PyTorch then runs no program that it may hold."""
+    code = (
+        "import sys, torch, safetensors.torch as s; "
+        "t = torch.load(sys.argv[1], map_location='cpu', weights_only=True); "
+        "s.save_file({k: v.clone().contiguous() for k, v in t.items()}, sys.argv[2])"
+    )
+    target = pickle.with_suffix(".safetensors")
+    return f"Convert it on a machine where that may be: {shlex.join(['python', '-c', code, str(pickle), str(target)])}"
+
+
+def refused_pickle(folder: Path) -> str:
+    """Why the first pickle in an SAE folder is not read, with a space behind it; empty where there is none."""
+    pickles = [path for depth in (1, 2) for parent in folder.glob("*/" * depth) for path in _pickles_in(parent)]
+    weights = [path for path in [*_pickles_in(folder), *pickles] if not path.name.startswith(_NO_WEIGHTS)]
+    if not weights:
         return ""
     return (
-        f"{pickles[0]} is a pickle, which can run any program when it is opened, and is not read: save it as "
-        "safetensors. "
+        f"{weights[0]} is a pickle, which can run any program when it is opened, and is not read. "
+        f"{convert_command(weights[0])} "
     )
 
 
@@ -103,16 +116,18 @@ def _pickles_in(folder: Path) -> list[Path]:
 
 def _missing_saes(bundle: Bundle) -> str:
     folder = bundle.sae_folder
-    expected = [folder / f"layers.{layer}" for layer in bundle.layers]
-    lacking = [path for path in expected if not ((path / _SPARSIFY).is_file() or (path / _SAELENS).is_file())]
-    if not lacking or (folder / _SAELENS).is_file() or any(folder.glob(f"*/{_SAELENS}")):
-        return ""  # SAELens's folders may have any name: which layers they hold shows when they are loaded
-    without = ", ".join(f"{path.name}{'/' + _SPARSIFY if path.is_dir() else ''}" for path in lacking)
+    named = [{hook.layer for hook in found.hooks(folder).values()} for found in find_saes(folder)]
+    lacking = [layer for layer in bundle.layers if not any(layer in layers for layers in named)]
+    if not lacking or not all(named):
+        return ""  # folders may have any name if the configuration in them tells the layer, which shows on loading
+    expected = ", ".join(f"layers.{layer}" for layer in bundle.layers)
+    paths = [folder / f"layers.{layer}" for layer in lacking]
+    without = ", ".join(f"{path.name}/sae.safetensors" if path.is_dir() else path.name for path in paths)
     what = f"it lacks {without}" if folder.is_dir() else "there is no such folder"
     return (
-        f"SAE folder: looked for {folder}, but {what}. {refused_pickle(lacking)}It must hold "
-        f"{', '.join(path.name for path in expected)}, each with cfg.json and {_SPARSIFY} (sparsify) or "
-        f"{_SAELENS} (SAELens). Name it by FEATURE_TRACKER_SAES, --saes, or `sae_folder` in the bundle's TOML file."
+        f"SAE folder: looked for {folder}, but {what}. {refused_pickle(folder)}It must hold {expected}, each with "
+        "cfg.json and sae.safetensors (sparsify) or sae_weights.safetensors (SAELens), or what docs/bundles.md says of "
+        "other formats. Name it by FEATURE_TRACKER_SAES, --saes, or `sae_folder` in the bundle's TOML file."
     )
 
 

@@ -1,10 +1,10 @@
 """Ablation: how much downstream features lose when an upstream feature is removed from the residual stream.
 
-Feature i of layer u is removed on every token where it fires: its activation times its decoder direction is subtracted
-from the residual stream after block u. The blocks above run again from there (nothing below is recomputed), and every
-deeper SAE layer is encoded again, top-k included. The effect on a downstream feature is its activation before minus
-after, summed over the text: positive where the upstream feature feeds it, negative where it suppresses it. The BOS
-position is left unchanged.
+Feature i of layer u is removed on every token where it fires: its activation times its decoder direction (times the
+token's scale, where the SAE normalizes) is subtracted from the residual stream after block u. The blocks above run
+again from there (nothing below is recomputed), and every deeper SAE layer is encoded again, top-k included. The effect
+on a downstream feature is its activation before minus after, summed over the text: positive where the upstream feature
+feeds it, negative where it suppresses it. The BOS position is left unchanged.
 """
 
 from __future__ import annotations
@@ -90,8 +90,11 @@ def _ablate_batch(recording: Recording, sources: Sequence[Feature], stops: Seque
         if not len(fires):
             continue
         resid = window.resid[layer].repeat(len(fires), 1, 1)
-        removed = torch.from_numpy(activations[fires]).to(directions)[:, :, None] * directions[fires][:, None, :]
-        resid[:, 1:] -= removed.to(resid.dtype)
+        scale = recording.saes[layer].scale(window.resid[layer][recording.first :])
+        removed = (
+            torch.from_numpy(activations[fires]).to(directions)[:, :, None] * directions[fires][:, None, :] * scale
+        )
+        resid[:, recording.first :] -= removed.to(resid.dtype)
         for stop, changed in window.run(layer, resid, stops).items():
             before = _summed_activations(recording, stop, window.resid[stop][None])
             totals[stop][fires] += before - _summed_activations(recording, stop, changed)
@@ -101,6 +104,6 @@ def _ablate_batch(recording: Recording, sources: Sequence[Feature], stops: Seque
 def _summed_activations(recording: Recording, layer: int, resid: torch.Tensor) -> np.ndarray:
     """(n, n_latents) activations of streams (n, window, d_model), summed over the tokens without BOS."""
     sae = recording.saes[layer]
-    top = sae.encode(resid[:, 1:])
+    top = sae.encode(resid[:, recording.first :])
     summed = torch.zeros(len(resid), sae.n_latents, dtype=torch.float64, device=resid.device)
     return summed.scatter_add_(1, top.indices.flatten(1), top.values.flatten(1).double()).cpu().numpy()

@@ -6,6 +6,8 @@ x_u(s) of an upstream SAE layer u at position s, let
     g(s)   = d sum_t a_j(t) / d x_u(s)                      one backward pass, for all upstream layers at once
     x_u(s) = sum_i a_i(s) W_i + b_dec + error(s)             the SAE's reconstruction plus its error
 
+(with a normalization, a_i(s) W_i counts times the token's scale, and b_dec is what is decoded from no activation)
+
 Feature i then contributes sum_s a_i(s) g(s).W_i, the error sum_s g(s).error(s), the bias sum_s g(s).b_dec, and the BOS
 position, which has no features, g(BOS).x_u(BOS). The contributions add up to sum_s g(s).x_u(s): the change from the
 zero stream to this one, linearized at this one. Source: Marks et al. 2024, Sparse Feature Circuits, eq. 1 and section
@@ -27,9 +29,8 @@ import torch
 
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
-from feature_tracker.model.replay import Replay
 from feature_tracker.progress import Progress, silent
-from feature_tracker.sae.topk import Sae
+from feature_tracker.sae.topk import TopK
 from feature_tracker.tracing.recording import Recording
 
 
@@ -116,9 +117,9 @@ def attribute(
     if next_layer_only:
         upstream = upstream[-1:]
     windows = []
-    for number, window in enumerate(recording.windows):
+    for number in range(len(recording.windows)):
         progress("Attributing", number / len(recording.windows))
-        windows.append(_attribute_window(window, recording, upstream, targets))
+        windows.append(_attribute_window(recording, number, upstream, targets))
     progress("Attributing", 1.0)
     by_layer = {layer: _joined(recording, layer, [window[layer] for window in windows]) for layer in upstream}
     activation = np.array([recording.trace.column(target).sum(dtype=float) for target in targets])
@@ -140,35 +141,46 @@ def _joined(recording: Recording, layer: int, windows: Sequence[_Contributions])
 
 
 def _attribute_window(
-    window: Replay, recording: Recording, upstream: Sequence[int], targets: Sequence[Feature]
+    recording: Recording, number: int, upstream: Sequence[int], targets: Sequence[Feature]
 ) -> dict[int, _Contributions]:
     """By upstream layer, the contributions in one window, stacked over targets."""
+    window, tokens = recording.windows[number], recording.tokens_of(number)
     first, last = upstream[0], targets[0].layer
     start = window.resid[first][None].detach().requires_grad_()
     streams = {first: start, **window.run(first, start, [*upstream[1:], last])}
-    pre = recording.saes[last].pre_activations(streams[last][0, 1:])
+    pre = recording.saes[last].pre_activations(streams[last][0, recording.first :])
     top = recording.saes[last].keep(pre.detach())
     mask = torch.zeros_like(pre).scatter(-1, top.indices, (top.values > 0).to(pre.dtype))
     summed = (pre * mask).sum(dim=0)
     inputs = [streams[layer] for layer in upstream]
     by_layer: dict[int, list[_Contributions]] = {layer: [] for layer in upstream}
-    for number, target in enumerate(targets):
-        gradients = torch.autograd.grad(summed[target.index], inputs, retain_graph=number + 1 < len(targets))
+    for place, target in enumerate(targets):
+        gradients = torch.autograd.grad(summed[target.index], inputs, retain_graph=place + 1 < len(targets))
         for layer, gradient in zip(upstream, gradients, strict=True):
             resid = streams[layer][0].detach()
-            by_layer[layer].append(_contributions(recording.saes[layer], resid, gradient[0]))
+            by_layer[layer].append(_contributions(recording, layer, tokens, resid, gradient[0]))
     return {
         layer: _Contributions(*(np.stack(parts) for parts in zip(*contributions, strict=True)))
         for layer, contributions in by_layer.items()
     }
 
 
-def _contributions(sae: Sae, resid: torch.Tensor, gradient: torch.Tensor) -> _Contributions:
-    """Contributions to one target: values (n_tokens, k), error and bias (n_tokens,), bos ()."""
+def _contributions(
+    recording: Recording, layer: int, tokens: slice, resid: torch.Tensor, gradient: torch.Tensor
+) -> _Contributions:
+    """Contributions to one target: values (n_tokens, k), error and bias (n_tokens,), bos ().
+
+    The activations are the trace's, so that they stand in its order and number.
+    """
+    sae, layer_trace = recording.saes[layer], recording.trace.layers[layer]
     gradient, resid = gradient.to(sae.b_dec.dtype), resid.to(sae.b_dec.dtype)
-    top = sae.encode(resid[1:])
-    values = (gradient[1:] @ sae.decoder.T).gather(-1, top.indices) * top.values
-    error = (gradient[1:] * (resid[1:] - sae.decode(top))).sum(dim=-1)
-    bias = gradient[1:] @ sae.b_dec
-    bos = (gradient[0] * resid[0]).sum()
+    before, on_tokens, stream = gradient[: recording.first], gradient[recording.first :], resid[recording.first :]
+    top = TopK(
+        torch.from_numpy(layer_trace.values[tokens]).to(sae.b_dec),
+        torch.from_numpy(layer_trace.indices[tokens]).to(sae.b_dec.device, torch.int64),
+    )
+    values = (on_tokens @ sae.decoder.T).gather(-1, top.indices) * top.values * sae.scale(stream)
+    error = (on_tokens * (stream - sae.decode(top, stream))).sum(dim=-1)
+    bias = (on_tokens * sae.offset(stream)).sum(dim=-1)
+    bos = (before * resid[: recording.first]).sum()
     return _Contributions(*(part.double().cpu().numpy() for part in (values, error, bias, bos)))

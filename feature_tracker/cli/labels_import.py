@@ -7,15 +7,16 @@ from pathlib import Path
 import click
 
 from feature_tracker.bundles.bundle import Bundle, load_bundle
+from feature_tracker.bundles.model_names import model_names
 from feature_tracker.cli.options import telling_errors
 from feature_tracker.errors import TrackerError
 from feature_tracker.labels.csv_files import replace_table
 from feature_tracker.labels.importers.merge import merge_sources
 from feature_tracker.labels.importers.report import import_report
 from feature_tracker.labels.importers.sources import find_sources
-from feature_tracker.labels.importers.target import Target, model_names
+from feature_tracker.labels.importers.target import Target
 from feature_tracker.labels.table import latents_of
-from feature_tracker.sae.load import load_saes
+from feature_tracker.sae.load import load_bundle_saes
 
 LATENTS = click.option(
     "--latents", type=click.IntRange(min=1), help="Latents per layer, if the SAE folder is not on this machine."
@@ -77,6 +78,6 @@ def bundle_latents(bundle: Bundle, stated: int | None) -> dict[int, int]:
     if stated is not None:
         return dict.fromkeys(bundle.layers, stated)
     try:
-        return latents_of(load_saes(bundle.sae_folder, bundle.layers))
+        return latents_of(load_bundle_saes(bundle))
     except TrackerError as error:
         raise TrackerError(f"{error} Where the SAEs are elsewhere, state their size with --latents.") from None

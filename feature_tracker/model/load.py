@@ -39,10 +39,12 @@ class LanguageModel:
     Attributes:
         model: with language-model head, in evaluation mode.
         tokenizer: a fast one; only these know each token's characters.
+        prepend_bos: whether every window starts with BOS.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    prepend_bos: bool = True
 
     @property
     def decoder(self) -> nn.Module:
@@ -60,12 +62,24 @@ class LanguageModel:
         return self.model.config.get_text_config().hidden_size
 
     @property
-    def bos_id(self) -> int:
-        """Id of the token that starts every window."""
-        return cast(int, self.tokenizer.bos_token_id)  # `load_model_folder` refuses a tokenizer without one
+    def bos_id(self) -> int | None:
+        """Id of the token that starts every window; `None` where windows start without one."""
+        return cast(int, self.tokenizer.bos_token_id) if self.prepend_bos else None  # see `load_model_folder`
+
+    @property
+    def first_token(self) -> int:
+        """Position of a window's first token: 1 after BOS, 0 where windows start without it."""
+        return 1 if self.prepend_bos else 0
+
+    def inputs(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """What the model is given for stored windows (n_windows, window), which have BOS's place first in any case."""
+        return token_ids if self.prepend_bos else token_ids[:, 1:]
 
     def window(self, longest: int) -> int:
-        """Tokens of one forward pass, BOS included: `longest`, or the model's positions where they are fewer."""
+        """Tokens of one forward pass, BOS included: `longest`, or the model's positions where they are fewer.
+
+        BOS keeps its place where windows start without it: they have as many tokens of text.
+        """
         positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         return min(longest, positions) if positions else longest
 
@@ -110,7 +124,13 @@ def load_model(bundle: Bundle, progress: Progress = silent, *, dtype: str | None
     require_model(folder, bundle.model.name)
     model_width(folder, bundle.layers)
     progress("Loading the model", 0.0)
-    return load_model_folder(folder, dtype or bundle.dtype, name=bundle.model.name, bos=bundle.model.bos)
+    return load_model_folder(
+        folder,
+        dtype or bundle.dtype,
+        name=bundle.model.name,
+        bos=bundle.model.bos,
+        prepend_bos=bundle.prepend_bos is not False,
+    )
 
 
 def model_width(folder: Path, layers: Sequence[int]) -> int:
@@ -131,7 +151,18 @@ def model_width(folder: Path, layers: Sequence[int]) -> int:
     return config.hidden_size
 
 
-def load_model_folder(folder: Path, dtype: str = "auto", *, name: str = "", bos: str = "") -> LanguageModel:
+def has_layer_norm(folder: Path) -> bool:
+    """Whether the blocks of a folder's model have LayerNorm, and not RMSNorm; its weights are not read.
+
+    Raises:
+        TrackerError: the configuration is missing, or transformers doesn't know this kind of model.
+    """
+    return not hasattr(_load_config(folder, str(folder)).get_text_config(), "rms_norm_eps")
+
+
+def load_model_folder(
+    folder: Path, dtype: str = "auto", *, name: str = "", bos: str = "", prepend_bos: bool = True
+) -> LanguageModel:
     """Load a folder as `ensure_model_folder` returns it; no program in it is run.
 
     With a GPU, accelerate spreads the blocks over the GPUs and, where they don't suffice, the host's memory.
@@ -140,6 +171,7 @@ def load_model_folder(folder: Path, dtype: str = "auto", *, name: str = "", bos:
         dtype: see `Bundle.dtype`.
         name: what the model is called in messages.
         bos: the token that starts every window where the tokenizer names none.
+        prepend_bos: see `LanguageModel`.
 
     Raises:
         TrackerError: files are damaged; memory doesn't suffice; transformers doesn't know this kind of model; the
@@ -156,7 +188,13 @@ def load_model_folder(folder: Path, dtype: str = "auto", *, name: str = "", bos:
     with _ONE_AT_A_TIME:
         check_fits(name, folder, dtype, free_memory(), eight_bit=eight_bit)
         tokenizer = _load_tokenizer(folder, name, bos)
-        return LanguageModel(_load_weights(folder, name, dtype), tokenizer)
+        if prepend_bos and tokenizer.bos_token_id is None:
+            raise TrackerError(
+                f"The tokenizer of {name} names no BOS token. Say in the bundle's TOML file, under [model], which "
+                'token starts every window: bos = "<|endoftext|>" for the Qwen family. Where the SAEs were trained '
+                "without one, say prepend_bos = false above [model]."
+            )
+        return LanguageModel(_load_weights(folder, name, dtype), tokenizer, prepend_bos)
 
 
 def _dtype_name(name: str) -> str:
@@ -197,11 +235,6 @@ def _load_tokenizer(folder: Path, name: str, bos: str) -> PreTrainedTokenizerBas
                 f"{name}: `bos` is {bos!r}, which is no token of its tokenizer. Correct it in the bundle's TOML file."
             )
         tokenizer.bos_token = bos
-    if tokenizer.bos_token_id is None:
-        raise TrackerError(
-            f"The tokenizer of {name} names no BOS token. Say in the bundle's TOML file, under [model], which token "
-            'starts every window: bos = "<|endoftext|>" for the Qwen family.'
-        )
     return tokenizer
 
 

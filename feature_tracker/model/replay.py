@@ -26,7 +26,7 @@ class Replay:
     Attributes:
         blocks: the decoder's blocks, in order.
         calls: by layer, the block's positional arguments after the residual stream, and its keyword arguments.
-        resid: by recorded layer, (window, d_model), BOS first.
+        resid: by recorded layer, (window, d_model), BOS first where windows start with it.
     """
 
     blocks: nn.ModuleList

@@ -152,7 +152,7 @@ def _help(analysis: Analysis, tracker: Tracker) -> str:
     return (
         "Features of all layers that fire on the same words are one theme, named by the feature whose label tells it "
         "best. “1 in 1,400 passages” means: of 1,400 ordinary passages of this length, one makes the feature fire or "
-        f"peak as much. {read}."
+        f"peak as much. {read}. {plain(' '.join(tracker.sae_notes))}"
     )
 
 

@@ -27,12 +27,14 @@ class Recording:
         windows: one `Replay` per window.
         starts: position of each window's first token, not counting BOS.
         saes: by layer, float32.
+        first: position of a window's first token in `Replay.resid`: 1 after BOS, 0 where windows start without it.
     """
 
     trace: Trace
     windows: tuple[Replay, ...]
     starts: tuple[int, ...]
     saes: Mapping[int, Sae]
+    first: int = 1
 
     @property
     def layers(self) -> list[int]:
@@ -42,7 +44,7 @@ class Recording:
     def tokens_of(self, window: int) -> slice:
         """Positions of a window's tokens in the text."""
         start = self.starts[window]
-        n_tokens = len(self.windows[window].resid[self.layers[0]]) - 1
+        n_tokens = len(self.windows[window].resid[self.layers[0]]) - self.first
         return slice(start, start + n_tokens)
 
 
@@ -85,4 +87,5 @@ def record(
     progress("Reading the text", 0.0)
     for _ in run(one_by_one, language_model, layers, saes=saes, activation_sinks=[activations], forward=forward):
         progress("Reading the text", len(windows) / len(tokens.window_starts))
-    return Recording(activations.trace(tokens), tuple(windows), tokens.window_starts, dict(saes))
+    starts, first = tokens.window_starts, language_model.first_token
+    return Recording(activations.trace(tokens), tuple(windows), starts, dict(saes), first)

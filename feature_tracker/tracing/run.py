@@ -31,15 +31,22 @@ class Batch(NamedTuple):
     """Windows that pass through the model together.
 
     Attributes:
-        token_ids: (n_windows, longest) int64, BOS first. Shorter windows are padded at the end, where padding can't
-            affect any token of a causal model.
-        is_token: (n_windows, longest - 1) bool, False on padding; `None` if nothing is padded.
+        token_ids: (n_windows, longest) int64, BOS first where windows start with it. Shorter windows are padded at the
+            end, where padding can't affect any token of a causal model.
+        is_token: (n_windows, longest) bool without BOS, False on padding; `None` if nothing is padded.
         numbers: (n_windows,) which windows these are, counted from 0 in the order in which `batched` was given them.
+        first: position of each window's first token: 1 after BOS, 0 without it.
     """
 
     token_ids: torch.Tensor
     is_token: torch.Tensor | None
     numbers: tuple[int, ...]
+    first: int = 1
+
+    @property
+    def text_ids(self) -> torch.Tensor:
+        """The token ids without BOS."""
+        return self.token_ids[:, self.first :]
 
     @property
     def n_windows(self) -> int:
@@ -49,17 +56,17 @@ class Batch(NamedTuple):
     @property
     def n_tokens(self) -> int:
         """Number of tokens in the batch, BOS and padding excluded."""
-        return self.token_ids[:, 1:].numel() if self.is_token is None else int(self.is_token.sum())
+        return self.text_ids.numel() if self.is_token is None else int(self.is_token.sum())
 
     @property
     def lengths(self) -> list[int]:
         """Number of tokens of each window, BOS and padding excluded."""
-        n_windows, longest = self.token_ids.shape
-        return [longest - 1] * n_windows if self.is_token is None else self.is_token.sum(dim=1).tolist()
+        n_windows, longest = self.text_ids.shape
+        return [longest] * n_windows if self.is_token is None else self.is_token.sum(dim=1).tolist()
 
     def tokens_of(self, resid: torch.Tensor) -> torch.Tensor:
         """(..., d_model) the rows of a stream (n_windows, longest, d_model) that belong to tokens, in order."""
-        without_bos = resid[:, 1:]
+        without_bos = resid[:, self.first :]
         return without_bos if self.is_token is None else without_bos[self.is_token.to(resid.device)]
 
 
@@ -78,7 +85,7 @@ class Encoded(NamedTuple):
 
 
 StreamSink = Callable[[int, torch.Tensor, Batch], None]
-"""Called as sink(layer, resid, batch) during the forward; resid is (n_windows, longest, d_model), BOS first."""
+"""Called as sink(layer, resid, batch) during the forward; resid is (n_windows, longest, d_model), as `token_ids`."""
 
 ActivationSink = Callable[[int, Encoded, Batch], None]
 """Called as sink(layer, encoded, batch) after the forward."""
@@ -130,7 +137,7 @@ def _run_batch(
             sink(layer, resid, batch)
         if saes is not None:
             values, indices = saes[layer].encode(batch.tokens_of(resid))
-            sinks = attention_sinks(resid[:, 1:], batch.is_token)
+            sinks = attention_sinks(resid[:, batch.first :], batch.is_token)
             encoded[layer] = Encoded(
                 values.flatten(0, -2),
                 indices.flatten(0, -2).to(torch.int32),
@@ -142,7 +149,7 @@ def _run_batch(
 
 
 def batched(
-    windows: Iterable[np.ndarray], *, window: int, bos_id: int, tokens: int = TOKENS_PER_FORWARD
+    windows: Iterable[np.ndarray], *, window: int, bos_id: int | None, tokens: int = TOKENS_PER_FORWARD
 ) -> Iterator[Batch]:
     """Put windows into batches: whole windows with whole ones, shorter windows padded with shorter ones.
 
@@ -150,7 +157,8 @@ def batched(
 
     Args:
         windows: (n_tokens,) ids each, BOS excluded, at most `window - 1`.
-        window: length of a whole window, BOS included.
+        window: length of a whole window, BOS or its place included.
+        bos_id: the token that starts every window; `None` where windows start without one.
         tokens: largest size of a batch, BOS and padding included. A longer window makes a batch of its own.
     """
     whole: dict[int, np.ndarray] = {}  # by number
@@ -165,14 +173,14 @@ def batched(
     yield from (_stacked(waiting, bos_id) for waiting in (whole, short) if waiting)
 
 
-def _stacked(windows: Mapping[int, np.ndarray], bos_id: int) -> Batch:
+def _stacked(windows: Mapping[int, np.ndarray], bos_id: int | None) -> Batch:
     lengths = torch.tensor([len(ids) for ids in windows.values()])
-    longest = int(lengths.max())
-    token_ids = torch.full((len(windows), longest + 1), bos_id)
+    longest, first = int(lengths.max()), 0 if bos_id is None else 1
+    token_ids = torch.full((len(windows), longest + first), bos_id or 0)
     for row, ids in enumerate(windows.values()):
-        token_ids[row, 1 : len(ids) + 1] = torch.from_numpy(ids)
+        token_ids[row, first : len(ids) + first] = torch.from_numpy(ids)
     is_token = torch.arange(longest) < lengths[:, None]
-    return Batch(token_ids, None if is_token.all() else is_token, tuple(windows))
+    return Batch(token_ids, None if is_token.all() else is_token, tuple(windows), first)
 
 
 class Activations:

@@ -240,6 +240,42 @@ def test_a_wrong_own_file_is_refused_by_what_is_wrong(tmp_path: Path, changes: d
         load_bundle(own(tmp_path, **changes))
 
 
+def test_a_file_may_say_how_its_saes_were_made(tmp_path: Path) -> None:
+    bundle = load_bundle(own(tmp_path))
+    assert (bundle.sae_models, bundle.sae_variant, bundle.prepend_bos) == ((), "", None)
+    lines = 'dtype = "auto"\nsae_models = ["gpt2-small"]\nsae_variant = "seed1"\nprepend_bos = false'
+    bundle = load_bundle(own(tmp_path, dtype=lines))
+    assert (bundle.sae_models, bundle.sae_variant, bundle.prepend_bos) == (("gpt2-small",), "seed1", False)
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("sae_models = 5", r"sae_models must be a list of names in quotes, such as \[\"gpt2-small\"\]; found 5"),
+        ("sae_models = [5]", "sae_models must be a list of names in quotes"),
+        ("sae_models = true", "sae_models must be"),
+        ('prepend_bos = "no"', "prepend_bos must be true or false; found 'no'"),
+        ("sae_variant = 0", "sae_variant must be text in quotes; found 0"),
+    ],
+)
+def test_how_saes_were_made_is_checked(tmp_path: Path, line: str, named: str) -> None:
+    with pytest.raises(TrackerError, match=named):
+        load_bundle(own(tmp_path, dtype=f'dtype = "auto"\n{line}'))
+
+
+@pytest.mark.parametrize("name", ["layers.{}/seed0", "h.{}", "layer_{}/width_16k/average_l0_71"])
+def test_no_sae_is_missing_under_another_spelling_of_its_layer(tmp_path: Path, name: str) -> None:
+    saes = tmp_path / "saes"
+    for layer in (4, 10, 16, 22, 28):
+        folder = saes / name.format(layer)
+        folder.mkdir(parents=True)
+        (folder / ("params.npz" if "width" in name else "sae.safetensors")).touch()
+    bundle = load_bundle(own(tmp_path, sae_folder=f'sae_folder = "{saes}"'))
+    assert missing_parts(bundle) == []
+    shutil.rmtree(saes / name.format(28).split("/")[0])
+    assert "it lacks layers.28" in missing_parts(bundle)[0]
+
+
 def test_what_is_missing_names_path_variable_and_contents(tmp_path: Path) -> None:
     saes = saes_in(tmp_path / "my saes", 4, 10)
     bundle = load_bundle(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from pathlib import PurePosixPath
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from feature_tracker.bundles.bundle import Bundle, PretrainedModel
+from feature_tracker.bundles.model_names import is_named
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 
@@ -69,25 +68,3 @@ def _whole(number: str | int) -> int:
     if match is None:
         raise ValueError
     return int(match[1])
-
-
-def model_names(bundle: Bundle) -> tuple[str, ...]:
-    """The names by which a bundle's model may go, the plainest first: on the hub, of its folder, of the bundle."""
-    model = bundle.model
-    if not isinstance(model, PretrainedModel):
-        return (PurePosixPath(model.gguf).name.split(".")[0], bundle.name)
-    if model.folder is None:
-        return (model.id, bundle.name)
-    # The hub's own cache keeps a model in models--owner--name/snapshots/<commit>.
-    return (model.folder.name, bundle.name, *(part.split("--")[-1] for part in model.folder.parts if "--" in part))
-
-
-def is_named(name: str, model_names: Iterable[str]) -> bool:
-    """Whether a name is one of a model's: owners, parent folders, capitals and punctuation don't count."""
-    *folders, last = re.split(r"[/\\]", name.rstrip("/\\"))
-    candidates = [last, *(part.split("--")[-1] for part in folders if part.startswith("models--"))]
-    return not set(map(_plain, candidates)).isdisjoint(_plain(each.split("/")[-1]) for each in model_names)
-
-
-def _plain(name: str) -> str:
-    return "".join(filter(str.isalnum, name.casefold()))

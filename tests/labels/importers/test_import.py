@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from feature_tracker.bundles.bundle import PretrainedModel, load_bundle
+from feature_tracker.bundles.model_names import is_named, model_names
 from feature_tracker.cli.labels import main
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
@@ -23,7 +24,7 @@ from feature_tracker.labels.csv_files import load_labels, save_labels
 from feature_tracker.labels.importers.merge import Merged, merge_sources
 from feature_tracker.labels.importers.report import import_report
 from feature_tracker.labels.importers.sources import find_sources
-from feature_tracker.labels.importers.target import Target, is_named, model_names
+from feature_tracker.labels.importers.target import Target
 from feature_tracker.labels.scores import GOOD, GUESS_UNKNOWN, NO_BETTER, NO_NEGATIVES, NOT_SCORED
 
 TARGET = Target("tiny", {1: 10, 3: 10})
