@@ -24,6 +24,7 @@ from transformers import (
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.bundles.missing import require_model
 from feature_tracker.errors import TrackerError
+from feature_tracker.model.blocks import block_device, install_hooks
 from feature_tracker.model.fetching import ensure_model_folder
 from feature_tracker.model.memory import check_fits, free_memory
 from feature_tracker.progress import Progress, silent
@@ -43,6 +44,9 @@ class LanguageModel:
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+
+    def __post_init__(self) -> None:
+        install_hooks(self.decoder)
 
     @property
     def decoder(self) -> nn.Module:
@@ -72,29 +76,6 @@ class LanguageModel:
     def layer_device(self, layer: int) -> torch.device:
         """Device of the residual stream after a block."""
         return block_device(self.decoder, layer)
-
-
-def blocks_of(decoder: nn.Module) -> nn.ModuleList:
-    """The decoder's blocks, in order: `.layers` in the Llama, Mistral, Qwen and Gemma families, `.h` in GPT-2's.
-
-    Raises:
-        TrackerError: the decoder has neither.
-    """
-    for name in ("layers", "h"):
-        blocks = getattr(decoder, name, None)
-        if isinstance(blocks, nn.ModuleList):
-            return blocks
-    raise TrackerError(
-        f"{type(decoder).__name__} has its blocks neither in `.layers` nor in `.h`: this family of models is not "
-        "supported. docs/bundles.md names the families that are."
-    )
-
-
-def block_device(decoder: nn.Module, layer: int) -> torch.device:
-    """Device of the residual stream after a block of a decoder."""
-    device = next(blocks_of(decoder)[layer].parameters()).device
-    # A block that accelerate keeps in the host's memory has only meta weights between its runs; it runs on the GPU.
-    return device if device.type != "meta" else torch.device("cuda", 0)
 
 
 def load_model(bundle: Bundle, progress: Progress = silent, *, dtype: str | None = None) -> LanguageModel:
