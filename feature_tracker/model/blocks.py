@@ -144,7 +144,7 @@ def require_embedded(decoder: nn.Module, token_ids: torch.Tensor) -> None:
     if not token_ids.numel() or token_ids.is_meta:
         return
     smallest, largest = (int(bound) for bound in token_ids.aminmax())
-    n_embeddings = cast(PreTrainedModel, decoder).get_input_embeddings().weight.shape[0]
+    n_embeddings = cast(nn.Embedding, cast(PreTrainedModel, decoder).get_input_embeddings()).weight.shape[0]
     if smallest >= 0 and largest < n_embeddings:
         return
     raise TrackerError(

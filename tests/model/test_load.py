@@ -46,7 +46,7 @@ def test_pickles_are_refused_and_never_opened(folder: Path, bundle: Bundle) -> N
     (folder / "pytorch_model.bin").write_text(f"cos\nsystem\n(S'touch {ran}'\ntR.")
     with pytest.raises(TrackerError, match=r"pytorch_model\.bin and no safetensors.*pickles.*save_pretrained"):
         load_model(bundle)
-    with pytest.raises(TrackerError, match=r"no file named model\.safetensors"):
+    with pytest.raises(TrackerError, match=r"neither model\.safetensors nor"):
         load_model_folder(folder)
     assert not ran.exists()
 

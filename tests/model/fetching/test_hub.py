@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -185,12 +187,18 @@ def test_too_little_room_is_said_with_both_numbers(asked: list[str], monkeypatch
 
 def test_a_part_that_is_missing_makes_a_folder_not_whole(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    for number in (1, 3):
-        (tmp_path / f"model-0000{number}-of-00003.safetensors").write_bytes(b"")
-    assert "found config.json, model-00001-of-00003.safetensors" in model_gap(tmp_path)
-    (tmp_path / "model-00002-of-00003.safetensors").write_bytes(b"")
+    shards = [f"model-0000{number}-of-00003.safetensors" for number in (1, 2, 3)]
+    (tmp_path / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": dict(zip("abc", shards, strict=True))})
+    )
+    for shard in (shards[0], shards[2]):
+        (tmp_path / shard).write_bytes(b"")
+    assert re.search("found config.json, model-00001-of-00003.* lacks model-00002-of-00003", model_gap(tmp_path))
+    (tmp_path / shards[1]).write_bytes(b"")
     (tmp_path / "best-of-run.safetensors").write_bytes(b"")  # no part, whatever its name
     assert not model_gap(tmp_path)
+    (tmp_path / "model.safetensors.index.json").unlink()
+    assert "neither model.safetensors nor model.safetensors.index.json" in model_gap(tmp_path)
 
 
 def test_the_command_line_fetches_a_bundle_from_the_hub(repository: Path, tmp_path: Path) -> None:
