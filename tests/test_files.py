@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from feature_tracker.errors import TrackerError
-from feature_tracker.files import replacing
+from feature_tracker.files import numbered_lines, replacing
 from feature_tracker.sae.load import load_saes, save_sae
 from tests.conftest import random_sae
 
@@ -171,3 +171,9 @@ def test_an_sae_that_is_cut_off_leaves_the_old_one_whole(tmp_path: Path, monkeyp
     assert loaded.k == old.k
     assert torch.equal(loaded.decoder, old.decoder)
     assert [path.name for path in tmp_path.iterdir()] == ["layers.4"]
+
+
+def test_utf16_without_a_mark_is_no_text_of_lines(tmp_path: Path) -> None:
+    (tmp_path / "corpus.txt").write_bytes("Net sales rose.\nMargins fell.".encode("utf-16-le"))
+    with pytest.raises(TrackerError, match="line 1: it holds a NUL character, as UTF-16 does"):
+        list(numbered_lines(tmp_path / "corpus.txt"))

@@ -131,7 +131,7 @@ def _require_text(text: str, max_tokens: int) -> None:
         )
     if text.count("\0") > _UTF16_NULS * len(text) and len(text) >= _SHORTEST_UTF16:
         raise TrackerError(
-            "Every second character of this text is a NUL: it is UTF-16 that was read in another encoding. Upload the "
+            "Half of the characters of this text are NULs: it is UTF-16 that was read in another encoding. Upload the "
             "file itself, or save it as UTF-8 and copy the text again."
         )
 
