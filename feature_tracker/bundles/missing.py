@@ -86,16 +86,17 @@ def weight_files(folder: Path) -> list[Path]:
     weight_map = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(weight_map, dict) or not weight_map:
         raise TrackerError(f"{folder / WEIGHTS_INDEX} has no `weight_map` of tensors and their files.")
-    names = list(dict.fromkeys(weight_map.values()))  # pyright: ignore[reportUnknownArgumentType]
+    names: list[Any] = list(weight_map.values())  # pyright: ignore[reportUnknownArgumentType]
     for name in names:
         if not (isinstance(name, str) and _SHARD_NAME.fullmatch(name)):
             raise TrackerError(
                 f"{folder / WEIGHTS_INDEX} names {name!r:.100} as a file of weights. Only safetensors that lie beside "
                 "it are read."
             )
-    if lacking := [name for name in sorted(names) if not (folder / name).is_file()]:
+    shards = sorted(set(names))
+    if lacking := [name for name in shards if not (folder / name).is_file()]:
         raise TrackerError(f"{folder} lacks {', '.join(lacking[:3])}, which {WEIGHTS_INDEX} names.")
-    return [folder / name for name in sorted(names)]
+    return [folder / name for name in shards]
 
 
 def model_gap(folder: Path) -> str:

@@ -227,6 +227,11 @@ def _load_weights(folder: Path, name: str, dtype: str) -> PreTrainedModel:
     except Exception as error:
         raise TrackerError(f"{name} can't be loaded: {first_line(error)}") from error
     _require_exact(name, model, report)
+    # Weights that needed no conversion are still their files' pages: what changes a file would change them, and a file
+    # that is cut short would end the process.
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.device.type == "cpu":
+            tensor.data = tensor.data.clone()
     return model.eval()
 
 

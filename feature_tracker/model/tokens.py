@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from feature_tracker.errors import TrackerError
 from feature_tracker.text import TokenWords, words_of_tokens
 
-CHARACTERS_PER_TOKEN = 32
+CHARACTERS_PER_TOKEN = 20
 """Of a text, at most: a longer one is refused before it is tokenized, which takes seconds a megabyte. English prose has
 4.5 characters a token; filings in plain text, with their runs of spaces and dashes, have up to 10."""
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +39,19 @@ def test_a_folder_loads_with_its_weights(folder: Path, tiny_model: LanguageModel
         assert torch.equal(loaded.model.state_dict()[name], weight)
     assert loaded.bos_id == tiny_model.bos_id
     assert load_model_folder(folder, "bfloat16").model.dtype == torch.bfloat16
+
+
+def test_what_happens_to_the_files_later_does_not_reach_a_loaded_model(folder: Path) -> None:
+    model, ids = load_model_folder(folder, "float32").model, torch.randint(1, 300, (1, 8))
+    with torch.inference_mode():
+        before = model(ids).logits
+        weights = folder / "model.safetensors"
+        with weights.open("r+b") as file:
+            file.seek(10_000)
+            file.write(bytes(weights.stat().st_size - 10_000))
+        assert torch.equal(model(ids).logits, before)
+        os.truncate(weights, 0)
+        assert torch.equal(model(ids).logits, before)
 
 
 def test_pickles_are_refused_and_never_opened(folder: Path, bundle: Bundle) -> None:

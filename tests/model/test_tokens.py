@@ -33,7 +33,7 @@ def test_ten_megabytes_are_refused_before_they_are_tokenized() -> None:
     def never(*_args: object, **_options: object) -> None:
         pytest.fail("tokenized")
 
-    with pytest.raises(TrackerError, match=r"10,000,000 characters; at most 20,000 tokens .*640,000 char"):
+    with pytest.raises(TrackerError, match=r"10,000,000 characters; at most 20,000 tokens .*400,000 char"):
         tokenize("x" * 10_000_000, never, window=64, max_tokens=20_000)
 
 
