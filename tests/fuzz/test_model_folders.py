@@ -94,7 +94,7 @@ VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.di
 def _quiet() -> Iterator[None]:
     """transformers tells of everything odd in a file, thousands of times."""
     before = logging.get_verbosity()
-    logging.set_verbosity(logging.CRITICAL)
+    logging.set_verbosity_error()
     logging.disable_progress_bar()
     yield
     logging.set_verbosity(before)
