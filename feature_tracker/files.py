@@ -81,6 +81,10 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
                 number += 1
                 if len(text) > _LONGEST_LINE:
                     raise TrackerError(f"{path}, line {number}: longer than {_LONGEST_LINE:,} characters.")
+                if "\0" in text:
+                    raise TrackerError(
+                        f"{path}, line {number}: it holds a NUL character, as UTF-16 does. Save the file as UTF-8."
+                    )
                 if text.strip():
                     yield number, text
     except (UnicodeDecodeError, EOFError, zlib.error, gzip.BadGzipFile):

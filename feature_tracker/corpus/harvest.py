@@ -31,8 +31,9 @@ from feature_tracker.corpus.documents import Windows, mixed_windows, name_with_s
 from feature_tracker.corpus.origin import Origin
 from feature_tracker.errors import TrackerError
 from feature_tracker.files import replacing
+from feature_tracker.model.blocks import block_device
 from feature_tracker.model.hooks import ResidReader
-from feature_tracker.model.load import LanguageModel, block_device
+from feature_tracker.model.load import LanguageModel
 from feature_tracker.sae.topk import Sae, TopK
 from feature_tracker.tracing.run import TOKENS_PER_FORWARD, Batch, batched, run
 
