@@ -19,6 +19,7 @@ estimate it poorly: use `circuits.ablation` for those.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,8 +28,8 @@ import torch
 
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
+from feature_tracker.model.forward_queue import Turn
 from feature_tracker.model.replay import Replay
-from feature_tracker.progress import Progress, silent
 from feature_tracker.sae.topk import Sae
 from feature_tracker.tracing.recording import Recording
 
@@ -92,9 +93,9 @@ class _Contributions(NamedTuple):
 def attribute(
     recording: Recording,
     targets: Sequence[Feature],
-    progress: Progress = silent,
     *,
     next_layer_only: bool = False,
+    turn: Turn = nullcontext,
 ) -> Attribution:
     """Contributions of every upstream feature, error, bias and BOS to the targets: one backward pass per target.
 
@@ -102,6 +103,7 @@ def attribute(
 
     Args:
         next_layer_only: attribute only to the SAE layer just before the targets', which is cheaper.
+        turn: taken `attribute_turns` times, where other threads run models, too.
 
     Raises:
         TrackerError: the targets lie in several layers, or in the first.
@@ -115,14 +117,15 @@ def attribute(
     upstream = [layer for layer in recording.layers if layer < targets[0].layer]
     if next_layer_only:
         upstream = upstream[-1:]
-    windows = []
-    for number, window in enumerate(recording.windows):
-        progress("Attributing", number / len(recording.windows))
-        windows.append(_attribute_window(window, recording, upstream, targets))
-    progress("Attributing", 1.0)
+    windows = [_attribute_window(window, recording, upstream, targets, turn) for window in recording.windows]
     by_layer = {layer: _joined(recording, layer, [window[layer] for window in windows]) for layer in upstream}
     activation = np.array([recording.trace.column(target).sum(dtype=float) for target in targets])
     return Attribution(tuple(targets), activation, by_layer)
+
+
+def attribute_turns(recording: Recording, targets: Sequence[Feature]) -> int:
+    """How many turns `attribute` takes: in each window one for the forward, and one for each target's gradient."""
+    return len(recording.windows) * (1 + len(targets))
 
 
 def _joined(recording: Recording, layer: int, windows: Sequence[_Contributions]) -> LayerAttribution:
@@ -140,23 +143,25 @@ def _joined(recording: Recording, layer: int, windows: Sequence[_Contributions])
 
 
 def _attribute_window(
-    window: Replay, recording: Recording, upstream: Sequence[int], targets: Sequence[Feature]
+    window: Replay, recording: Recording, upstream: Sequence[int], targets: Sequence[Feature], turn: Turn
 ) -> dict[int, _Contributions]:
     """By upstream layer, the contributions in one window, stacked over targets."""
     first, last = upstream[0], targets[0].layer
     start = window.resid[first][None].detach().requires_grad_()
-    streams = {first: start, **window.run(first, start, [*upstream[1:], last])}
-    pre = recording.saes[last].pre_activations(streams[last][0, 1:])
-    top = recording.saes[last].keep(pre.detach())
-    mask = torch.zeros_like(pre).scatter(-1, top.indices, (top.values > 0).to(pre.dtype))
-    summed = (pre * mask).sum(dim=0)
+    with turn():
+        streams = {first: start, **window.run(first, start, [*upstream[1:], last])}
+        pre = recording.saes[last].pre_activations(streams[last][0, 1:])
+        top = recording.saes[last].keep(pre.detach())
+        mask = torch.zeros_like(pre).scatter(-1, top.indices, (top.values > 0).to(pre.dtype))
+        summed = (pre * mask).sum(dim=0)
     inputs = [streams[layer] for layer in upstream]
     by_layer: dict[int, list[_Contributions]] = {layer: [] for layer in upstream}
     for number, target in enumerate(targets):
-        gradients = torch.autograd.grad(summed[target.index], inputs, retain_graph=number + 1 < len(targets))
-        for layer, gradient in zip(upstream, gradients, strict=True):
-            resid = streams[layer][0].detach()
-            by_layer[layer].append(_contributions(recording.saes[layer], resid, gradient[0]))
+        with turn():
+            gradients = torch.autograd.grad(summed[target.index], inputs, retain_graph=number + 1 < len(targets))
+            for layer, gradient in zip(upstream, gradients, strict=True):
+                resid = streams[layer][0].detach()
+                by_layer[layer].append(_contributions(recording.saes[layer], resid, gradient[0]))
     return {
         layer: _Contributions(*(np.stack(parts) for parts in zip(*contributions, strict=True)))
         for layer, contributions in by_layer.items()
