@@ -16,6 +16,7 @@ from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.bundles.missing import missing_parts
 from feature_tracker.errors import TrackerError
 from feature_tracker.page import state
+from feature_tracker.page.components.download import send_downloads
 from feature_tracker.page.errors import shown_errors
 from feature_tracker.page.inputs import read_inputs
 from feature_tracker.page.pool import show_loading, wait_for_tracker
@@ -78,6 +79,9 @@ def show_page() -> None:
         else:
             show_loading(bundle)
         analysis = state.current_analysis()
+        loss = state.loss_after_reload()
+        if loss:
+            st.warning(loss, icon=":material/history:")
         if analysis is None:
             _show_introduction()
         else:
@@ -87,6 +91,7 @@ def show_page() -> None:
             with _progress() as report:
                 tracker = wait_for_tracker(bundle, report, retry=False)
             show_results(analysis, tracker, settings)
+    send_downloads()
 
 
 @contextlib.contextmanager
