@@ -1,4 +1,4 @@
-"""`python -m benchmarks.memory`: the server's memory while analyses, circuits and sessions come and go. Bar: within 10 %.
+"""`python -m benchmarks.memory`: the server's memory while analyses, circuits and sessions come and go, within 10 %.
 
 Resident memory in megabytes, each time after a pause in which Streamlit collects garbage.
 """
