@@ -65,13 +65,12 @@ def resident_mb(pid: int) -> int | None:
 
 def _analyze_again(tab: Any, text: str) -> None:
     folded = tab.locator("details summary").filter(has_text="tokens").first
-    box = tab.get_by_label("Text to analyze")
+    box = tab.locator("details textarea")  # a page that is being redrawn may still have the box of its first screen
     if not box.is_visible():
         folded.click()
     box.fill(text)
-    tab.get_by_role("button", name="Analyze").click()
-    first_word = text.partition(" ")[0]
-    tab.locator(".words span").filter(has_text=first_word[-3:]).first.wait_for(timeout=120_000)
+    tab.locator("details").get_by_role("button", name="Analyze").click()
+    tab.locator(".words").filter(has_text=text.partition(" ")[0]).wait_for(timeout=120_000)
 
 
 def _trace_circuit(tab: Any) -> None:
