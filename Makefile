@@ -1,8 +1,10 @@
-# `make app` opens the page, `make test` runs the tests, `make check` checks format, lint, imports and types. They need
-# Python 3.11 or newer with pip, and make.
+# `make app` opens the page, to this machine alone; `make app ADDRESS=0.0.0.0` opens it to all who can reach the machine.
+# `make test` runs the tests, `make check` checks format, lint, imports and types. They need Python 3.11 or newer with
+# pip, and make.
 
 PYTHON ?= python3
 PORT ?= 8502
+ADDRESS ?= 127.0.0.1
 VENV := .venv
 BIN := $(VENV)/bin
 FAST := not browser and not gpu and not model and not shared and not slow
@@ -10,7 +12,7 @@ FAST := not browser and not gpu and not model and not shared and not slow
 .PHONY: app test test-fast fuzz coverage check format bench model requirements wheel-test clean
 
 app: $(VENV)/app.stamp
-	$(BIN)/streamlit run feature_activation_tracker.py --server.port $(PORT)
+	$(BIN)/streamlit run feature_activation_tracker.py --server.port $(PORT) --server.address $(ADDRESS)
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest $(TESTS)

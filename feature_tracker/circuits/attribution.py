@@ -21,6 +21,7 @@ estimate it poorly: use `circuits.ablation` for those.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ import torch
 
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
-from feature_tracker.progress import Progress, silent
+from feature_tracker.model.forward_queue import Turn
 from feature_tracker.sae.topk import TopK
 from feature_tracker.tracing.recording import Recording
 
@@ -93,9 +94,9 @@ class _Contributions(NamedTuple):
 def attribute(
     recording: Recording,
     targets: Sequence[Feature],
-    progress: Progress = silent,
     *,
     next_layer_only: bool = False,
+    turn: Turn = nullcontext,
 ) -> Attribution:
     """Contributions of every upstream feature, error, bias and BOS to the targets: one backward pass per target.
 
@@ -103,6 +104,7 @@ def attribute(
 
     Args:
         next_layer_only: attribute only to the SAE layer just before the targets', which is cheaper.
+        turn: taken `attribute_turns` times, where other threads run models, too.
 
     Raises:
         TrackerError: the targets lie in several layers, or in the first.
@@ -116,14 +118,17 @@ def attribute(
     upstream = [layer for layer in recording.layers if layer < targets[0].layer]
     if next_layer_only:
         upstream = upstream[-1:]
-    windows = []
-    for number in range(len(recording.windows)):
-        progress("Attributing", number / len(recording.windows))
-        windows.append(_attribute_window(recording, number, upstream, targets))
-    progress("Attributing", 1.0)
+    windows = [
+        _attribute_window(recording, number, upstream, targets, turn) for number in range(len(recording.windows))
+    ]
     by_layer = {layer: _joined(recording, layer, [window[layer] for window in windows]) for layer in upstream}
     activation = np.array([recording.trace.column(target).sum(dtype=float) for target in targets])
     return Attribution(tuple(targets), activation, by_layer)
+
+
+def attribute_turns(recording: Recording, targets: Sequence[Feature]) -> int:
+    """How many turns `attribute` takes: in each window one for the forward, and one for each target's gradient."""
+    return len(recording.windows) * (1 + len(targets))
 
 
 def _joined(recording: Recording, layer: int, windows: Sequence[_Contributions]) -> LayerAttribution:
@@ -141,24 +146,26 @@ def _joined(recording: Recording, layer: int, windows: Sequence[_Contributions])
 
 
 def _attribute_window(
-    recording: Recording, number: int, upstream: Sequence[int], targets: Sequence[Feature]
+    recording: Recording, number: int, upstream: Sequence[int], targets: Sequence[Feature], turn: Turn
 ) -> dict[int, _Contributions]:
     """By upstream layer, the contributions in one window, stacked over targets."""
     window, tokens = recording.windows[number], recording.tokens_of(number)
     first, last = upstream[0], targets[0].layer
     start = window.resid[first][None].detach().requires_grad_()
-    streams = {first: start, **window.run(first, start, [*upstream[1:], last])}
-    pre = recording.saes[last].pre_activations(streams[last][0, recording.first :])
-    top = recording.saes[last].keep(pre.detach())
-    mask = torch.zeros_like(pre).scatter(-1, top.indices, (top.values > 0).to(pre.dtype))
-    summed = (pre * mask).sum(dim=0)
+    with turn():
+        streams = {first: start, **window.run(first, start, [*upstream[1:], last])}
+        pre = recording.saes[last].pre_activations(streams[last][0, recording.first :])
+        top = recording.saes[last].keep(pre.detach())
+        mask = torch.zeros_like(pre).scatter(-1, top.indices, (top.values > 0).to(pre.dtype))
+        summed = (pre * mask).sum(dim=0)
     inputs = [streams[layer] for layer in upstream]
     by_layer: dict[int, list[_Contributions]] = {layer: [] for layer in upstream}
     for place, target in enumerate(targets):
-        gradients = torch.autograd.grad(summed[target.index], inputs, retain_graph=place + 1 < len(targets))
-        for layer, gradient in zip(upstream, gradients, strict=True):
-            resid = streams[layer][0].detach()
-            by_layer[layer].append(_contributions(recording, layer, tokens, resid, gradient[0]))
+        with turn():
+            gradients = torch.autograd.grad(summed[target.index], inputs, retain_graph=place + 1 < len(targets))
+            for layer, gradient in zip(upstream, gradients, strict=True):
+                resid = streams[layer][0].detach()
+                by_layer[layer].append(_contributions(recording, layer, tokens, resid, gradient[0]))
     return {
         layer: _Contributions(*(np.stack(parts) for parts in zip(*contributions, strict=True)))
         for layer, contributions in by_layer.items()

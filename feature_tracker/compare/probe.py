@@ -28,6 +28,7 @@ from feature_tracker.compare.strengths import Span, SpanReader
 from feature_tracker.errors import TrackerError
 from feature_tracker.labels.columns import KEYS
 from feature_tracker.labels.table import LabelTable
+from feature_tracker.model.forward_queue import FORWARDS
 from feature_tracker.model.tokens import TokenizedText
 from feature_tracker.progress import Progress, silent
 from feature_tracker.tracing.run import Batch, batched, run
@@ -195,9 +196,10 @@ def mean_streams(texts: Sequence[TokenizedText], reader: SpanReader) -> np.ndarr
 
     windows = (next(texts[number].windows()) for number in by_length)
     # `batched` sets windows of full length apart. To it none is, so that all come back in the order they went in.
-    batches = batched(windows, window=reader.window + 1, bos_id=reader.language_model.bos_id)
-    for _ in run(batches, reader.language_model, [layer], stream_sinks=[keep]):
-        pass
+    batches = list(batched(windows, window=reader.window + 1, bos_id=reader.language_model.bos_id))
+    with FORWARDS.job("Reading the residual stream", len(batches)) as job:
+        for _ in run(batches, reader.language_model, [layer], stream_sinks=[keep], turn=job.turn):
+            pass
     return torch.cat(means).numpy()[np.argsort(by_length)]
 
 

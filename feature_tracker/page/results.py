@@ -13,6 +13,7 @@ from feature_tracker.charts.theme import layer_colours
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.page import state
+from feature_tracker.page.components.download import offer_download
 from feature_tracker.page.errors import plain, shown_errors
 from feature_tracker.page.feature_card import show_card
 from feature_tracker.page.pool import evicted_error
@@ -74,7 +75,7 @@ def show_results(analysis: Analysis, tracker: Tracker, settings: Settings) -> No
         st.subheader("What stands out", anchor=False, width="content", help=_help(analysis, tracker))
         with st.container(horizontal=True, vertical_alignment="center", width="content"):
             settings = read_form_setting(settings)
-            report_place = st.empty()
+            report_place = st.container(width="content")
     by, note = possible_ranking(settings.by, tracker.labels)
     settings = replace(settings, by=by)
     if note:
@@ -129,13 +130,12 @@ def _offer_report(scene: Scene) -> None:
             raise TrackerError("This analysis is no longer on the page. Analyze the text again for its report.")
         return report(analysis, tracker, settings, feature, of_theme=of_theme)
 
-    st.download_button(
+    offer_download(
         "Report",
-        data=made,
+        made,
         file_name="what-stands-out.html",
         mime="text/html",
-        icon=":material/download:",
-        on_click="ignore",
+        key="report",
         help="Themes, marked text, features, settings, versions and hashes in one HTML file. It holds your text.",
     )
 

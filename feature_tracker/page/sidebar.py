@@ -48,6 +48,7 @@ def choose_bundle() -> Bundle:
             key="bundle",
             format_func=titles.__getitem__,
             on_change=forget_analysis,
+            bind="query-params",
             help="A bundle is a model with the SAEs and labels made for it. Your own bundle opens automatically once "
             "all its parts are in place; docs/bundles.md explains how to add one.",
         )

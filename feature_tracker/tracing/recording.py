@@ -14,7 +14,7 @@ from feature_tracker.model.replay import Replay, record_window
 from feature_tracker.model.tokens import TokenizedText
 from feature_tracker.progress import Progress, silent
 from feature_tracker.sae.topk import Sae
-from feature_tracker.tracing.run import Activations, batched, run
+from feature_tracker.tracing.run import Activations, run_in_turn
 from feature_tracker.tracing.trace import Trace
 
 
@@ -76,16 +76,12 @@ def record(
     Args:
         language_model: preferably in float32: some effects of an ablation are smaller than bfloat16 can represent.
     """
-    layers = sorted(saes)
     activations = Activations(saes)
     windows: list[Replay] = []
 
     def forward(decoder: nn.Module, token_ids: torch.Tensor, run_layers: Sequence[int], reader: ResidReader) -> None:
         windows.append(record_window(decoder, token_ids, run_layers, reader))
 
-    one_by_one = batched(tokens.windows(), window=tokens.window, bos_id=language_model.bos_id, tokens=1)
-    progress("Reading the text", 0.0)
-    for _ in run(one_by_one, language_model, layers, saes=saes, activation_sinks=[activations], forward=forward):
-        progress("Reading the text", len(windows) / len(tokens.window_starts))
+    run_in_turn(tokens, language_model, saes, activations, progress, forward)
     starts, first = tokens.window_starts, language_model.first_token
     return Recording(activations.trace(tokens), tuple(windows), starts, dict(saes), first)

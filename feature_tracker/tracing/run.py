@@ -8,6 +8,7 @@ its caller can report progress, write checkpoints and stop between batches.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 
 from feature_tracker.errors import TrackerError
+from feature_tracker.model.forward_queue import FORWARDS, Turn
 from feature_tracker.model.hooks import ResidReader, read_residuals
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.model.tokens import TokenizedText
@@ -103,6 +105,7 @@ def run(
     saes: Mapping[int, Sae] | None = None,
     activation_sinks: Sequence[ActivationSink] = (),
     forward: Forward = read_residuals,
+    turn: Turn = nullcontext,
 ) -> Iterator[Batch]:
     """Pass batches through the model, feed the sinks, and yield each batch when it is done.
 
@@ -112,13 +115,16 @@ def run(
         layers: 0-based blocks whose streams are read; the forward stops after the last.
         saes: by layer; required with activation sinks.
         forward: how to run the decoder on a batch.
+        turn: taken for each batch, where other threads run models, too.
     """
+    encoding = saes if activation_sinks else None
     for batch in batches:
-        encoded = _run_batch(batch, language_model, layers, stream_sinks, saes if activation_sinks else None, forward)
-        for layer, on_device in encoded.items():  # a copy during the forward would make a GPU wait at each layer
-            on_cpu = Encoded(*(part.cpu() for part in on_device))
-            for sink in activation_sinks:
-                sink(layer, on_cpu, batch)
+        with turn():
+            encoded = _run_batch(batch, language_model, layers, stream_sinks, encoding, forward)
+            for layer, on_device in encoded.items():  # a copy during the forward would make a GPU wait at each layer
+                on_cpu = Encoded(*(part.cpu() for part in on_device))
+                for sink in activation_sinks:
+                    sink(layer, on_cpu, batch)
         yield batch
 
 
@@ -212,19 +218,41 @@ class Activations:
 def trace_tokens(
     tokens: TokenizedText, language_model: LanguageModel, saes: Mapping[int, Sae], progress: Progress = silent
 ) -> Trace:
-    """Trace a text of any length.
+    """Trace a text of any length, in turn with all other traces and circuits of this process.
 
     Raises:
         TrackerError: an activation is not finite.
     """
     activations = Activations(saes)
-    batches = batched(tokens.windows(), window=tokens.window, bos_id=language_model.bos_id)
-    progress("Reading the text", 0.0)
-    done = 0
-    for batch in run(batches, language_model, sorted(saes), saes=saes, activation_sinks=[activations]):
-        done += batch.n_tokens
-        progress("Reading the text", done / tokens.n_tokens)
+    run_in_turn(tokens, language_model, saes, activations, progress)
     return activations.trace(tokens)
+
+
+def run_in_turn(
+    tokens: TokenizedText,
+    language_model: LanguageModel,
+    saes: Mapping[int, Sae],
+    sink: ActivationSink,
+    progress: Progress,
+    forward: Forward = read_residuals,
+) -> None:
+    """Run a text window by window, and take a turn in the process's queue for each.
+
+    Windows of one text never share a forward: two windows together are a tenth faster than one after the other, but who
+    waits for a turn, or closes the tab, would wait as much longer.
+    """
+    windows = batched(tokens.windows(), window=tokens.window, bos_id=language_model.bos_id, tokens=1)
+    with FORWARDS.job("Reading the text", len(tokens.window_starts), progress) as job:
+        for _ in run(
+            windows,
+            language_model,
+            sorted(saes),
+            saes=saes,
+            activation_sinks=[sink],
+            forward=forward,
+            turn=job.turn,
+        ):
+            pass
 
 
 def layer_trace(layer: int, sae: Sae, encoded: Sequence[Encoded]) -> LayerTrace:
