@@ -10,6 +10,7 @@ import pandas as pd
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.cli.options import bundle_options
 from feature_tracker.cli.progress import terminal_progress
+from feature_tracker.compare.examples import SIGNIFICANT
 from feature_tracker.compare.probe import MOST_FEATURES, labelled_sentences, read_probe
 from feature_tracker.errors import TrackerError
 from feature_tracker.files import numbered_lines, replacing
@@ -73,7 +74,9 @@ def main(
 def _found_in_words(n: int) -> str:
     if not n:
         return "Nothing found: no feature tells the sides apart better than one of so many would by chance."
-    return f"{n:,} feature{' tells' if n == 1 else 's tell'} the sides apart better than chance (p at most 0.05)."
+    return (
+        f"{n:,} feature{' tells' if n == 1 else 's tell'} the sides apart better than chance (p at most {SIGNIFICANT})."
+    )
 
 
 def _lines(path: Path) -> list[str]:

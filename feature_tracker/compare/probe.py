@@ -187,9 +187,10 @@ def mean_streams(texts: Sequence[TokenizedText], reader: SpanReader) -> np.ndarr
     layer = sorted(reader.saes)[len(reader.saes) // 2]
     by_length = sorted(range(len(texts)), key=lambda number: texts[number].n_tokens)
     means: list[torch.Tensor] = []
+    first = reader.language_model.first_token
 
     def keep(_layer: int, resid: torch.Tensor, batch: Batch) -> None:
-        tokens = resid[:, 1:].float()
+        tokens = resid[:, first:].float()
         is_token = torch.ones(tokens.shape[:2]) if batch.is_token is None else batch.is_token
         weights = (is_token / is_token.sum(dim=1, keepdim=True)).to(tokens)
         means.append((tokens * weights[..., None]).sum(dim=1).cpu())

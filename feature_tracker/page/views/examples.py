@@ -10,6 +10,7 @@ import streamlit as st
 from feature_tracker.compare.examples import SIGNIFICANT, Found
 from feature_tracker.labels.csv_files import to_csv
 from feature_tracker.page import state
+from feature_tracker.page.components.download import offer_download
 from feature_tracker.page.errors import shown_errors
 from feature_tracker.page.pool import progress_bar
 from feature_tracker.page.state import Scene
@@ -89,14 +90,12 @@ def _show_found(found: Found) -> None:
             "F1": st.column_config.NumberColumn(format="%.2f", help="Of the label."),
         },
     )
-    st.download_button(
+    offer_download(
         "Download as CSV",
-        data=lambda: to_csv(found.features),
+        lambda: to_csv(found.features),
         file_name="features-from-examples.csv",
         mime="text/csv",
-        icon=":material/download:",
         key="examples_download",
-        on_click="ignore",
     )
 
 

@@ -14,6 +14,7 @@ from feature_tracker.feature import Feature
 from feature_tracker.labels.csv_files import to_csv
 from feature_tracker.page import state
 from feature_tracker.page.clicks import show_feature_chart
+from feature_tracker.page.components.download import offer_download
 from feature_tracker.page.state import Scene
 from feature_tracker.page.tables import show_table
 from feature_tracker.tracing.rows import features_of, marked_labels
@@ -150,13 +151,8 @@ def _show_table(links: pd.DataFrame, scene: Scene) -> None:
             "Deeper label": st.column_config.TextColumn(width=300),
         },
     )
-    st.download_button(
-        "Download as CSV",
-        data=lambda: to_csv(table),
-        file_name="correlations.csv",
-        mime="text/csv",
-        icon=":material/download:",
-        on_click="ignore",
+    offer_download(
+        "Download as CSV", lambda: to_csv(table), file_name="correlations.csv", mime="text/csv", key="links_csv"
     )
 
 
