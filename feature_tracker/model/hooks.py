@@ -20,7 +20,7 @@ ResidReader = Callable[[int, torch.Tensor], None]
 """Called as reader(layer, resid), with resid (n_windows, window, d_model) in the model's dtype."""
 
 ReplaceResid = Callable[[torch.Tensor], torch.Tensor]
-"""Maps a residual stream without BOS, (n_windows, window - 1, d_model), to the one that replaces it."""
+"""Maps a residual stream without BOS, (n_windows, positions, d_model), to the one that replaces it."""
 
 
 class _Stop(Exception):
@@ -75,8 +75,12 @@ def read_residuals(decoder: nn.Module, token_ids: torch.Tensor, layers: Sequence
 
 
 @contextlib.contextmanager
-def replaced_residual(decoder: nn.Module, layer: int, replace: ReplaceResid) -> Generator[None]:
-    """Replace the residual stream after block `layer` in this thread's forwards; BOS positions stay as they are."""
+def replaced_residual(decoder: nn.Module, layer: int, replace: ReplaceResid, *, start: int = 1) -> Generator[None]:
+    """Replace the residual stream after block `layer` in this thread's forwards; BOS positions stay as they are.
+
+    Args:
+        start: first position that is replaced: 0 in forwards that continue a cache, where no BOS comes first.
+    """
     caller = threading.get_ident()
 
     def hook(_block: nn.Module, _args: object, output: Any) -> Any:
@@ -84,7 +88,7 @@ def replaced_residual(decoder: nn.Module, layer: int, replace: ReplaceResid) -> 
             return None
         resid = output if isinstance(output, torch.Tensor) else output[0]
         changed = resid.clone()
-        changed[:, 1:] = replace(resid[:, 1:]).to(resid)
+        changed[:, start:] = replace(resid[:, start:]).to(resid)
         return changed if isinstance(output, torch.Tensor) else (changed, *output[1:])
 
     handle = blocks_of(decoder)[layer].register_forward_hook(hook)

@@ -19,7 +19,19 @@ from feature_tracker.page.pool import evicted_error
 from feature_tracker.page.report import report
 from feature_tracker.page.sidebar import read_form_setting, read_view_settings
 from feature_tracker.page.state import Analysis, Scene, Settings
-from feature_tracker.page.views import circuit, compare, features, find, heatmap, inside, layers, links, themes, words
+from feature_tracker.page.views import (
+    circuit,
+    compare,
+    features,
+    find,
+    heatmap,
+    inside,
+    layers,
+    links,
+    steer,
+    themes,
+    words,
+)
 from feature_tracker.reading import language_note
 from feature_tracker.tracing.rank import possible_ranking
 from feature_tracker.tracing.rows import features_of, marked_labels
@@ -34,6 +46,7 @@ _TABS = {
     "Links": links.show,
     "Circuit": circuit.show,
     "Compare": compare.show,
+    "Steer": steer.show,
     "Find": find.show,
 }
 
@@ -43,7 +56,9 @@ TITLES = tuple(_TABS)
 
 def show_results(analysis: Analysis, tracker: Tracker, settings: Settings) -> None:
     """Draw everything below the text box. Only the open tab's view is computed."""
-    state.keep_widget_values(heatmap.MODE, circuit.AMOUNT, inside.TRIAL, find.QUERY, compare.OTHER, compare.ORDER)
+    state.keep_widget_values(
+        heatmap.MODE, circuit.AMOUNT, inside.TRIAL, find.QUERY, compare.OTHER, compare.ORDER, *steer.KEYS
+    )
     trace = analysis.trace
     if st.session_state[state.TEXT] != trace.tokens.text:
         st.info(
