@@ -29,7 +29,8 @@ def plot_sweep(sweep: pd.DataFrame) -> go.Figure:
             marker={"color": colour, "size": 7},
             text=[*[""] * (len(rows) - 1), name],
             textposition="middle right",
-            hovertemplate=f"{name}: %{{y:.2~%}} at strength %{{x:g}}<extra></extra>",
+            hovertext=[f"{name}: {value:.2%}" for value in rows["probability"]],
+            hovertemplate="%{hovertext} at strength %{x}<extra></extra>",
             cliponaxis=False,
         )
     figure.update_xaxes(title="Strength", tickvals=sorted(set(sweep["strength"])), fixedrange=True, automargin=True)

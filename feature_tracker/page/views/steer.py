@@ -202,25 +202,26 @@ def _take(recipe: Recipe, layers: tuple[int, ...]) -> None:
 
 def _show_written(session: SessionSteering, scene: Scene) -> None:
     request = session.request
-    unsteered, steered = session.measured(scene.tracker)
     if not session.is_whole:
         st.caption(f"Stopped after {max(len(one.ids) for one in session.written):,} tokens.")
+    places = []
+    for column, title, continuation in zip(st.columns(2, gap="medium"), TITLES, session.written, strict=True):
+        with column:
+            heading = title if title == "Unsteered" else f"{title} by {plain(str(request.recipe))}"
+            st.markdown(f"**{heading}**\n\n{shown_text(request.prompt, continuation)}")
+            places.append(st.empty())
+            if st.button("What it makes of this", key=f"steer_reply_{title}", icon=":material/search_insights:"):
+                session.replies[title] = scene.tracker.trace_continuation(request.prompt, continuation.text)
+            if title in session.replies:
+                _show_reply(session, scene, title)
+    unsteered, steered = session.measured(scene.tracker)
     said = (
         f"Perplexity {unsteered:,.1f}: on average, each token surprises the model as one of {unsteered:,.0f} equally "
         "likely ones would.",
         f"Perplexity {steered:,.1f}. {surprise_in_words(unsteered, steered)}",
     )
-    for column, title, continuation, sentence in zip(
-        st.columns(2, gap="medium"), TITLES, session.written, said, strict=True
-    ):
-        with column:
-            heading = title if title == "Unsteered" else f"{title} by {plain(str(request.recipe))}"
-            st.markdown(f"**{heading}**\n\n{shown_text(request.prompt, continuation)}")
-            st.caption(sentence if continuation.ids else "The model ended its text at once.")
-            if st.button("What it makes of this", key=f"steer_reply_{title}", icon=":material/search_insights:"):
-                session.replies[title] = scene.tracker.trace_continuation(request.prompt, continuation.text)
-            if title in session.replies:
-                _show_reply(session, scene, title)
+    for place, continuation, sentence in zip(places, session.written, said, strict=True):
+        place.caption(sentence if continuation.ids else "The model ended its text at once.")
 
 
 def _show_reply(session: SessionSteering, scene: Scene, title: str) -> None:
