@@ -80,6 +80,14 @@ def test_a_condition_steers_the_positions_on_which_its_feature_fires(tracker: Tr
     assert (logits - manually_steered(tracker, ids, fires)).abs().max() < 1e-5
 
 
+def test_a_condition_that_is_among_the_largest_without_firing_doesnt_hold(tracker: Tracker) -> None:
+    silent = dataclasses.replace(tracker.saes[1], encoder_bias=torch.full((40,), -1e6), k=40)
+    ids, steering = ids_of(tracker), steering_of(tracker, only_where=Feature(1, 7))
+    steering = dataclasses.replace(steering, saes=tracker.saes | {1: silent})
+    logits = run_steered(tracker.language_model, ids, steering, keep=5)
+    assert torch.equal(logits, run_steered(tracker.language_model, ids, None, keep=5))
+
+
 def test_bos_is_never_steered(tracker: Tracker) -> None:
     streams: list[torch.Tensor] = []
     ids = ids_of(tracker)
@@ -104,13 +112,18 @@ def test_steering_with_a_cache_equals_steering_without(tracker: Tracker, only_wh
     assert (cached - whole).abs().max() < 1e-5
 
 
-def test_what_is_written_is_what_forwards_without_a_cache_choose(tracker: Tracker) -> None:
-    model, steering, ids = tracker.language_model, steering_of(tracker), ids_of(tracker)
-    for _ in range(GREEDY.n_tokens):
-        chosen = run_steered(model, ids, steering, keep=1)[0, 0].argmax()
-        ids = torch.cat([ids, chosen[None, None]], dim=1)
-    last = written(tracker, FEATURES, GREEDY)
-    assert list(last.steered.ids) == ids[0, -GREEDY.n_tokens :].tolist()
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_what_is_written_is_what_forwards_without_a_cache_choose(tracker: Tracker, temperature: float) -> None:
+    sampling = Sampling(n_tokens=12, temperature=temperature, seed=3)
+    last = written(tracker, FEATURES, sampling)
+    for continuation, steering in zip(last, (None, steering_of(tracker)), strict=True):
+        ids, noise = ids_of(tracker), torch.Generator().manual_seed(3)
+        for _ in range(sampling.n_tokens):
+            logits = run_steered(tracker.language_model, ids, steering, keep=1)[0, 0]
+            drawn = torch.multinomial(logits.softmax(dim=-1), 1, generator=noise) if temperature else logits.argmax()
+            ids = torch.cat([ids, drawn.reshape(1, 1)], dim=1)
+        assert list(continuation.ids) == ids[0, -sampling.n_tokens :].tolist()
+        assert temperature == 0 or len(set(continuation.ids)) > 5
     assert last.steered.ids != last.unsteered.ids
 
 
