@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from feature_tracker.page import state
 from feature_tracker.page.errors import plain
@@ -67,8 +68,8 @@ class SessionSteering:
         return self.sweeps[words]
 
 
-def write(tracker: Tracker, request: SteerRequest) -> None:
-    """Write both continuations into the session and onto the page, a token at a time.
+def write(tracker: Tracker, request: SteerRequest, place: DeltaGenerator) -> None:
+    """Write both continuations into the session and into a place of the page, a token at a time.
 
     A click on Stop or on any other control, or a closed tab, ends Streamlit's run at the next token. What was written
     until then stays in the session.
@@ -77,7 +78,6 @@ def write(tracker: Tracker, request: SteerRequest) -> None:
         report("Getting ready", 0.0)
         steps = tracker.steer(request.prompt, request.recipe, request.sampling)
     session = st.session_state[state.STEERING] = SessionSteering(request)
-    place = st.empty()
     with contextlib.closing(steps), place.container():
         st.button("Stop", key="steer_stop", icon=":material/stop:")
         boxes = [column.empty() for column in st.columns(2, gap="medium")]

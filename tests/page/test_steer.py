@@ -238,3 +238,21 @@ def test_a_recipe_that_is_none_is_refused_and_nothing_changes(view: AppTest, raw
 def test_no_text_reaches_the_address(view: AppTest) -> None:
     press(view)
     assert not any("Rates" in str(value) for value in view.query_params.values())
+
+
+@pytest.mark.browser
+@pytest.mark.model
+def test_stop_ends_writing_in_a_browser_and_keeps_what_was_written(served: str, tab: Any) -> None:
+    tab.goto(served)
+    tab.get_by_label("Text to analyze").fill(SENTENCES)
+    tab.get_by_role("button", name="Analyze").click()
+    tab.locator(".js-plotly-plot").first.wait_for(timeout=120_000)
+    tab.get_by_role("tab", name="Steer", exact=True).click()
+    tab.get_by_label("New tokens").fill("200")
+    tab.get_by_label("New tokens").press("Enter")
+    tab.get_by_role("button", name="Steer", exact=True).click()
+    tab.locator("[role=tabpanel]:visible .stMarkdownColoredText").nth(1).wait_for(timeout=60_000)
+    tab.get_by_role("button", name="Stop", exact=True).click()
+    tab.get_by_text("Stopped after").wait_for(timeout=60_000)
+    assert not tab.get_by_role("button", name="Stop", exact=True).count()
+    tab.get_by_text("Perplexity").nth(1).wait_for(timeout=60_000)

@@ -51,9 +51,10 @@ def show(scene: Scene) -> None:
     if st.session_state.get(_FILE_ERROR):
         st.error(plain(st.session_state[_FILE_ERROR]), icon=":material/error:")
     request = None if recipe is None else SteerRequest(prompt, recipe, sampling)
+    place = st.empty()  # drawn in every run, so that what is written there goes when the next run begins
     if pressed and request is not None:
         with shown_errors("steering"):
-            write(scene.tracker, request)
+            write(scene.tracker, request, place)
     session: SessionSteering | None = st.session_state.get(state.STEERING)
     if session is None:
         return
@@ -220,8 +221,9 @@ def _show_written(session: SessionSteering, scene: Scene) -> None:
         "likely ones would.",
         f"Perplexity {steered:,.1f}. {surprise_in_words(unsteered, steered)}",
     )
+    nothing = "The model ended its text at once." if session.is_whole else "Stopped before the first word."
     for place, continuation, sentence in zip(places, session.written, said, strict=True):
-        place.caption(sentence if continuation.ids else "The model ended its text at once.")
+        place.caption(sentence if continuation.ids else nothing)
 
 
 def _show_reply(session: SessionSteering, scene: Scene, title: str) -> None:
