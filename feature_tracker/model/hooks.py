@@ -75,11 +75,11 @@ def read_residuals(decoder: nn.Module, token_ids: torch.Tensor, layers: Sequence
 
 
 @contextlib.contextmanager
-def replaced_residual(decoder: nn.Module, layer: int, replace: ReplaceResid, *, start: int = 1) -> Generator[None]:
+def replaced_residual(decoder: nn.Module, layer: int, replace: ReplaceResid, *, first: int = 1) -> Generator[None]:
     """Replace the residual stream after block `layer` in this thread's forwards; BOS positions stay as they are.
 
     Args:
-        start: first position that is replaced: 0 in forwards that continue a cache, where no BOS comes first.
+        first: position of the first token that is replaced: 1 after BOS, 0 in forwards that continue a cache.
     """
     caller = threading.get_ident()
 
@@ -88,7 +88,7 @@ def replaced_residual(decoder: nn.Module, layer: int, replace: ReplaceResid, *, 
             return None
         resid = output if isinstance(output, torch.Tensor) else output[0]
         changed = resid.clone()
-        changed[:, start:] = replace(resid[:, start:]).to(resid)
+        changed[:, first:] = replace(resid[:, first:]).to(resid)
         return changed if isinstance(output, torch.Tensor) else (changed, *output[1:])
 
     handle = blocks_of(decoder)[layer].register_forward_hook(hook)

@@ -65,16 +65,16 @@ class Steering:
     saes: Mapping[int, Sae]
 
     @contextlib.contextmanager
-    def applied(self, decoder: nn.Module, *, start: int) -> Generator[None]:
+    def applied(self, decoder: nn.Module, *, first: int) -> Generator[None]:
         """Steer the one forward that this thread runs in the body of the `with` statement.
 
         Args:
-            start: first position that isn't BOS; 0 where the forward continues a cache.
+            first: position that isn't BOS; 0 where the forward continues a cache.
         """
         fires: list[torch.Tensor] = []  # (1, positions, 1) where the condition holds, once its layer has run
         with contextlib.ExitStack() as hooks:
             for layer in self.recipe.layers:
-                hooks.enter_context(replaced_residual(decoder, layer, self._change(layer, fires), start=start))
+                hooks.enter_context(replaced_residual(decoder, layer, self._change(layer, fires), first=first))
             yield
 
     def _change(self, layer: int, fires: list[torch.Tensor]) -> ReplaceResid:
@@ -187,8 +187,8 @@ def run_steered(
     Raises:
         TrackerError: the numbers are beyond the model's dtype.
     """
-    start = 0 if cache is not None and cache.get_seq_length() else 1
-    applied = contextlib.nullcontext() if steering is None else steering.applied(language_model.decoder, start=start)
+    first = 0 if cache is not None and cache.get_seq_length() else 1
+    applied = contextlib.nullcontext() if steering is None else steering.applied(language_model.decoder, first=first)
     with applied:
         output = language_model.model(
             input_ids=token_ids.to(language_model.model.device),

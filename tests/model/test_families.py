@@ -89,8 +89,8 @@ def test_a_stream_is_replaced_alike_with_and_without_a_cache(model: LanguageMode
     ids = torch.randint(1, 300, (1, 20))
     added = torch.randn(32)
 
-    def logits(part: torch.Tensor, start: int, **options: Any) -> torch.Tensor:
-        with torch.inference_mode(), replaced_residual(model.decoder, 2, lambda resid: resid + added, start=start):
+    def logits(part: torch.Tensor, first: int, **options: Any) -> torch.Tensor:
+        with torch.inference_mode(), replaced_residual(model.decoder, 2, lambda resid: resid + added, first=first):
             return model.model(input_ids=part, **options).logits
 
     whole = logits(ids, 1, use_cache=False)

@@ -93,7 +93,7 @@ def test_bos_is_never_steered(tracker: Tracker) -> None:
     ids = ids_of(tracker)
     decoder = tracker.language_model.decoder
     read_residuals(decoder, ids, [4], lambda _layer, resid: streams.append(resid.clone()))
-    with steering_of(tracker).applied(decoder, start=1):
+    with steering_of(tracker).applied(decoder, first=1):
         read_residuals(decoder, ids, [4], lambda _layer, resid: streams.append(resid.clone()))
     unsteered, steered = streams
     assert torch.equal(unsteered[:, 0], steered[:, 0])
@@ -192,7 +192,7 @@ def test_another_session_is_not_steered(tracker: Tracker) -> None:
     model, ids = tracker.language_model, ids_of(tracker)
     before = run_steered(model, ids, None, keep=3)
     read: list[torch.Tensor] = []
-    with steering_of(tracker).applied(model.decoder, start=1):
+    with steering_of(tracker).applied(model.decoder, first=1):
         other = threading.Thread(target=lambda: read.append(run_steered(model, ids, None, keep=3)))
         other.start()
         other.join()
