@@ -1,16 +1,18 @@
-# `make app` opens the page, `make test` runs the tests, `make check` checks format, lint, imports and types. They need
-# Python 3.11 or newer with pip, and make.
+# `make app` opens the page, to this machine alone; `make app ADDRESS=0.0.0.0` opens it to all who can reach the machine.
+# `make test` runs the tests, `make check` checks format, lint, imports and types. They need Python 3.11 or newer with
+# pip, and make.
 
 PYTHON ?= python3
 PORT ?= 8502
+ADDRESS ?= 127.0.0.1
 VENV := .venv
 BIN := $(VENV)/bin
 FAST := not browser and not gpu and not model and not shared and not slow
 
-.PHONY: app test test-fast coverage check format bench model requirements wheel-test clean
+.PHONY: app test test-fast fuzz coverage check format bench model requirements wheel-test clean
 
 app: $(VENV)/app.stamp
-	$(BIN)/streamlit run feature_activation_tracker.py --server.port $(PORT)
+	$(BIN)/streamlit run feature_activation_tracker.py --server.port $(PORT) --server.address $(ADDRESS)
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest $(TESTS)
@@ -19,6 +21,10 @@ test: $(VENV)/dev.stamp
 # wait for each other.
 test-fast: $(VENV)/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "$(FAST)" $(TESTS)
+
+# Inputs that a machine makes up. `make test` tries 200 of each kind.
+fuzz: $(VENV)/dev.stamp
+	OMP_NUM_THREADS=1 FUZZ_CASES=10000 $(BIN)/python -m pytest --timeout 3600 tests/fuzz
 
 # All tests, counting the lines they run. Counting makes them a fifth slower, so CI does it and `make test` doesn't.
 coverage: $(VENV)/dev.stamp

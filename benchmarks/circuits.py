@@ -106,7 +106,7 @@ def time_ablation(recording: Recording, language_model: LanguageModel) -> dict[s
     """20 ablations, five of each layer but the last, against one forward from the embeddings for each."""
     sources = [source for layer in recording.layers[:-1] for source in _strongest(recording, layer, 5)]
     (ids,) = list(recording.trace.tokens.windows())
-    row = torch.from_numpy(np.concatenate([[language_model.bos_id], ids]))[None]
+    row = torch.from_numpy(np.concatenate([np.array([language_model.bos_id], np.int64), ids]))[None]
 
     def from_the_layer() -> None:
         list(ablate(recording, sources))

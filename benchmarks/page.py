@@ -47,14 +47,14 @@ def main(rounds: int, tokens: int) -> None:
 
     Fetch the model before, or the first figure includes its download.
     """
-    text = _text_of(tokens)
+    text = sample_text(tokens)
     figures: dict[str, Any] = {"tokens": tokens, "rounds": rounds}
     figures |= _measure_browser(text, rounds)
     figures |= _measure_sliders(text, rounds)
     click.echo(json.dumps(figures))
 
 
-def _text_of(tokens: int) -> str:
+def sample_text(tokens: int) -> str:
     """The first `tokens` tokens of the sample texts, as the built-in model counts them."""
     whole = "\n\n".join(SAMPLES.values())
     return whole[: Tracker.open().tokenize(whole).offsets[tokens - 1, 1]]

@@ -19,7 +19,8 @@ import torch
 
 from benchmarks.agreement import Encoded
 from feature_tracker.errors import TrackerError
-from feature_tracker.model.load import LanguageModel, blocks_of
+from feature_tracker.model.blocks import blocks_of
+from feature_tracker.model.load import LanguageModel
 from feature_tracker.sae.topk import Sae, TopK
 
 

@@ -143,7 +143,7 @@ def sample_text(language_model: LanguageModel, tokens: int) -> TokenizedText:
 
 def row_of(text: TokenizedText, language_model: LanguageModel) -> torch.Tensor:
     """(1, window) token ids of the text's one window, BOS first, on the model's device."""
-    ids = np.concatenate([[language_model.bos_id], text.ids])
+    ids = np.concatenate([np.array([language_model.bos_id], np.int64), text.ids])
     return torch.from_numpy(ids)[None].to(language_model.model.device)
 
 

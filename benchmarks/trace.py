@@ -26,7 +26,9 @@ def main(bundle_name: str, tokens: int, rounds: int) -> None:
     tracker = Tracker.open(bundle_name)
     language_model = tracker.language_model
     text = _random_text(language_model, tokens)
-    row = torch.from_numpy(np.concatenate([[language_model.bos_id], text.ids]))[None].to(language_model.model.device)
+    row = torch.from_numpy(np.concatenate([np.array([language_model.bos_id], np.int64), text.ids]))[None].to(
+        language_model.model.device
+    )
 
     @torch.inference_mode()
     def bare() -> None:

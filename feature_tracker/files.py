@@ -1,8 +1,9 @@
-"""Where the shipped data lies, reading text line by line, and writing a file whole or not at all."""
+"""Where the shipped data lies, reading JSON and lines of bounded size, and writing a file whole or not at all."""
 
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import shutil
 import tempfile
@@ -11,10 +12,14 @@ import zlib
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from feature_tracker.errors import TrackerError
 
 _PACKAGE = Path(__file__).resolve().parent
+LARGEST_JSON = 24 * 2**20
+"""Bytes of JSON that are parsed: as Python objects they take up to thirty times as much memory."""
+_LONGEST_LINE = 2**26  # characters; a document of a corpus is one line
 
 
 def data_root() -> Path:
@@ -23,17 +28,63 @@ def data_root() -> Path:
     return packaged if packaged.is_dir() else _PACKAGE.parent
 
 
+def read_json(path: Path, limit: int = LARGEST_JSON) -> Any:
+    """Read a JSON file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
+
+    Args:
+        limit: bytes that the file may have; a larger one is refused before it is parsed.
+
+    Raises:
+        TrackerError: the file can't be read, is too large, is no JSON, or is nested too deeply.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(limit + 1)
+    except OSError as error:
+        raise TrackerError(f"{path} can't be read ({error.strerror or error}).") from None
+    if len(raw) > limit:
+        raise TrackerError(f"{path} has more than {limit:,} bytes, so it is not the JSON that was expected here.")
+    try:
+        return parse_json(raw)
+    except ValueError as error:
+        raise TrackerError(f"{path} is no JSON in UTF-8 ({error}). It may be cut short: copy it again.") from None
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON. Whole numbers of hundreds of digits become floats, which Python would refuse.
+
+    Raises:
+        ValueError: the text is no JSON, or is nested deeper than Python can parse.
+    """
+    try:
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            raise
+        except ValueError:  # from int(), or bytes that are no text
+            return json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < 300 else float(digits))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield (number from 1, text) for every line of a UTF-8 file that isn't blank; a `.gz` file is unpacked on the way.
 
     Raises:
-        TrackerError: the file can't be read, is not UTF-8 or is cut short.
+        TrackerError: the file can't be read, is not UTF-8, is cut short, or has a line of more than 2^26 characters.
     """
     number = 0
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rt", encoding="utf-8-sig") as lines:
-            for number, text in enumerate(lines, start=1):
+            while text := lines.readline(_LONGEST_LINE + 1):
+                number += 1
+                if len(text) > _LONGEST_LINE:
+                    raise TrackerError(f"{path}, line {number}: longer than {_LONGEST_LINE:,} characters.")
+                if "\0" in text:
+                    raise TrackerError(
+                        f"{path}, line {number}: it holds a NUL character, as UTF-16 does. Save the file as UTF-8."
+                    )
                 if text.strip():
                     yield number, text
     except (UnicodeDecodeError, EOFError, zlib.error, gzip.BadGzipFile):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from feature_tracker.circuits.traced import TracedCircuit
     from feature_tracker.compare.examples import Found
     from feature_tracker.compare.kinds import Kind
+    from feature_tracker.compare.probe import Probe, Probed
     from feature_tracker.compare.strengths import SpanReader
     from feature_tracker.compare.texts import Comparison
     from feature_tracker.feature import Feature
@@ -52,7 +53,7 @@ class Tracker:
     Several threads may ask one tracker at once.
 
     Attributes:
-        bundle: its window is no longer than the model's.
+        bundle: its window is no longer than the model's, and it says whether windows start with BOS.
         language_model: in the bundle's dtype.
         saes: by layer, each on the device of its layer's residual stream.
         labels: the bundle's label table with the user's own labels in it, or one in which every feature is unlabelled.
@@ -80,17 +81,21 @@ class Tracker:
             TrackerError: a part is missing, damaged or belongs to another bundle.
         """
         from feature_tracker.model.fetching import ensure_model_folder
-        from feature_tracker.model.load import load_model_folder, model_width
-        from feature_tracker.sae.load import load_saes
+        from feature_tracker.model.load import has_layer_norm, load_model_folder, model_width
+        from feature_tracker.sae.load import load_bundle_saes, starts_with_bos
 
         bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
         require_parts(bundle)
         folder = ensure_model_folder(bundle, progress)
-        saes = load_saes(bundle.sae_folder, bundle.layers, d_model=model_width(folder, bundle.layers))
+        width = model_width(folder, bundle.layers)
+        saes = load_bundle_saes(bundle, d_model=width, layer_norm=has_layer_norm(folder))
+        bundle = replace(bundle, prepend_bos=starts_with_bos(bundle, saes))
         labels = _read_labels(bundle, saes)
         progress("Loading the model", 0.0)
         source = bundle.model
-        language_model = load_model_folder(folder, bundle.dtype, name=source.name, bos=source.bos)
+        language_model = load_model_folder(
+            folder, bundle.dtype, name=source.name, bos=source.bos, prepend_bos=bundle.prepend_bos is not False
+        )
         placed = {layer: sae.to(language_model.layer_device(layer)) for layer, sae in saes.items()}
         return cls(replace(bundle, window=language_model.window(bundle.window)), language_model, placed, labels)
 
@@ -108,6 +113,17 @@ class Tracker:
 
         save_own_label(own_labels_path(self.bundle.name), fingerprint(self.saes), feature, label)
         return replace(self, labels=_read_labels(self.bundle, self.saes))
+
+    @property
+    def sae_notes(self) -> list[str]:
+        """What was read in other words than the SAEs' files have, and whether windows start without BOS: sentences."""
+        noted: dict[str, list[str]] = {}
+        for layer, sae in sorted(self.saes.items()):
+            for note in sae.notes:
+                noted.setdefault(note, []).append(str(layer))
+        notes = [f"SAE of layer {', '.join(layers)}: {note}." for note, layers in noted.items()]
+        without = "The SAEs were trained without BOS, so windows start with the text."
+        return [*notes, *([] if self.language_model.prepend_bos else [without])]
 
     def trace(self, text: str, *, progress: Progress = silent) -> Trace:
         """Run a text through the model and keep each layer's top-k activations.
@@ -188,6 +204,36 @@ class Tracker:
 
         reader, _ = self.kinds_of_change(progress=progress)
         return find_features(with_it, without_it, reader, self.labels, progress=progress)
+
+    def probe(
+        self, sentences: Sequence[str], classes: Sequence[str], *, n_features: int = 20, progress: Progress = silent
+    ) -> Probed:
+        """A probe of up to `n_features` readable features that tells labelled sentences apart, beside other ways.
+
+        Raises:
+            TrackerError: one class alone, or too few sentences of one.
+        """
+        from feature_tracker.compare.probe import fit_probe
+        from feature_tracker.corpus.origin import fingerprint
+
+        reader, _ = self.kinds_of_change(progress=progress)
+        saes = fingerprint(self.saes)
+        return fit_probe(
+            sentences, classes, reader, self.labels,
+            bundle=self.bundle.name, saes=saes, n_features=n_features, progress=progress,
+        )  # fmt: skip
+
+    def apply(self, probe: Probe, sentences: Sequence[str], *, progress: Progress = silent) -> pd.DataFrame:
+        """What a probe says of sentences: `text, class`, and a column of probabilities for each class.
+
+        Raises:
+            TrackerError: the probe was fitted on other weights.
+        """
+        from feature_tracker.compare.probe import apply_probe
+        from feature_tracker.corpus.origin import fingerprint
+
+        reader, _ = self.kinds_of_change(progress=progress)
+        return apply_probe(probe, sentences, reader, saes=fingerprint(self.saes), progress=progress)
 
     def kinds_of_change(self, *, progress: Progress = silent) -> tuple[SpanReader, list[Kind]]:
         """The kinds of change that this bundle's features tell, with their AUC; learnt once, in some seconds."""
@@ -324,12 +370,13 @@ class Tracker:
         from feature_tracker.model.next_token import next_token
 
         trace, graph, language_model = traced.recording.trace, traced.graph(), self.exact_model()
+        bos_id = language_model.bos_id
         viewer = attribution_graph(
             graph,
             trace,
             slug="circuit",
             scan=self.bundle.name,
-            bos=str(language_model.tokenizer.decode([language_model.bos_id])),
+            bos=None if bos_id is None else str(language_model.tokenizer.decode([bos_id])),
             n_layers=language_model.n_layers,
             expected=next_token(language_model, trace.tokens),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from safetensors.torch import load_file
 
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.corpus.documents import Windows
@@ -137,6 +139,17 @@ def make_ranked(layers: tuple[int, ...], n: int, *, seed: int = 0) -> pd.DataFra
         list(rows[0]) if rows else ["layer", "feature", "label", "reliable", "activation", "distinctiveness", "rarity"]
     )
     return pd.DataFrame(rows, columns=columns)
+
+
+def write_index(folder: Path, **more: str) -> None:
+    """Write the index of a folder's shards of weights.
+
+    Args:
+        more: by tensor, further files that it names.
+    """
+    shards = sorted(folder.glob("model-*.safetensors"))
+    weight_map = {name: shard.name for shard in shards for name in load_file(shard)} | more
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
 
 
 class Interrupted(Exception):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +13,7 @@ import pytest
 import torch
 
 from feature_tracker.errors import TrackerError
-from feature_tracker.files import replacing
+from feature_tracker.files import numbered_lines, read_json, replacing
 from feature_tracker.sae.load import load_saes, save_sae
 from tests.conftest import random_sae
 
@@ -81,7 +83,7 @@ def test_an_exception_leaves_what_was_there(make: Callable[[Path], Path], is_fol
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from feature_tracker.files import replacing
+from feature_tracker.files import read_json, replacing
 
 is_folder = sys.argv[2] == "True"
 with replacing(Path(sys.argv[1]), folder=is_folder) as beside:
@@ -171,3 +173,51 @@ def test_an_sae_that_is_cut_off_leaves_the_old_one_whole(tmp_path: Path, monkeyp
     assert loaded.k == old.k
     assert torch.equal(loaded.decoder, old.decoder)
     assert [path.name for path in tmp_path.iterdir()] == ["layers.4"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_json_is_read_in_the_encodings_that_it_is_written_in(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.json").write_bytes('{"é": [1, 2.5, null]}'.encode(encoding))
+    assert read_json(tmp_path / "a.json") == {"é": [1, 2.5, None]}
+
+
+def test_a_number_of_thousands_of_digits_costs_no_json(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(f'[{"9" * 30}, {"9" * 5000}, "a"]')
+    assert read_json(tmp_path / "a.json") == [int("9" * 30), float("inf"), "a"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b" " * 101, "has more than 100 bytes"),
+        (b"[" * 100, "is no JSON"),
+        (b'{"a": ', "is no JSON in UTF-8"),
+        (b"\xff\xfe\xff", "is no JSON in UTF-8"),
+        (b"", "is no JSON in UTF-8"),
+    ],
+)
+def test_json_that_is_none_or_too_large_is_refused(tmp_path: Path, raw: bytes, said: str) -> None:
+    (tmp_path / "a.json").write_bytes(raw)
+    with pytest.raises(TrackerError, match=rf"a\.json {said}"):
+        read_json(tmp_path / "a.json", 100)
+
+
+def test_json_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[" * 200_000 + "]" * 200_000)
+    with pytest.raises(TrackerError, match="nested too deeply"):
+        read_json(tmp_path / "a.json")
+    with pytest.raises(TrackerError, match=r"none.json can't be read \(No such file"):
+        read_json(tmp_path / "none.json")
+
+
+def test_a_line_without_end_is_refused_before_it_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("feature_tracker.files._LONGEST_LINE", 1000)
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress((json.dumps("short") + "\n" + "x" * 1001).encode()))
+    with pytest.raises(TrackerError, match=r"line 2: longer than 1,000 characters"):
+        list(numbered_lines(tmp_path / "a.jsonl.gz"))
+
+
+def test_utf16_without_a_mark_is_no_text_of_lines(tmp_path: Path) -> None:
+    (tmp_path / "corpus.txt").write_bytes("Net sales rose.\nMargins fell.".encode("utf-16-le"))
+    with pytest.raises(TrackerError, match="line 1: it holds a NUL character, as UTF-16 does"):
+        list(numbered_lines(tmp_path / "corpus.txt"))

@@ -234,7 +234,8 @@ def test_the_page_refuses_a_port_that_is_taken(address: str) -> None:
         port = taken.getsockname()[1]
         ended = CliRunner().invoke(main, ["page", "--no-browser", "--port", str(port)])
     assert ended.exit_code == 1
-    assert ended.output.startswith(f"Error: Port {port} can't be used (Address already in use).")
+    assert ended.output.startswith(f"Error: Port {port} of ")
+    assert "can't be used (Address already in use)." in ended.output
     assert "--port" in ended.output
 
 

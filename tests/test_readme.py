@@ -122,3 +122,14 @@ def test_the_readmes_python_runs(builtin_model: LanguageModel, tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     exec(compile("".join(blocks), README.name, "exec"), {})
     assert (tmp_path / "results" / "figure.html").exists()
+
+
+def test_every_test_that_the_security_page_names_exists() -> None:
+    page = (ROOT / "docs" / "security.md").read_text("utf-8")
+    named, file = set(), ""
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)?(?:::(\w+))?`", page):
+        file = path or file  # `::name` is in the file named before
+        named.add((file, name))
+    assert len(named) > 15
+    for file, name in named:
+        assert not name or f"def {name}(" in (ROOT / file).read_text("utf-8"), f"{file}::{name}"

@@ -25,6 +25,15 @@ BUNDLES = Path(__file__).resolve().parent
 Dtype = Literal["auto", "bfloat16", "float16", "float32", "int8"]
 
 _STRICT = ConfigDict(strict=True, extra="forbid")
+_MOST_BYTES = 10_000  # a whole file has some 400; parsing takes time and memory that grow with the square
+_DEEPEST = 9_999
+_LONGEST_QUOTE = 200  # characters of a wrong value that a message quotes
+# Nothing but a name and a version as PyPA's specifications have them: pip gets it as a line of a requirements file, and
+# its parts become file names.
+_REQUIREMENT = (
+    "^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?=="
+    r"(?:[0-9]+!)?[0-9]+(?:\.[0-9]+)*(?:[._-]?(?:a|b|rc|post|dev)[0-9]*)*(?:\+[a-z0-9]+(?:[._-][a-z0-9]+)*)?$"
+)
 # A field's description says what its value must be, and error messages quote it. The file has no other keys.
 _Text = Annotated[str, Field(description="text in quotes")]
 _Path = Annotated[Path, Field(description="a path in quotes")]
@@ -36,9 +45,16 @@ def _split_layers(stated: object) -> object:
 
 
 def _require_ascending(layers: tuple[int, ...]) -> tuple[int, ...]:
-    if not layers or list(layers) != sorted(set(layers)) or layers[0] < 0:
+    if not layers or list(layers) != sorted(set(layers)) or layers[0] < 0 or layers[-1] > _DEEPEST:
         raise ValueError
     return layers
+
+
+def _require_version_name(revision: str) -> str:
+    # It becomes part of a path in the hub's cache.
+    if not re.fullmatch(r"[\w-][\w.+-]*(/[\w-][\w.+-]*)*", revision, re.ASCII):
+        raise ValueError
+    return revision
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -51,7 +67,7 @@ class WheelSource:
         gguf: path of the GGUF file within the wheel.
     """
 
-    requirement: Annotated[str, Field(pattern="^[^=]+==[^=]+$", description="text in quotes such as name==version")]
+    requirement: Annotated[str, Field(pattern=_REQUIREMENT, description="text in quotes such as name==1.2.3")]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="64 hexadecimal digits in quotes, lower case")]
     gguf: _Text
     bos: ClassVar[str] = ""
@@ -76,7 +92,9 @@ class PretrainedModel:
 
     id: _Text = ""
     folder: Annotated[Path | None, Field(description="a path in quotes")] = None
-    revision: _Text = "main"
+    revision: Annotated[
+        str, Field(description="a branch, tag or commit in quotes"), AfterValidator(_require_version_name)
+    ] = "main"
     bos: _Text = ""
 
     def __post_init__(self) -> None:
@@ -101,9 +119,13 @@ class Bundle:
         dtype: the model's arithmetic. `auto` is half precision where the processor multiplies it natively, else
             float32; `int8` has bitsandbytes quantize the weights. SAE arithmetic is always float32.
         model: where the model comes from.
-        sae_folder: holds `layers.N` for each layer.
+        sae_folder: holds each layer's SAE; see `sae.load.load_saes`.
         labels: the label table (CSV); it need not exist yet.
         name: the TOML file's name without its ending; the label table's default name too.
+        sae_models: other names of the model that the SAEs' files may state.
+        sae_variant: the folder to choose where a layer has several SAEs, such as `seed0`; else empty.
+        prepend_bos: whether every window starts with BOS, because the SAEs were trained so; `None` to take it from
+            their files, and true where they don't say.
         layers_chosen: whether an option or variable set `layers`; the label table may then hold more of them.
     """
 
@@ -114,13 +136,20 @@ class Bundle:
         BeforeValidator(_split_layers),
         AfterValidator(_require_ascending),
     ]
-    window: Annotated[int, Field(ge=2, description="a whole number from 2, for BOS and at least one token")]
-    max_tokens: Annotated[int, Field(ge=1, description="a whole number from 1")]
+    window: Annotated[
+        int, Field(ge=2, le=1_000_000, description="a whole number from 2, for BOS and at least one token")
+    ]
+    max_tokens: Annotated[int, Field(ge=1, le=1_000_000, description="a whole number from 1 to 1,000,000")]
     dtype: Annotated[Dtype, Field(description=f"one of {', '.join(get_args(Dtype))}")]
     model: WheelSource | PretrainedModel
     sae_folder: _Path
     labels: _Path
     name: str
+    sae_models: Annotated[
+        tuple[_Text, ...], Field(strict=False, description='a list of names in quotes, such as ["gpt2-small"]')
+    ] = ()
+    sae_variant: _Text = ""
+    prepend_bos: Annotated[bool | None, Field(description="true or false")] = None
     layers_chosen: bool = False
 
 
@@ -143,15 +172,26 @@ def load_bundle(name: str = BUILT_IN, overrides: Overrides | None = None) -> Bun
             f"No bundle {name!r}: looked for {path}. Shipped bundles: {shipped}. Name one of them, or the path of a "
             "file that ends in .toml."
         )
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise TrackerError(f"{path} can't be read as TOML ({error}). docs/bundles.md shows a whole file.") from None
-    bundle = _parse_bundle(table, path)
+    bundle = _parse_bundle(_read_toml(path), path)
     environment = Environment()
     if name == environment.user_bundle:
         bundle = _with_overrides(bundle, environment)
     return bundle if overrides is None else _with_overrides(bundle, overrides)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_MOST_BYTES + 1)
+        if len(raw) > _MOST_BYTES:
+            raise TrackerError(
+                f"{path} is larger than {_MOST_BYTES:,} bytes, so it is no bundle's file. docs/bundles.md shows one."
+            )
+        return tomllib.loads(raw.decode("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no TOML, no UTF-8, or a number too long
+        raise TrackerError(
+            f"{path} can't be read as TOML ({_shortened(str(error))}). docs/bundles.md shows a whole file."
+        ) from None
 
 
 def _parse_bundle(table: dict[str, Any], path: Path) -> Bundle:
@@ -228,7 +268,18 @@ def _sentence(fault: ErrorDetails, keys: dict[str, str]) -> str:
         return fault["msg"].removeprefix("Value error, ")
     key = str(fault["loc"][0])
     if fault["type"] == "unexpected_keyword_argument":
-        return f"unknown key {key!r}; it takes {', '.join(keys)}."
+        return f"unknown key {_shortened(key)!r}; it takes {', '.join(keys)}."
     if fault["type"] == "missing":
         return f"key {key!r} is missing; it must be {keys[key]}."
-    return f"{key} must be {keys[key]}; found {fault['input']!r}."
+    return f"{key} must be {keys[key]}; found {_shortened(_written(fault['input']))}."
+
+
+def _written(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "a number of thousands of digits"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from feature_tracker.bundles.bundle import BUILT_IN, BUNDLES, Bundle, load_bundle
@@ -32,10 +34,23 @@ def bundle_names() -> list[str]:
             raise TrackerError(
                 f"FEATURE_TRACKER_BUNDLES names {environment.bundles}, which is no folder. Correct or unset it."
             )
-        names += sorted(str(path) for path in environment.bundles.glob("*.toml"))
+        # A name that is not UTF-8 could not be sent to a browser. Spelled otherwise, it stands there as unavailable.
+        found = (os.fsencode(path).decode(errors="replace") for path in environment.bundles.glob("*.toml"))
+        names += sorted(found)
     if environment.user_bundle not in names:
         names.append(environment.user_bundle)
     return names
+
+
+def unavailable_bundles(names: Iterable[str]) -> dict[str, str]:
+    """Why bundles can't be read, by name; those that can are not among them."""
+    reasons: dict[str, str] = {}
+    for name in names:
+        try:
+            load_bundle(name)
+        except TrackerError as error:
+            reasons[name] = str(error)
+    return reasons
 
 
 def opening_bundle() -> Opening:

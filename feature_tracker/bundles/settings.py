@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -11,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from feature_tracker.errors import TrackerError
 
+_SURROGATE = re.compile("[\ud800-\udfff]")  # what Python makes of bytes that are not UTF-8
 _APP = "feature-activation-tracker"
 
 
@@ -21,12 +23,20 @@ def absolute_path(text: str | Path, start: Path | None = None) -> Path:
         start: the working directory where left out.
 
     Raises:
-        TrackerError: there is no such home folder.
+        TrackerError: there is no such home folder, or this machine can have no such path.
     """
     try:
-        return (start or Path.cwd()) / Path(text).expanduser()
+        path = (start or Path.cwd()) / Path(text).expanduser()
     except RuntimeError:
         raise TrackerError(f"{text} starts in the home folder of an unknown user. Write the path out.") from None
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass  # it need not be there yet
+    except (OSError, ValueError) as error:  # too long, or with a NUL in it
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise TrackerError(f"{str(path)[:200]!r} can't be a path on this machine ({reason}). Correct it.") from None
+    return path
 
 
 _UserPath = Annotated[Path | None, AfterValidator(lambda path: path and absolute_path(path))]
@@ -60,6 +70,8 @@ class Overrides(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _blank_is_unset(cls, value: object) -> object:
+        if isinstance(value, str) and _SURROGATE.search(value):
+            raise TrackerError(f"{cls.origin}: {value!a} is not in UTF-8. Write it in UTF-8.")
         return None if isinstance(value, str) and not value.strip() else value
 
     @property

@@ -6,6 +6,8 @@ x_u(s) of an upstream SAE layer u at position s, let
     g(s)   = d sum_t a_j(t) / d x_u(s)                      one backward pass, for all upstream layers at once
     x_u(s) = sum_i a_i(s) W_i + b_dec + error(s)             the SAE's reconstruction plus its error
 
+(with a normalization, a_i(s) W_i counts times the token's scale, and b_dec is what is decoded from no activation)
+
 Feature i then contributes sum_s a_i(s) g(s).W_i, the error sum_s g(s).error(s), the bias sum_s g(s).b_dec, and the BOS
 position, which has no features, g(BOS).x_u(BOS). The contributions add up to sum_s g(s).x_u(s): the change from the
 zero stream to this one, linearized at this one. Source: Marks et al. 2024, Sparse Feature Circuits, eq. 1 and section
@@ -19,6 +21,7 @@ estimate it poorly: use `circuits.ablation` for those.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,9 +30,8 @@ import torch
 
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
-from feature_tracker.model.replay import Replay
-from feature_tracker.progress import Progress, silent
-from feature_tracker.sae.topk import Sae
+from feature_tracker.model.forward_queue import Turn
+from feature_tracker.sae.topk import TopK
 from feature_tracker.tracing.recording import Recording
 
 
@@ -92,9 +94,9 @@ class _Contributions(NamedTuple):
 def attribute(
     recording: Recording,
     targets: Sequence[Feature],
-    progress: Progress = silent,
     *,
     next_layer_only: bool = False,
+    turn: Turn = nullcontext,
 ) -> Attribution:
     """Contributions of every upstream feature, error, bias and BOS to the targets: one backward pass per target.
 
@@ -102,6 +104,7 @@ def attribute(
 
     Args:
         next_layer_only: attribute only to the SAE layer just before the targets', which is cheaper.
+        turn: taken `attribute_turns` times, where other threads run models, too.
 
     Raises:
         TrackerError: the targets lie in several layers, or in the first.
@@ -115,14 +118,17 @@ def attribute(
     upstream = [layer for layer in recording.layers if layer < targets[0].layer]
     if next_layer_only:
         upstream = upstream[-1:]
-    windows = []
-    for number, window in enumerate(recording.windows):
-        progress("Attributing", number / len(recording.windows))
-        windows.append(_attribute_window(window, recording, upstream, targets))
-    progress("Attributing", 1.0)
+    windows = [
+        _attribute_window(recording, number, upstream, targets, turn) for number in range(len(recording.windows))
+    ]
     by_layer = {layer: _joined(recording, layer, [window[layer] for window in windows]) for layer in upstream}
     activation = np.array([recording.trace.column(target).sum(dtype=float) for target in targets])
     return Attribution(tuple(targets), activation, by_layer)
+
+
+def attribute_turns(recording: Recording, targets: Sequence[Feature]) -> int:
+    """How many turns `attribute` takes: in each window one for the forward, and one for each target's gradient."""
+    return len(recording.windows) * (1 + len(targets))
 
 
 def _joined(recording: Recording, layer: int, windows: Sequence[_Contributions]) -> LayerAttribution:
@@ -140,35 +146,48 @@ def _joined(recording: Recording, layer: int, windows: Sequence[_Contributions])
 
 
 def _attribute_window(
-    window: Replay, recording: Recording, upstream: Sequence[int], targets: Sequence[Feature]
+    recording: Recording, number: int, upstream: Sequence[int], targets: Sequence[Feature], turn: Turn
 ) -> dict[int, _Contributions]:
     """By upstream layer, the contributions in one window, stacked over targets."""
+    window, tokens = recording.windows[number], recording.tokens_of(number)
     first, last = upstream[0], targets[0].layer
     start = window.resid[first][None].detach().requires_grad_()
-    streams = {first: start, **window.run(first, start, [*upstream[1:], last])}
-    pre = recording.saes[last].pre_activations(streams[last][0, 1:])
-    top = recording.saes[last].keep(pre.detach())
-    mask = torch.zeros_like(pre).scatter(-1, top.indices, (top.values > 0).to(pre.dtype))
-    summed = (pre * mask).sum(dim=0)
+    with turn():
+        streams = {first: start, **window.run(first, start, [*upstream[1:], last])}
+        pre = recording.saes[last].pre_activations(streams[last][0, recording.first :])
+        top = recording.saes[last].keep(pre.detach())
+        mask = torch.zeros_like(pre).scatter(-1, top.indices, (top.values > 0).to(pre.dtype))
+        summed = (pre * mask).sum(dim=0)
     inputs = [streams[layer] for layer in upstream]
     by_layer: dict[int, list[_Contributions]] = {layer: [] for layer in upstream}
-    for number, target in enumerate(targets):
-        gradients = torch.autograd.grad(summed[target.index], inputs, retain_graph=number + 1 < len(targets))
-        for layer, gradient in zip(upstream, gradients, strict=True):
-            resid = streams[layer][0].detach()
-            by_layer[layer].append(_contributions(recording.saes[layer], resid, gradient[0]))
+    for place, target in enumerate(targets):
+        with turn():
+            gradients = torch.autograd.grad(summed[target.index], inputs, retain_graph=place + 1 < len(targets))
+            for layer, gradient in zip(upstream, gradients, strict=True):
+                resid = streams[layer][0].detach()
+                by_layer[layer].append(_contributions(recording, layer, tokens, resid, gradient[0]))
     return {
         layer: _Contributions(*(np.stack(parts) for parts in zip(*contributions, strict=True)))
         for layer, contributions in by_layer.items()
     }
 
 
-def _contributions(sae: Sae, resid: torch.Tensor, gradient: torch.Tensor) -> _Contributions:
-    """Contributions to one target: values (n_tokens, k), error and bias (n_tokens,), bos ()."""
+def _contributions(
+    recording: Recording, layer: int, tokens: slice, resid: torch.Tensor, gradient: torch.Tensor
+) -> _Contributions:
+    """Contributions to one target: values (n_tokens, k), error and bias (n_tokens,), bos ().
+
+    The activations are the trace's, so that they stand in its order and number.
+    """
+    sae, layer_trace = recording.saes[layer], recording.trace.layers[layer]
     gradient, resid = gradient.to(sae.b_dec.dtype), resid.to(sae.b_dec.dtype)
-    top = sae.encode(resid[1:])
-    values = (gradient[1:] @ sae.decoder.T).gather(-1, top.indices) * top.values
-    error = (gradient[1:] * (resid[1:] - sae.decode(top))).sum(dim=-1)
-    bias = gradient[1:] @ sae.b_dec
-    bos = (gradient[0] * resid[0]).sum()
+    before, on_tokens, stream = gradient[: recording.first], gradient[recording.first :], resid[recording.first :]
+    top = TopK(
+        torch.from_numpy(layer_trace.values[tokens]).to(sae.b_dec),
+        torch.from_numpy(layer_trace.indices[tokens]).to(sae.b_dec.device, torch.int64),
+    )
+    values = (on_tokens @ sae.decoder.T).gather(-1, top.indices) * top.values * sae.scale(stream)
+    error = (on_tokens * (stream - sae.decode(top, stream))).sum(dim=-1)
+    bias = (on_tokens * sae.offset(stream)).sum(dim=-1)
+    bos = (before * resid[: recording.first]).sum()
     return _Contributions(*(part.double().cpu().numpy() for part in (values, error, bias, bos)))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from feature_tracker.circuits.ablation import Ablation, ablate
-from feature_tracker.circuits.attribution import LayerAttribution, attribute
+from feature_tracker.circuits.ablation import Ablation, ablate, ablate_turns
+from feature_tracker.circuits.attribution import LayerAttribution, attribute, attribute_turns
 from feature_tracker.circuits.correlation import PAIR_COLUMNS, Correlations
 from feature_tracker.feature import Feature
+from feature_tracker.model.forward_queue import FORWARDS
 from feature_tracker.progress import Progress, silent
 from feature_tracker.tracing.recording import Recording
 from feature_tracker.tracing.rows import features_of
@@ -107,19 +108,17 @@ def trace_circuit(
     """
     direct, incoming = [], []
     layers = recording.layers
-    n_steps = len(layers) - 1
-    for number, (source_layer, target_layer) in enumerate(pairwise(layers)):
-        sources = [feature for feature in features if feature.layer == source_layer]
-        targets = [feature for feature in features if feature.layer == target_layer]
-        if targets:
-
-            def report(what: str, share: float, number: int = number) -> None:
-                progress(what, number / n_steps + share / n_steps)
-
-            attribution = attribute(recording, targets, report, next_layer_only=True)
-            layer_edges, layer_incoming = _direct_edges(attribution.upstream[source_layer], sources, targets, min_share)
-            direct.append(layer_edges)
-            incoming.append(layer_incoming)
+    of_layer = {layer: [feature for feature in features if feature.layer == layer] for layer in layers}
+    n_turns = sum(attribute_turns(recording, of_layer[layer]) for layer in layers[1:] if of_layer[layer])
+    with FORWARDS.job("Attributing", n_turns, progress) as job:
+        for source_layer, target_layer in pairwise(layers):
+            sources, targets = of_layer[source_layer], of_layer[target_layer]
+            if targets:
+                attribution = attribute(recording, targets, next_layer_only=True, turn=job.turn)
+                upstream = attribution.upstream[source_layer]
+                layer_edges, layer_incoming = _direct_edges(upstream, sources, targets, min_share)
+                direct.append(layer_edges)
+                incoming.append(layer_incoming)
     return Circuit(
         tuple(layers),
         _joined_edges(direct, correlations, threshold),
@@ -186,21 +185,23 @@ def unverified_sources(circuit: Circuit, most: int | None = None) -> list[Featur
 
 def verify(
     recording: Recording, circuit: Circuit, sources: Sequence[Feature] | None = None, progress: Progress = silent
-) -> Iterator[Circuit]:
+) -> Generator[Circuit]:
     """Ablate sources one after another, and yield the circuit with all effects so far after each.
 
     One ablation of a source measures its effect on all its targets, in every deeper layer.
 
     Args:
         sources: every source of an unverified edge if `None`.
+
+    Close the generator if you don't exhaust it: until then, it keeps its place in the queue for the model.
     """
     queue = unverified_sources(circuit) if sources is None else list(sources)
+    rounds = [queue[start : start + _ABLATIONS_PER_ROUND] for start in range(0, len(queue), _ABLATIONS_PER_ROUND)]
     edges = circuit.edges
-    for start in range(0, len(queue), _ABLATIONS_PER_ROUND):
-        ablations = ablate(recording, queue[start : start + _ABLATIONS_PER_ROUND])
-        for done, ablation in enumerate(ablations, start=start + 1):
+    n_turns = sum(ablate_turns(recording, sources) for sources in rounds)
+    with FORWARDS.job("Taking features out", n_turns, progress) as job:
+        for ablation in chain.from_iterable(ablate(recording, sources, turn=job.turn) for sources in rounds):
             edges = _with_effects(edges, ablation)
-            progress("Taking features out", done / len(queue))
             yield replace(circuit, edges=edges)
 
 

@@ -106,7 +106,7 @@ def attribution_graph(
     *,
     slug: str,
     scan: str,
-    bos: str,
+    bos: str | None,
     n_layers: int,
     expected: NextToken | None = None,
 ) -> dict[str, Any]:
@@ -120,13 +120,14 @@ def attribution_graph(
         graph: the circuit as `circuits.graph.circuit_graph` returns it.
         slug: name of the graph.
         scan: name of the model.
-        bos: text of the BOS token, which the format has at position 0.
+        bos: text of the BOS token, which the format has at position 0; `None` where the text starts without one.
         n_layers: blocks of the model.
         expected: the token that the model expects after the text. The viewer draws all layers below this node.
     """
-    positions = {node: 1 + trace.peak(node) for node in graph if isinstance(node, Feature)}
+    before = [] if bos is None else [bos]
+    positions = {node: len(before) + trace.peak(node) for node in graph if isinstance(node, Feature)}
     nodes = [_feature_node(node, position, graph.nodes[node]) for node, position in positions.items()]
-    last = trace.n_tokens
+    last = len(before) + trace.n_tokens - 1
     errors = [node for node in graph if isinstance(node, ErrorNode)]
     nodes += [_error_node(node, last, graph.nodes[node]) for node in errors]
     if expected is not None:
@@ -143,7 +144,7 @@ def attribution_graph(
             "slug": slug,
             "scan": scan,
             "transcoder_list": [],
-            "prompt_tokens": [bos, *trace.token_texts],
+            "prompt_tokens": [*before, *trace.token_texts],
             "prompt": trace.tokens.text,
             "node_threshold": None,
             "schema_version": 1,

@@ -18,7 +18,7 @@ from feature_tracker.cli.progress import log_times
 from feature_tracker.labels.csv_files import load_labels
 from feature_tracker.labels.report import report_table
 from feature_tracker.labels.table import latents_of
-from feature_tracker.sae.load import load_saes
+from feature_tracker.sae.load import load_bundle_saes
 
 
 @click.group()
@@ -43,7 +43,7 @@ def report(bundle_name: str) -> None:
     always saying yes, and a histogram.
     """
     bundle = load_bundle(bundle_name)
-    saes = load_saes(bundle.sae_folder, bundle.layers)
+    saes = load_bundle_saes(bundle)
     click.echo(report_table(load_labels(bundle.labels, latents_of(saes), bundle)))
 
 

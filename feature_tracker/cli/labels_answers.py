@@ -28,7 +28,7 @@ from feature_tracker.labelling.answers import (
 from feature_tracker.labelling.questions import ExplainQuestion, JudgeKey
 from feature_tracker.labels.csv_files import replace_table
 from feature_tracker.labels.table import latents_of, unlabelled_table, with_rows, without_scores
-from feature_tracker.sae.load import load_saes
+from feature_tracker.sae.load import load_bundle_saes
 
 _MOST_FAULTS = 20
 
@@ -56,7 +56,7 @@ def explain(paths: tuple[Path, ...], bundle: Bundle, questions: Path) -> None:
     read = read_labels(asked, paths)
     _report_faults(read)
     labels = label_columns(read.answers.values())
-    saes = load_saes(bundle.sae_folder, bundle.layers)
+    saes = load_bundle_saes(bundle)
     table = standing_table(bundle) or unlabelled_table(latents_of(saes))
     named = labels.assign(bundle=next(iter(table.bundles), bundle.name))
     written = with_rows(without_scores(table, labels), named)
@@ -82,7 +82,7 @@ def judge(paths: tuple[Path, ...], bundle: Bundle, key: Path, judge_name: str, d
     scores of those that it has.
     """
     keys = read_records(key, JudgeKey)
-    saes = load_saes(bundle.sae_folder, bundle.layers)
+    saes = load_bundle_saes(bundle)
     _check_bundle({part.bundle for part in keys}, bundle, key)
     if {part.saes for part in keys} != {fingerprint(saes)}:
         raise TrackerError(f"{key} is of other SAE weights than {bundle.sae_folder}. Write the questions anew.")

@@ -12,7 +12,7 @@ from feature_tracker.errors import TrackerError
 from feature_tracker.files import require_writable
 from feature_tracker.labels.csv_files import load_labels
 from feature_tracker.labels.table import LabelTable, latents_of
-from feature_tracker.sae.load import load_saes
+from feature_tracker.sae.load import load_bundle_saes
 
 
 def read_texts(paths: tuple[Path, ...], split: str | None) -> Iterator[str]:
@@ -32,7 +32,7 @@ def standing_table(bundle: Bundle) -> LabelTable | None:
     """The bundle's label table; `None` where it has none yet."""
     if not bundle.labels.exists():
         return None
-    return load_labels(bundle.labels, latents_of(load_saes(bundle.sae_folder, bundle.layers)), bundle)
+    return load_labels(bundle.labels, latents_of(load_bundle_saes(bundle)), bundle)
 
 
 def check_target(path: Path, bundle: Bundle, table: LabelTable | None, *, replace: bool, standing: str) -> None:

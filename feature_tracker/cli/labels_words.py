@@ -85,9 +85,9 @@ def words(
     with terminal_progress("Looking for the model") as progress:
         tracker = Tracker.open(bundle, progress=progress)
     if harvests is None:
-        corpus = _text_corpus(finance, general, tokens, bundle, tracker.language_model)
+        corpus = _text_corpus(finance, general, tokens, tracker.bundle, tracker.language_model)
     else:
-        corpus = _harvested_corpus(*harvests, bundle, tracker.language_model)
+        corpus = _harvested_corpus(*harvests, tracker.bundle, tracker.language_model)
     slow = {layer: table.slow(layer) for layer in tracker.saes} if table else {}
     word_labels = WordLabels(
         tracker.language_model, tracker.saes,

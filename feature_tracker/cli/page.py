@@ -19,14 +19,22 @@ from feature_tracker.files import data_root
 @click.option(
     "--port", type=click.IntRange(1, 65535), default=8502, show_default=True, help="Port to serve the page on."
 )
+@click.option(
+    "--address",
+    default="127.0.0.1",
+    show_default=True,
+    help="IP address to serve the page on. The default can be reached from this machine only; 0.0.0.0 lets in all who "
+    "can reach it. The page asks nobody to sign in: docs/serving.md says how to put a proxy with sign-in before it.",
+)
 @click.option("--no-browser", is_flag=True, help="Don't open a browser.")
 @telling_errors
-def main(port: int, no_browser: bool) -> None:
+def main(port: int, address: str, no_browser: bool) -> None:
     """Serve the page at http://localhost:PORT and open it in a browser. Ctrl-C ends it."""
-    _check_port(port)
+    _check_place(address, port)
     # -P: a `feature_tracker` or `streamlit` in the working folder must not stand in for the installed one.
     command = [sys.executable, "-P", "-m", "streamlit", "run", str(data_root() / "feature_activation_tracker.py")]
-    command += ["--server.port", str(port), "--server.headless", str(no_browser).lower()]
+    command += ["--server.address", address, "--server.port", str(port)]
+    command += ["--server.headless", str(no_browser).lower()]
     if os.name == "posix":
         # Streamlit takes this process's place, so that Ctrl-C and `kill` reach it and nothing outlives the command.
         os.execv(sys.executable, command)
@@ -36,41 +44,30 @@ def main(port: int, no_browser: bool) -> None:
         sys.exit(130)
 
 
-def _check_port(port: int) -> None:
-    """Refuse a port on which the page couldn't be reached as localhost.
+def _check_place(address: str, port: int) -> None:
+    """Refuse an address and port on which the page couldn't be reached.
 
     Raises:
-        TrackerError: another program listens on it, over IPv4 or IPv6, or the system doesn't give it to this user.
+        TrackerError: another program listens on it, the system doesn't give it to this user, or the address isn't one
+            of this machine's.
     """
-    try:
-        _bind(port)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise TrackerError(
-            f"Port {port} can't be used ({reason}). The page may be open already: look at http://localhost:{port}. "
-            "Otherwise stop the program that uses the port, or name another with --port."
-        ) from None
-
-
-def _bind(port: int) -> None:
-    """Take a port for a moment, as Streamlit will: on IPv6 and IPv4 at once, or on IPv4 alone without IPv6.
-
-    The port is never listened on: a program that waits for the page would take that for the page.
-    """
-    if socket.has_dualstack_ipv6():
+    for place in (address, "::1"):  # where another program listens on ::1, a browser meets that one as localhost
         try:
-            with socket.socket(socket.AF_INET6) as probe:
-                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-                _take(probe, port)
-            return
+            _take(place, port)
         except OSError as error:
-            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):  # IPv6 is there, but switched off
-                raise
-    with socket.socket() as probe:
-        _take(probe, port)
+            if place != address and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                continue  # this machine has no IPv6, or it is switched off
+            reason = error.strerror or str(error)
+            raise TrackerError(
+                f"Port {port} of {place} can't be used ({reason}). The page may be open already: look at "
+                f"http://localhost:{port}. Otherwise stop the program that uses the port, name another with --port, or "
+                "name an address of this machine with --address."
+            ) from None
 
 
-def _take(probe: socket.socket, port: int) -> None:
-    if os.name == "posix":  # a port whose last connections are still closing is free; Windows would share a port in use
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    probe.bind(("", port))
+def _take(address: str, port: int) -> None:
+    """Bind a port for a moment. It is never listened on: a program that waits for the page would take that for it."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        if os.name == "posix":  # a port whose last connections are still closing is free; Windows would share one
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((address, port))

@@ -15,7 +15,7 @@ from feature_tracker.corpus.harvest import collect_split
 from feature_tracker.errors import TrackerError
 from feature_tracker.files import require_writable
 from feature_tracker.model.load import load_model
-from feature_tracker.sae.load import check_writable, load_saes
+from feature_tracker.sae.load import check_writable, load_bundle_saes, load_saes, starts_with_bos
 from feature_tracker.sae.topk import Sae
 from feature_tracker.training.finetune import FinetuneConfig
 from feature_tracker.training.make import MakeConfig, make_saes
@@ -127,7 +127,9 @@ def quality(
     bundle = load_bundle(bundle_name)
     _check_places(bundle, work, finance, general)
     language_model = load_model(bundle)
-    saes = load_saes(bundle.sae_folder, bundle.layers, d_model=language_model.d_model)
+    saes = load_bundle_saes(bundle, d_model=language_model.d_model)
+    bundle = dataclasses.replace(bundle, prepend_bos=starts_with_bos(bundle, saes))
+    language_model = dataclasses.replace(language_model, prepend_bos=starts_with_bos(bundle, saes))
     harvest = collect_split(
         "validation", bundle, language_model, finance=finance, general=general, work=work, seed=seed
     )

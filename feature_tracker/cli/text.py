@@ -8,6 +8,7 @@ import click
 
 from feature_tracker.errors import TrackerError
 from feature_tracker.reading import MAX_BYTES, SUFFIXES, read_document
+from feature_tracker.reading.decoding import decode
 
 
 def text_or_file(text: str) -> str:
@@ -28,7 +29,7 @@ def text_or_file(text: str) -> str:
             "to trace these characters themselves."
         )
     if not is_file:
-        return text
+        return _in_unicode(text)
     try:
         with Path(text).open("rb") as file:
             raw = file.read(MAX_BYTES + 1)  # more is refused
@@ -40,6 +41,20 @@ def text_or_file(text: str) -> str:
     for note in document.notes:
         click.echo(note, err=True)
     return document.text
+
+
+def _in_unicode(text: str) -> str:
+    """An argument's text: bytes that are not UTF-8, as an old terminal passes them, come as lone surrogates."""
+    try:
+        raw = text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:  # other surrogates, which are no bytes: `tokenize` refuses them
+        return text
+    if raw == text.encode(errors="replace"):
+        return text
+    click.echo(
+        "This text is not in UTF-8; its encoding was guessed. If letters look wrong, put it into a file.", err=True
+    )
+    return decode(raw).text
 
 
 def _looks_like_a_path(text: str) -> bool:

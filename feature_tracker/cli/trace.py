@@ -52,7 +52,7 @@ def main(text: str, bundle: Bundle, top: int, by: RankBy, aggregation: Aggregati
     with terminal_progress("Looking for the model") as progress:
         tracker = Tracker.open(bundle, progress=progress)
     by, note = possible_ranking(by, tracker.labels)
-    if note:
-        click.echo(note, err=True)
+    for line in filter(None, [*tracker.sae_notes, note]):
+        click.echo(line, err=True)
     ranked = tracker.rank(tracker.trace(text), top=top, by=by, aggregation=aggregation, min_f1=min_f1)
     click.echo(guarded(ranked).to_csv(index=False, float_format="%.4g"), nl=False)

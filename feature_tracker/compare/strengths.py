@@ -113,6 +113,17 @@ class SpanReader:
         rows = [np.sqrt(_largest_within(traces[span.text], span)) / scale for span in spans]
         return (np.array(rows).reshape(len(spans), -1) * self.compared).astype(np.float32)
 
+    def mean_strengths(self, trace: Trace) -> np.ndarray:
+        """(n_features,) float32 mean over a text's counted tokens of the strength on each; 0 where not `compared`."""
+        counted = trace.counted
+        sums = [
+            np.bincount(
+                layer.indices[counted].ravel(), np.sqrt(layer.values[counted]).ravel(), minlength=layer.n_latents
+            )
+            for _, layer in sorted(trace.layers.items())
+        ]
+        return (np.concatenate(sums) / len(counted) / np.sqrt(self.largest) * self.compared).astype(np.float32)
+
 
 def _largest_within(trace: Trace, span: Span) -> np.ndarray:
     """(n_features,) each feature's largest activation on the tokens of a span."""

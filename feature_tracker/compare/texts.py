@@ -19,7 +19,6 @@ from feature_tracker.labels.columns import KEYS
 from feature_tracker.labels.table import LabelTable
 from feature_tracker.progress import Progress, silent
 from feature_tracker.text import is_word
-from feature_tracker.tracing.trace import Trace
 
 N_BEHIND = 5
 """Features shown behind each change."""
@@ -233,9 +232,7 @@ class _Texts:
     @cached_property
     def _means(self) -> dict[str, np.ndarray]:
         """(n_features,) mean strength over the tokens of each sentence, by its text."""
-        return {
-            text: _sum_of_strengths(trace, self._reader) / len(trace.counted) for text, trace in self._traces.items()
-        }
+        return {text: self._reader.mean_strengths(trace) for text, trace in self._traces.items()}
 
     @cached_property
     def _most(self) -> list[np.ndarray]:
@@ -288,19 +285,6 @@ class _Texts:
 def _rates(weights: np.ndarray, total: np.ndarray, tokens: np.ndarray) -> list[np.ndarray]:
     """Of the first and the second text: (n_weights, n_features) means over the tokens of weighted sentences."""
     return [(weights @ total[:, side]) / np.maximum(weights @ tokens[:, side], 1)[:, None] for side in range(2)]
-
-
-def _sum_of_strengths(trace: Trace, reader: SpanReader) -> np.ndarray:
-    """(n_features,) sums over counted tokens of the square root of the activation as a share of the largest."""
-    sums = [
-        np.bincount(
-            layer.indices[trace.counted].ravel(),
-            np.sqrt(layer.values[trace.counted]).ravel(),
-            minlength=layer.n_latents,
-        )
-        for _, layer in sorted(trace.layers.items())
-    ]
-    return (np.concatenate(sums) / np.sqrt(reader.largest) * reader.compared).astype(np.float32)
 
 
 def _words(sentence: Sentence, words: tuple[int, int] | None) -> str:

@@ -135,10 +135,13 @@ def numbered_windows(
 
 
 def whole_windows(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, *, window: int) -> np.ndarray:
-    """The windows of exactly `window` tokens, (n_windows, window) int32, BOS first; shorter ones are left out."""
+    """The windows of exactly `window` tokens, (n_windows, window) int32, BOS first; shorter ones are left out.
+
+    BOS stands there also where the model then reads the window without it, see `LanguageModel.inputs`.
+    """
     whole = [ids for ids in windows_of(texts, tokenizer, window=window) if len(ids) == window - 1]
     tokens = np.array(whole, np.int32).reshape(-1, window - 1)
-    bos = np.full((len(tokens), 1), tokenizer.bos_token_id, np.int32)
+    bos = np.full((len(tokens), 1), tokenizer.bos_token_id or 0, np.int32)
     return np.concatenate([bos, tokens], axis=1)
 
 

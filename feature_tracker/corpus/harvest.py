@@ -31,8 +31,9 @@ from feature_tracker.corpus.documents import Windows, mixed_windows, name_with_s
 from feature_tracker.corpus.origin import Origin
 from feature_tracker.errors import TrackerError
 from feature_tracker.files import replacing
+from feature_tracker.model.blocks import block_device
 from feature_tracker.model.hooks import ResidReader
-from feature_tracker.model.load import LanguageModel, block_device
+from feature_tracker.model.load import LanguageModel
 from feature_tracker.sae.topk import Sae, TopK
 from feature_tracker.tracing.run import TOKENS_PER_FORWARD, Batch, batched, run
 
@@ -99,23 +100,26 @@ class Harvest:
 
         Args:
             decoder: whose blocks' devices the streams go to.
-            token_ids: (n, window), some of the harvest's windows that are done.
+            token_ids: (n, window), some of the harvest's windows that are done; (n, window - 1) without BOS.
 
         Raises:
             TrackerError: a window is not among them.
         """
         try:
-            rows = torch.tensor([self._row_of[ids.astype(np.int32).tobytes()] for ids in token_ids.cpu().numpy()])
+            n_text = self.token_ids.shape[1] - 1
+            text = token_ids.cpu().numpy()[:, -n_text:].astype(np.int32)
+            rows = torch.tensor([self._row_of[ids.tobytes()] for ids in text])
         except KeyError:
             raise TrackerError(f"{self.folder} does not hold the activations of this text.") from None
         for layer in layers:
             tokens = self.resid(layer).view(self.n_done, -1, self.origin.d_model)[rows]
-            reader(layer, nn.functional.pad(tokens, (0, 0, 1, 0)).to(block_device(decoder, layer)))
+            before = (0, 0, token_ids.shape[1] - n_text, 0)
+            reader(layer, nn.functional.pad(tokens, before).to(block_device(decoder, layer)))
 
     @cached_property
     def _row_of(self) -> dict[bytes, int]:
-        """By the token ids of a window, where in the files it is."""
-        return {ids.tobytes(): row for row, ids in enumerate(self.token_ids[: self.n_done])}
+        """By the token ids of a window without BOS, where in the files it is."""
+        return {ids.tobytes(): row for row, ids in enumerate(self.token_ids[: self.n_done, 1:])}
 
     def check_origin(self, expected: Origin) -> None:
         """Refuse a harvest that was collected from something else.

@@ -51,6 +51,7 @@ class Origin:
             model = source.requirement
         else:
             model = f"{source.id}, revision {source.revision}" if source.id else source.name
+        model += ", windows without BOS" if bundle.prepend_bos is False else ""
         return cls(layers=bundle.layers, d_model=d_model, bundle=bundle.name, model=model)
 
     @classmethod
@@ -84,7 +85,8 @@ def fingerprint(saes: Mapping[int, Sae]) -> str:
     """A short digest of SAE weights, which changes when an SAE is trained anew."""
     digest = hashlib.sha256()
     for layer, sae in sorted(saes.items()):
-        digest.update(f"{layer} {sae.activation} {sae.k}".encode())
+        kind = sae.activation if sae.normalization == "none" else f"{sae.activation} {sae.normalization}"
+        digest.update(f"{layer} {kind} {sae.k}".encode())
         for weights in (sae.encoder_weight, sae.encoder_bias, sae.decoder, sae.b_dec, sae.threshold, sae.selection):
             if weights is not None:
                 digest.update(weights.contiguous().cpu().numpy().data)

@@ -68,7 +68,7 @@ class WordReader:
         """
         learn = documents is not None
         words, occurrences, windows, n_occurrences = [], [], [], 0
-        for window, (ids, length) in enumerate(zip(batch.token_ids[:, 1:].tolist(), batch.lengths, strict=True)):
+        for window, (ids, length) in enumerate(zip(batch.text_ids.tolist(), batch.lengths, strict=True)):
             units, unit_of = self._pieces.units(ids[:length])
             numbers = np.array([self._number(unit, learn=learn) for unit in units], np.int64)
             if documents is not None:
@@ -122,7 +122,7 @@ class WordReader:
 class Pieces(dict[int, str]):
     """Token id to text, filled as ids are met; a token that is a part of a character has `_UNREADABLE` in it.
 
-    Each token is decoded after BOS, because some tokenizers leave out the space that begins a text.
+    Each token is decoded after BOS where there is one, because some tokenizers leave out the space that begins a text.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -163,8 +163,9 @@ class Pieces(dict[int, str]):
             start = end
 
     def _decode(self, ids: list[int]) -> str:
-        bos = cast(int, self._tokenizer.bos_token_id)
-        return str(self._tokenizer.decode([bos, *ids], clean_up_tokenization_spaces=False))
+        bos = cast("int | None", self._tokenizer.bos_token_id)
+        before = [] if bos is None else [bos]
+        return str(self._tokenizer.decode([*before, *ids], clean_up_tokenization_spaces=False))
 
 
 def _readable(unit: str) -> str:

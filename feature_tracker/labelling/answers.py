@@ -20,11 +20,12 @@ from feature_tracker.feature import Feature
 from feature_tracker.files import numbered_lines, replacing
 from feature_tracker.labelling.questions import ExplainQuestion, JudgeKey
 from feature_tracker.labels.columns import KEYS, KINDS
+from feature_tracker.labels.importers.failures import is_failure
 from feature_tracker.labels.judged import JudgedScores, judged_scores
 from feature_tracker.labels.scores import JUDGED
 
 MOST_WORDS = 8
-_LONGEST_LABEL, _LONGEST_DETAIL = 100, 600
+_LONGEST_LABEL, _LONGEST_DETAIL = 100, 700
 _SLASH = re.compile(r"\w/\w")
 
 Record = TypeVar("Record")
@@ -58,6 +59,8 @@ class LabelAnswer:
         """Why this is no label; empty where it is one."""
         if not self.label.strip() or not self.detail.strip():
             return "its label or detail is empty"
+        if is_failure(self.label) or is_failure(self.detail):
+            return "its label or detail says that there is none"
         if len(self.label.split()) > MOST_WORDS or len(self.label) > _LONGEST_LABEL:
             return f"its label has more than {MOST_WORDS} words or {_LONGEST_LABEL} characters"
         if len(self.detail) > _LONGEST_DETAIL:

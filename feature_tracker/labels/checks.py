@@ -69,9 +69,13 @@ def check_table(frame: pd.DataFrame, where: str, n_latents: Mapping[int, int]) -
         raise TrackerError(f"{where} holds no feature, only the names of its columns. Take it away, or make it anew.")
     columns = [column for column in COLUMNS if column.name in frame.columns]
     for column in columns:
+        if f"{column.name}.1" in frame.columns:  # so pandas names the second
+            raise TrackerError(f"{where} has two columns {column.name}. Take the wrong one out.")
         cells = frame[column.name]
         if column.is_number and not pd.api.types.is_numeric_dtype(cells):
-            _refuse(where, cells, pd.to_numeric(cells, errors="coerce").isna() & cells.notna(), "be a number")
+            numbers = pd.to_numeric(cells, errors="coerce").astype(float)
+            _refuse(where, cells, numbers.isna() & cells.notna(), "be a number")
+            frame[column.name] = numbers  # whole numbers that no computer's integers hold
     _check_features(frame, where, n_latents)
     for column in columns:
         for wrong, expected in _faults(column, frame[column.name]):
@@ -117,6 +121,7 @@ def _refuse(where: str, cells: pd.Series, wrong: pd.Series, expected: str) -> No
         return
     cell = cells[wrong].iloc[0]
     shown = repr(cell.item() if isinstance(cell, np.generic) else cell)
+    shown = shown if len(shown) <= 80 else f"{shown[:79]}…"
     raise TrackerError(f"{where}, line {_line(wrong)}: {cells.name} must {expected}, found {shown}. Correct that line.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,9 +16,16 @@ from feature_tracker.labels.columns import COLUMNS, KEYS, columns_of
 from feature_tracker.labels.table import LabelTable, unlabelled_table
 
 _ROWS_AT_ONCE = 10_000  # a table of any length takes little memory before it is refused
-# What a spreadsheet would calculate, and what was guarded against that: `=HYPERLINK(...)` in a label must stay text.
-_FORMULA = r"'*\s*[=+\-@]\S"
-_GUARDED_FORMULA = r"''*\s*[=+\-@]\S"
+# Where a cell begins: at its start, and for a program that takes another sign for the delimiter, or a line break within
+# quotes for the end of a row, also there. White space, quotes and what nobody sees count for nothing.
+_BEGINS = r"(?:\A|(?<=[\n\t;|]))"
+_UNSEEN = r"\x00-\x08\x0b-\x20\x7f-\xa0\xad\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"
+# With the full-width and small forms, which Excel takes for the same where a language writes them.
+_SIGNS = r"=+\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u2212"
+_CALCULATED = rf"(?=['{_UNSEEN}]*[{_SIGNS}]\s*\S)"  # a sign alone is text
+_FORMULA = re.compile(_BEGINS + _CALCULATED)
+_GUARDED_FORMULA = re.compile(f"{_BEGINS}'{_CALCULATED}")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 
 
 def open_labels(bundle: Bundle, n_latents: Mapping[int, int]) -> LabelTable:
@@ -78,6 +86,7 @@ def _load(path: Path, where: str, n_latents: Mapping[int, int], bundle: Bundle |
             "has."
         )
     check_table(frame, where, n_latents)
+    frame[KEYS] = frame[KEYS].astype("int64")
     return LabelTable(frame.set_index(KEYS)[columns_of(frame)].sort_index(), left_out)
 
 
@@ -97,6 +106,9 @@ def _read(path: Path, n_latents: Mapping[int, int], *, layers_chosen: bool) -> t
     ) as chunks:
         wanted = sum(n_latents.values()) + 1
         for chunk in chunks:
+            if not isinstance(chunk.index, pd.RangeIndex):
+                # pandas takes the first cells for names of rows, and moves the others under the wrong columns.
+                raise ValueError("its rows have more cells than its first line names")
             elsewhere = pd.Series(False, index=chunk.index)
             if layers_chosen and "layer" in chunk:
                 layers = pd.to_numeric(chunk["layer"], errors="coerce")
@@ -144,22 +156,35 @@ def _write(table: LabelTable, path: Path) -> None:
     frame.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
 
 
+def storable(text: str) -> str:
+    """A text as a CSV file in UTF-8 can hold it.
+
+    Halves of a surrogate pair are joined; lone ones and control characters are left out. A carriage return becomes a
+    space, or with the line feed after it a line feed.
+    """
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", " ")
+    if not text.isascii():
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
+    return _CONTROL.sub("", text)
+
+
 def guard(cells: pd.Series) -> pd.Series:
-    """Texts with `'` before each that a spreadsheet would calculate."""
-    return cells.where(~cells.str.match(_FORMULA), "'" + cells)
+    """Texts, `storable`, with `'` before each part that a spreadsheet would calculate; what is no text stays."""
+    return cells.map(lambda cell: _FORMULA.sub("'", storable(cell)) if isinstance(cell, str) else cell)
 
 
 def unguard(cells: pd.Series) -> pd.Series:
-    """The texts that `guard` was given."""
-    return cells.where(~cells.str.match(_GUARDED_FORMULA), cells.str[1:])
+    """The texts that `guard` was given, as far as they are storable."""
+    return cells.map(lambda cell: _GUARDED_FORMULA.sub("", cell) if isinstance(cell, str) else cell)
 
 
 def guarded(table: pd.DataFrame) -> pd.DataFrame:
     """Any table, with `guard` on every text."""
-    safe = table.infer_objects()  # numbers in a column of objects are no text
-    for name in safe.columns.intersection(safe.select_dtypes(exclude=["number", "bool"]).columns):
-        safe[name] = guard(safe[name].astype(str))
-    return safe
+    safe = table.copy()
+    for name in safe.select_dtypes(exclude=["number", "bool"]).columns:
+        safe[name] = guard(safe[name])
+    return safe.infer_objects()
 
 
 def to_csv(table: pd.DataFrame) -> bytes:

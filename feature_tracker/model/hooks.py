@@ -1,4 +1,4 @@
-"""Read the residual stream of a causal language model with forward hooks.
+"""Read and replace the residual stream of a causal language model.
 
 Layer N is the decoder block with 0-based index N. Its hookpoint `layers.N` is the residual stream after that block,
 before any final norm; for every block but the last, transformers calls it `hidden_states[N + 1]`.
@@ -7,54 +7,27 @@ before any final norm; for every block but the last, transformers calls it `hidd
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from feature_tracker.model.load import blocks_of
+from feature_tracker.errors import TrackerError
+from feature_tracker.model.blocks import Tap, family_of, require_embedded, require_stream, resid_in, tapped
 
 ResidReader = Callable[[int, torch.Tensor], None]
 """Called as reader(layer, resid), with resid (n_windows, window, d_model) in the model's dtype."""
 
 ReplaceResid = Callable[[torch.Tensor], torch.Tensor]
-"""Maps a residual stream without BOS, (n_windows, positions, d_model), to the one that replaces it."""
+"""Maps a residual stream without BOS, (n_windows, tokens, d_model), to the one that replaces it."""
+
+BlockCall = tuple[tuple[Any, ...], dict[str, Any]]
+"""A block's positional arguments after the residual stream, and its keyword arguments."""
 
 
 class _Stop(Exception):
-    """Raised by the hook on the last layer that is read, to skip the blocks above it."""
-
-
-@contextlib.contextmanager
-def reading_residuals(decoder: nn.Module, layers: Sequence[int], reader: ResidReader) -> Generator[None]:
-    """Hand the stream of each of `layers` to `reader` during this thread's forward, which ends after the last of them.
-
-    Ending the forward also ends the body of the `with` statement. See `read_residuals` for the arguments.
-    """
-    blocks = blocks_of(decoder)
-    last = max(layers)
-    caller = threading.get_ident()
-
-    def hook_for(layer: int) -> Callable[..., None]:
-        def hook(_block: nn.Module, _args: object, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
-            # The module is shared, so the forwards of other threads pass through its hooks too.
-            if threading.get_ident() != caller:
-                return
-            reader(layer, output if isinstance(output, torch.Tensor) else output[0])
-            if layer == last:
-                raise _Stop
-
-        return hook
-
-    handles = [blocks[layer].register_forward_hook(hook_for(layer)) for layer in sorted(set(layers))]
-    try:
-        with contextlib.suppress(_Stop):
-            yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    """Raised after the last layer that is read, to skip the blocks above it."""
 
 
 @torch.inference_mode()
@@ -68,10 +41,52 @@ def read_residuals(decoder: nn.Module, token_ids: torch.Tensor, layers: Sequence
         decoder: the stack of blocks without the head, such as transformers' `LlamaModel`; see `blocks_of`.
         token_ids: (n_windows, window) int64, BOS first; shorter rows are padded at their end.
         layers: 0-based block indices.
-        reader: called once per layer. An exception that it raises reaches the caller, and no hook survives it.
+        reader: called once per layer. An exception that it raises reaches the caller, and no hook stays active.
+
+    Raises:
+        TrackerError: the model has no embedding for an id, or its blocks don't carry one residual stream.
     """
-    with reading_residuals(decoder, layers, reader):
+    run_to_last(decoder, token_ids, layers, reader)
+
+
+def run_to_last(
+    decoder: nn.Module,
+    token_ids: torch.Tensor,
+    layers: Sequence[int],
+    reader: ResidReader,
+    calls: dict[int, BlockCall] | None = None,
+) -> None:
+    """As `read_residuals`, in the caller's gradient mode.
+
+    Args:
+        calls: filled with the call of every block from above the first of `layers` to the last.
+    """
+    require_embedded(decoder, token_ids)
+    first, last, unread = min(layers), max(layers), set(layers)
+    n_windows, window = token_ids.shape
+
+    def tap_for(layer: int) -> Tap:
+        def tap(args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+            if calls is not None and layer > first:
+                calls[layer] = args[1:], kwargs
+            if layer in unread:
+                unread.remove(layer)
+                resid = resid_in(output)
+                require_stream(decoder, layer, resid, (n_windows, window))
+                reader(layer, resid)
+            if layer == last:
+                raise _Stop
+
+        return tap
+
+    read = range(first, last + 1) if calls is not None else sorted(set(layers))
+    with tapped(decoder, {layer: tap_for(layer) for layer in read}), contextlib.suppress(_Stop):
         decoder(input_ids=token_ids, use_cache=False)
+    if unread:
+        raise TrackerError(
+            f"This {family_of(decoder)} model doesn't run its blocks {sorted(unread)} one after the other, so their "
+            "residual streams can't be read. docs/bundles.md names the supported families."
+        )
 
 
 @contextlib.contextmanager
@@ -79,20 +94,16 @@ def replaced_residual(decoder: nn.Module, layer: int, replace: ReplaceResid, *, 
     """Replace the residual stream after block `layer` in this thread's forwards; BOS positions stay as they are.
 
     Args:
-        first: position of the first token that is replaced: 1 after BOS, 0 in forwards that continue a cache.
+        first: position of a window's first token: 1 after BOS, 0 where windows start without it, and in
+            forwards that continue a cache.
     """
-    caller = threading.get_ident()
 
-    def hook(_block: nn.Module, _args: object, output: Any) -> Any:
-        if threading.get_ident() != caller:
-            return None
-        resid = output if isinstance(output, torch.Tensor) else output[0]
+    def tap(_args: tuple[Any, ...], _kwargs: dict[str, Any], output: Any) -> Any:
+        resid = resid_in(output)
+        require_stream(decoder, layer, resid)
         changed = resid.clone()
         changed[:, first:] = replace(resid[:, first:]).to(resid)
         return changed if isinstance(output, torch.Tensor) else (changed, *output[1:])
 
-    handle = blocks_of(decoder)[layer].register_forward_hook(hook)
-    try:
+    with tapped(decoder, {layer: tap}):
         yield
-    finally:
-        handle.remove()

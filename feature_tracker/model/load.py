@@ -12,22 +12,25 @@ from typing import Any, cast
 import torch
 from torch import nn
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
-    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
 )
 
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.bundles.missing import require_model
 from feature_tracker.errors import TrackerError
+from feature_tracker.model.blocks import block_device, blocks_of, install_hooks
+from feature_tracker.model.config import NO_PROGRAMS, first_line, load_config, require_plain_weights, require_sizes
 from feature_tracker.model.fetching import ensure_model_folder
-from feature_tracker.model.memory import check_fits, free_memory
+from feature_tracker.model.memory import check_fits, free_memory, stored_tensors
 from feature_tracker.progress import Progress, silent
 
+_TABLES = ("inv_freq", ".attn.bias", ".masked_bias")
+"""Endings of masks and position tables, which older files store beside the weights."""
 # While it builds a model, transformers sets torch's default dtype for the whole process.
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -39,10 +42,15 @@ class LanguageModel:
     Attributes:
         model: with language-model head, in evaluation mode.
         tokenizer: a fast one; only these know each token's characters.
+        prepend_bos: whether every window starts with BOS.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    prepend_bos: bool = True
+
+    def __post_init__(self) -> None:
+        install_hooks(self.decoder)
 
     @property
     def decoder(self) -> nn.Module:
@@ -60,41 +68,30 @@ class LanguageModel:
         return self.model.config.get_text_config().hidden_size
 
     @property
-    def bos_id(self) -> int:
-        """Id of the token that starts every window."""
-        return cast(int, self.tokenizer.bos_token_id)  # `load_model_folder` refuses a tokenizer without one
+    def bos_id(self) -> int | None:
+        """Id of the token that starts every window; `None` where windows start without one."""
+        return cast(int, self.tokenizer.bos_token_id) if self.prepend_bos else None  # see `load_model_folder`
+
+    @property
+    def first_token(self) -> int:
+        """Position of a window's first token: 1 after BOS, 0 where windows start without it."""
+        return 1 if self.prepend_bos else 0
+
+    def inputs(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """What the model is given for stored windows (n_windows, window), which have BOS's place first in any case."""
+        return token_ids if self.prepend_bos else token_ids[:, 1:]
 
     def window(self, longest: int) -> int:
-        """Tokens of one forward pass, BOS included: `longest`, or the model's positions where they are fewer."""
+        """Tokens of one forward pass, BOS included: `longest`, or the model's positions where they are fewer.
+
+        BOS keeps its place where windows start without it: they have as many tokens of text.
+        """
         positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return min(longest, positions) if positions else longest
+        return min(longest, positions) if isinstance(positions, int) and positions > 1 else longest
 
     def layer_device(self, layer: int) -> torch.device:
         """Device of the residual stream after a block."""
         return block_device(self.decoder, layer)
-
-
-def blocks_of(decoder: nn.Module) -> nn.ModuleList:
-    """The decoder's blocks, in order: `.layers` in the Llama, Mistral, Qwen and Gemma families, `.h` in GPT-2's.
-
-    Raises:
-        TrackerError: the decoder has neither.
-    """
-    for name in ("layers", "h"):
-        blocks = getattr(decoder, name, None)
-        if isinstance(blocks, nn.ModuleList):
-            return blocks
-    raise TrackerError(
-        f"{type(decoder).__name__} has its blocks neither in `.layers` nor in `.h`: this family of models is not "
-        "supported. docs/bundles.md names the families that are."
-    )
-
-
-def block_device(decoder: nn.Module, layer: int) -> torch.device:
-    """Device of the residual stream after a block of a decoder."""
-    device = next(blocks_of(decoder)[layer].parameters()).device
-    # A block that accelerate keeps in the host's memory has only meta weights between its runs; it runs on the GPU.
-    return device if device.type != "meta" else torch.device("cuda", 0)
 
 
 def load_model(bundle: Bundle, progress: Progress = silent, *, dtype: str | None = None) -> LanguageModel:
@@ -110,7 +107,13 @@ def load_model(bundle: Bundle, progress: Progress = silent, *, dtype: str | None
     require_model(folder, bundle.model.name)
     model_width(folder, bundle.layers)
     progress("Loading the model", 0.0)
-    return load_model_folder(folder, dtype or bundle.dtype, name=bundle.model.name, bos=bundle.model.bos)
+    return load_model_folder(
+        folder,
+        dtype or bundle.dtype,
+        name=bundle.model.name,
+        bos=bundle.model.bos,
+        prepend_bos=bundle.prepend_bos is not False,
+    )
 
 
 def model_width(folder: Path, layers: Sequence[int]) -> int:
@@ -122,7 +125,7 @@ def model_width(folder: Path, layers: Sequence[int]) -> int:
     Raises:
         TrackerError: the configuration is missing, transformers doesn't know this kind of model, or it lacks a layer.
     """
-    config = _load_config(folder, str(folder)).get_text_config()
+    config = load_config(folder, str(folder)).get_text_config()
     if layers[-1] >= config.num_hidden_layers:
         raise TrackerError(
             f"The bundle has an SAE for layer {layers[-1]}, but its model has layers 0 to "
@@ -131,7 +134,18 @@ def model_width(folder: Path, layers: Sequence[int]) -> int:
     return config.hidden_size
 
 
-def load_model_folder(folder: Path, dtype: str = "auto", *, name: str = "", bos: str = "") -> LanguageModel:
+def has_layer_norm(folder: Path) -> bool:
+    """Whether the blocks of a folder's model have LayerNorm, and not RMSNorm; its weights are not read.
+
+    Raises:
+        TrackerError: the configuration is missing, or transformers doesn't know this kind of model.
+    """
+    return not hasattr(load_config(folder, str(folder)).get_text_config(), "rms_norm_eps")
+
+
+def load_model_folder(
+    folder: Path, dtype: str = "auto", *, name: str = "", bos: str = "", prepend_bos: bool = True
+) -> LanguageModel:
     """Load a folder as `ensure_model_folder` returns it; no program in it is run.
 
     With a GPU, accelerate spreads the blocks over the GPUs and, where they don't suffice, the host's memory.
@@ -140,6 +154,7 @@ def load_model_folder(folder: Path, dtype: str = "auto", *, name: str = "", bos:
         dtype: see `Bundle.dtype`.
         name: what the model is called in messages.
         bos: the token that starts every window where the tokenizer names none.
+        prepend_bos: see `LanguageModel`.
 
     Raises:
         TrackerError: files are damaged; memory doesn't suffice; transformers doesn't know this kind of model; the
@@ -156,7 +171,13 @@ def load_model_folder(folder: Path, dtype: str = "auto", *, name: str = "", bos:
     with _ONE_AT_A_TIME:
         check_fits(name, folder, dtype, free_memory(), eight_bit=eight_bit)
         tokenizer = _load_tokenizer(folder, name, bos)
-        return LanguageModel(_load_weights(folder, name, dtype), tokenizer)
+        if prepend_bos and tokenizer.bos_token_id is None:
+            raise TrackerError(
+                f"The tokenizer of {name} names no BOS token. Say in the bundle's TOML file, under [model], which "
+                'token starts every window: bos = "<|endoftext|>" for the Qwen family. Where the SAEs were trained '
+                "without one, say prepend_bos = false above [model]."
+            )
+        return LanguageModel(_load_weights(folder, name, dtype), tokenizer, prepend_bos)
 
 
 def _dtype_name(name: str) -> str:
@@ -169,23 +190,15 @@ def _dtype_name(name: str) -> str:
     return "bfloat16" if processor.get("avx512_bf16") or processor.get("amx_tile") else "float32"
 
 
-def _load_config(folder: Path, name: str) -> PreTrainedConfig:
-    try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (ValueError, KeyError, OSError) as error:
-        raise TrackerError(
-            f"{name}: transformers can't read its configuration ({_first_line(error)}). A model that brings a program "
-            "of its own is not run; docs/bundles.md names the supported families."
-        ) from None
-
-
 def _load_tokenizer(folder: Path, name: str, bos: str) -> PreTrainedTokenizerBase:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (ValueError, KeyError, OSError, ImportError) as error:
+        tokenizer = _read_tokenizer(folder)
+    except BaseException as error:
+        # On a damaged file the tokenizers library raises anything, its own panic too, which is no Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise TrackerError(
-            f"{name}: its tokenizer can't be read ({_first_line(error)}). Put its tokenizer.json and "
-            f"tokenizer_config.json into {folder}."
+            f"{name}: its tokenizer can't be read ({first_line(error)}). {_tokenizer_advice(folder)}"
         ) from None
     if not tokenizer.is_fast:
         raise TrackerError(
@@ -197,16 +210,38 @@ def _load_tokenizer(folder: Path, name: str, bos: str) -> PreTrainedTokenizerBas
                 f"{name}: `bos` is {bos!r}, which is no token of its tokenizer. Correct it in the bundle's TOML file."
             )
         tokenizer.bos_token = bos
-    if tokenizer.bos_token_id is None:
-        raise TrackerError(
-            f"The tokenizer of {name} names no BOS token. Say in the bundle's TOML file, under [model], which token "
-            'starts every window: bos = "<|endoftext|>" for the Qwen family.'
-        )
     return tokenizer
 
 
+def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """A folder's tokenizer, with the rules of its tokenizer.json where it has one.
+
+    The class that tokenizer_config.json names may put rules of its own in their place: transformers' `LlamaTokenizer`
+    takes nothing but vocabulary and merges from the file. The model was trained with the file's.
+    """
+    if not (folder / "tokenizer.json").is_file():
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    if tokenizer.bos_token_id is None:  # some families' classes know theirs
+        tokenizer.bos_token = AutoTokenizer.from_pretrained(folder, trust_remote_code=False).bos_token
+    return tokenizer
+
+
+def _tokenizer_advice(folder: Path) -> str:
+    if (folder / "tokenizer.json").is_file():
+        return "Copy or download tokenizer.json and tokenizer_config.json again."
+    if (folder / "tokenizer.model").is_file():
+        return (
+            "tokenizer.model alone takes more libraries: pip install sentencepiece protobuf (for Llama 3, "
+            f"tiktoken). Or put the model's tokenizer.json into {folder}."
+        )
+    return f"Put its tokenizer.json and tokenizer_config.json into {folder}."
+
+
 def _load_weights(folder: Path, name: str, dtype: str) -> PreTrainedModel:
-    config = _load_config(folder, name)
+    config, tensors = load_config(folder, name), list(stored_tensors(folder))
+    require_plain_weights(name, tensors)
+    require_sizes(name, config, tensors)
     options: dict[str, Any] = {"dtype": torch.float16 if dtype == "int8" else getattr(torch, dtype)}
     if torch.cuda.is_available():
         options["device_map"] = "auto"
@@ -217,22 +252,38 @@ def _load_weights(folder: Path, name: str, dtype: str) -> PreTrainedModel:
             folder,
             config=config,
             use_safetensors=True,
-            trust_remote_code=False,
             output_loading_info=True,
+            **NO_PROGRAMS,
             **options,
         )
         model, report = loaded
-    except (ValueError, KeyError, OSError, RuntimeError) as error:
-        raise TrackerError(f"{name} can't be loaded: {_first_line(error)}") from error
-    # transformers fills missing weights with random numbers, and only warns.
+    except Exception as error:
+        raise TrackerError(f"{name} can't be loaded: {first_line(error)}") from error
+    _require_exact(name, model, report)
+    # Weights that needed no conversion are still their files' pages: what changes a file would change them, and a file
+    # that is cut short would end the process.
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.device.type == "cpu":
+            tensor.data = tensor.data.clone()
+    return model.eval()
+
+
+def _require_exact(name: str, model: PreTrainedModel, report: dict[str, Any]) -> None:
+    """Refuse weights that don't fit the configuration: transformers makes up the missing ones and drops the others."""
     lacking = sorted([*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])])
     if lacking:
         raise TrackerError(
             f"{name} lacks weights that its config.json calls for, or has them in another shape: "
             f"{', '.join(lacking[:4])}{' …' if len(lacking) > 4 else ''}. Copy or download it again."
         )
-    return model.eval()
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    blocks = blocks_of(model.get_decoder())
+    prefix = next(path for path, module in model.named_modules() if module is blocks)
+    begins = tuple(f"{start}.{layer}." for start in (prefix, prefix.split(".")[-1]) for layer in range(len(blocks)))
+    dropped = sorted(
+        weight for weight in report["unexpected_keys"] if weight.startswith(begins) and not weight.endswith(_TABLES)
+    )
+    if dropped:
+        raise TrackerError(
+            f"{name} has weights in its blocks that its config.json doesn't call for, such as {dropped[0]}: without "
+            "them the model is another one. Merge adapters into it, or copy or download it again."
+        )

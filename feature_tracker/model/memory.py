@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from safetensors import SafetensorError, safe_open
 
+from feature_tracker.bundles.missing import weight_files
 from feature_tracker.errors import TrackerError
 
 _BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
@@ -28,23 +29,31 @@ class Free(NamedTuple):
 
 
 class StoredTensor(NamedTuple):
-    """A tensor of a safetensors file: its name and shape."""
+    """A tensor of a safetensors file."""
 
     name: str
     shape: tuple[int, ...]
+    dtype: str
+    """As the file's header names it, such as `BF16`."""
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
 
 
 def stored_tensors(folder: Path) -> Iterator[StoredTensor]:
-    """Every tensor of a folder's safetensors; only the files' headers are read.
+    """Every tensor of the files that a folder's weights are read from; only the files' headers are read.
 
     Raises:
-        TrackerError: a file is cut short or is not a safetensors file.
+        TrackerError: a file is missing, cut short or not a safetensors file.
     """
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in weight_files(folder):
         try:
             # "pt" would map a file's whole length as writable, which fails where memory is short.
             with safe_open(path, framework="numpy") as file:
-                yield from [StoredTensor(name, tuple(file.get_slice(name).get_shape())) for name in file.offset_keys()]
+                slices = ((name, file.get_slice(name)) for name in file.offset_keys())
+                yield from [StoredTensor(name, tuple(part.get_shape()), part.get_dtype()) for name, part in slices]
         except (OSError, SafetensorError) as error:
             raise TrackerError(
                 f"{path} is not a whole safetensors file ({error}). Copy or download it again."
@@ -62,7 +71,7 @@ def needed_bytes(folder: Path, dtype: str) -> int:
     for tensor in stored_tensors(folder):
         matrix = len(tensor.shape) == 2 and not any(part in tensor.name for part in ("embed", "lm_head", "wte", "wpe"))
         size = (1.0 if matrix else 2.0) if dtype == "int8" else _BYTES[dtype]
-        total += size * prod(tensor.shape)
+        total += size * tensor.size
     return round(total * (1 + _WORKING_SHARE))
 
 

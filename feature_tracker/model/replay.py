@@ -6,17 +6,14 @@ forward are recorded and passed again, whatever they are.
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
-from feature_tracker.model.hooks import ResidReader, reading_residuals
-from feature_tracker.model.load import blocks_of
+from feature_tracker.model.blocks import blocks_of, resid_in
+from feature_tracker.model.hooks import BlockCall, ResidReader, run_to_last
 
 
 @dataclass(frozen=True)
@@ -25,12 +22,12 @@ class Replay:
 
     Attributes:
         blocks: the decoder's blocks, in order.
-        calls: by layer, the block's positional arguments after the residual stream, and its keyword arguments.
-        resid: by recorded layer, (window, d_model), BOS first.
+        calls: by layer, from above the first recorded one, how the block was called.
+        resid: by recorded layer, (window, d_model), BOS first where windows start with it.
     """
 
     blocks: nn.ModuleList
-    calls: dict[int, tuple[tuple[Any, ...], dict[str, Any]]]
+    calls: dict[int, BlockCall]
     resid: dict[int, torch.Tensor]
 
     def run(self, start: int, resid: torch.Tensor, stops: Sequence[int]) -> dict[int, torch.Tensor]:
@@ -47,8 +44,7 @@ class Replay:
         streams: dict[int, torch.Tensor] = {}
         for layer in range(start + 1, max(stops) + 1):
             arguments, keywords = self.calls[layer]
-            output = self.blocks[layer](resid, *arguments, **keywords)
-            resid = output if isinstance(output, torch.Tensor) else output[0]
+            resid = resid_in(self.blocks[layer](resid, *arguments, **keywords))
             if layer in stops:
                 streams[layer] = resid
         return streams
@@ -66,26 +62,13 @@ def record_window(
         layers: the blocks whose residual streams are recorded; those above the first of them can run again.
         reader: also called with each of these streams, as `read_residuals` calls it.
     """
-    blocks = blocks_of(decoder)
-    calls: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = {}
-    resid: dict[int, torch.Tensor] = {}
-    caller = threading.get_ident()
+    calls: dict[int, BlockCall] = {}
+    streams: dict[int, torch.Tensor] = {}
 
-    def record_call(layer: int) -> Callable[..., None]:
-        def hook(_block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if threading.get_ident() == caller:  # the forwards of other threads pass through this hook too
-                calls[layer] = args[1:], kwargs
-
-        return hook
-
-    def record_resid(layer: int, stream: torch.Tensor) -> None:
-        resid[layer] = stream[0].clone()
+    def record(layer: int, stream: torch.Tensor) -> None:
+        streams[layer] = stream[0].clone()
         if reader is not None:
             reader(layer, stream)
 
-    with contextlib.ExitStack() as hooks:
-        for layer in range(min(layers) + 1, max(layers) + 1):
-            hooks.callback(blocks[layer].register_forward_pre_hook(record_call(layer), with_kwargs=True).remove)
-        hooks.enter_context(reading_residuals(decoder, layers, record_resid))
-        decoder(input_ids=token_ids, use_cache=False)
-    return Replay(blocks, calls, resid)
+    run_to_last(decoder, token_ids, layers, record, calls)
+    return Replay(blocks_of(decoder), calls, streams)

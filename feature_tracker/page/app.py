@@ -14,6 +14,7 @@ from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.bundles.missing import missing_parts
 from feature_tracker.errors import TrackerError
 from feature_tracker.page import state
+from feature_tracker.page.components.download import send_downloads
 from feature_tracker.page.errors import shown_errors
 from feature_tracker.page.inputs import read_inputs
 from feature_tracker.page.pool import progress_bar, show_loading, wait_for_tracker
@@ -73,6 +74,9 @@ def show_page() -> None:
         else:
             show_loading(bundle)
         analysis = state.current_analysis()
+        loss = state.loss_after_reload()
+        if loss:
+            st.warning(loss, icon=":material/history:")
         if analysis is None:
             _show_introduction()
         else:
@@ -82,6 +86,7 @@ def show_page() -> None:
             with progress_bar() as report:
                 tracker = wait_for_tracker(bundle, report, retry=False)
             show_results(analysis, tracker, settings)
+    send_downloads()
 
 
 def _text_title(analysis: state.Analysis) -> str:

@@ -11,6 +11,7 @@ import streamlit as st
 
 from feature_tracker.errors import TrackerError
 from feature_tracker.page.circuit_run import SessionCircuit
+from feature_tracker.page.components.download import offer_download
 from feature_tracker.page.pool import evicted_error
 from feature_tracker.page.state import Scene
 from feature_tracker.tracker import Tracker
@@ -35,14 +36,14 @@ def show_downloads(session: SessionCircuit, scene: Scene) -> None:
     weak_session, weak_tracker = ref(session), ref(scene.tracker)
     with st.popover("Download", icon=":material/download:"):
         for name, description in {_ALL_FILES: "All files", **_DESCRIPTIONS}.items():
-            st.download_button(
+            offer_download(
                 f"{description} (:gray[{name}])",
-                data=partial(_file, name, weak_session, weak_tracker),
+                partial(_file, name, weak_session, weak_tracker),
                 file_name=name,
                 mime=_MIMES.get(name.rpartition(".")[2], "application/octet-stream"),
                 key=f"circuit_download_{name}",
-                on_click="ignore",
-                type="tertiary",
+                icon=None,
+                kind="tertiary",
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -168,14 +169,17 @@ def verify_with_progress(session: SessionCircuit) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         bar = st.progress(0.0, "Taking features out")
         st.button("Stop", key="circuit_stop", icon=":material/stop:", on_click=_stop_clicked)
+
+    def report(stage: str, _share: float) -> None:
+        n_measured = session.n_queued - len(session.queue)
+        bar.progress(n_measured / session.n_queued, f"{stage} · {n_measured} of {session.n_queued} done")
+
     try:
-        steps = verify(session.recording, session.circuit, session.queue)
-        while session.queue:
-            n_measured = session.n_queued - len(session.queue)
-            bar.progress(n_measured / session.n_queued, f"Taking features out: {n_measured} of {session.n_queued}")
-            session.circuit = next(steps)
-            unverified = set(unverified_sources(session.circuit))
-            session.queue = [source for source in session.queue if source in unverified]
+        with contextlib.closing(verify(session.recording, session.circuit, session.queue, report)) as steps:
+            for circuit in steps:
+                session.circuit = circuit
+                unverified = set(unverified_sources(circuit))
+                session.queue = [source for source in session.queue if source in unverified]
     except Exception:
         session.stop()  # otherwise every run of the page would try again
         raise

@@ -14,13 +14,17 @@ from feature_tracker.errors import TrackerError
 
 _log = logging.getLogger(__name__)
 
+# Streamlit's markdown makes links of bare addresses after it has taken the escapes away: what breaks them up must stay.
+_ADDRESS = re.compile(r"(?<=www)(?=\.)|(?<=:)(?=//)|(?<=[\w.+-])(?=@)", re.IGNORECASE)
+WORD_JOINER = "\u2060"
+"""Has no width, and no line breaks at it."""
 # The signs of markdown, LaTeX, emoji shortcodes (`:smile:`) and Streamlit's directives (`:red[...]`).
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
 
 
 def plain(text: str) -> str:
-    """Escape text of the analyst or of a file: Streamlit's markdown then shows it letter by letter."""
-    return _SPECIAL.sub(r"\\\1", text)
+    """Escape text of the analyst or of a file: Streamlit's markdown then shows it letter by letter, without links."""
+    return _SPECIAL.sub(r"\\\1", _ADDRESS.sub(WORD_JOINER, text))
 
 
 @contextlib.contextmanager

@@ -26,7 +26,6 @@ def read_inputs(*, max_tokens: int, tall: bool) -> bool:
         max_tokens: of the longest text that can be analyzed.
         tall: draw a tall text box, because nothing is below it yet.
     """
-    st.session_state.setdefault(TEXT, "")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox(
             "Sample texts",

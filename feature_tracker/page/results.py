@@ -13,6 +13,7 @@ from feature_tracker.charts.theme import layer_colours
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.page import state
+from feature_tracker.page.components.download import offer_download
 from feature_tracker.page.errors import plain, shown_errors
 from feature_tracker.page.feature_card import show_card
 from feature_tracker.page.pool import evicted_error
@@ -22,6 +23,7 @@ from feature_tracker.page.state import Analysis, Scene, Settings
 from feature_tracker.page.views import (
     circuit,
     compare,
+    examples,
     features,
     find,
     heatmap,
@@ -57,7 +59,15 @@ TITLES = tuple(_TABS)
 def show_results(analysis: Analysis, tracker: Tracker, settings: Settings) -> None:
     """Draw everything below the text box. Only the open tab's view is computed."""
     state.keep_widget_values(
-        heatmap.MODE, circuit.AMOUNT, inside.TRIAL, find.QUERY, compare.OTHER, compare.ORDER, *steer.KEYS
+        heatmap.MODE,
+        circuit.AMOUNT,
+        inside.TRIAL,
+        compare.OTHER,
+        compare.ORDER,
+        find.QUERY,
+        find.BY,
+        *examples.KEPT,
+        *steer.KEYS,
     )
     trace = analysis.trace
     if st.session_state[state.TEXT] != trace.tokens.text:
@@ -75,7 +85,7 @@ def show_results(analysis: Analysis, tracker: Tracker, settings: Settings) -> No
         st.subheader("What stands out", anchor=False, width="content", help=_help(analysis, tracker))
         with st.container(horizontal=True, vertical_alignment="center", width="content"):
             settings = read_form_setting(settings)
-            report_place = st.empty()
+            report_place = st.container(width="content")
     by, note = possible_ranking(settings.by, tracker.labels)
     settings = replace(settings, by=by)
     if note:
@@ -130,13 +140,12 @@ def _offer_report(scene: Scene) -> None:
             raise TrackerError("This analysis is no longer on the page. Analyze the text again for its report.")
         return report(analysis, tracker, settings, feature, of_theme=of_theme)
 
-    st.download_button(
+    offer_download(
         "Report",
-        data=made,
+        made,
         file_name="what-stands-out.html",
         mime="text/html",
-        icon=":material/download:",
-        on_click="ignore",
+        key="report",
         help="Themes, marked text, features, settings, versions and hashes in one HTML file. It holds your text.",
     )
 
@@ -153,7 +162,7 @@ def _help(analysis: Analysis, tracker: Tracker) -> str:
     return (
         "Features of all layers that fire on the same words are one theme, named by the feature whose label tells it "
         "best. “1 in 1,400 passages” means: of 1,400 ordinary passages of this length, one makes the feature fire or "
-        f"peak as much. {read}."
+        f"peak as much. {read}. {plain(' '.join(tracker.sae_notes))}"
     )
 
 

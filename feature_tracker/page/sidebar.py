@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from feature_tracker.bundles.bundle import Bundle, load_bundle
-from feature_tracker.bundles.choice import bundle_names, opening_bundle
+from feature_tracker.bundles.choice import bundle_names, opening_bundle, unavailable_bundles
 from feature_tracker.bundles.missing import labels_note, missing_parts
 from feature_tracker.bundles.settings import Environment
 from feature_tracker.errors import TrackerError
@@ -47,6 +48,7 @@ def choose_bundle() -> Bundle:
             key="bundle",
             format_func=titles.__getitem__,
             on_change=forget_analysis,
+            bind="query-params",
             help="A bundle is a model with the SAEs and labels made for it. Your own bundle opens automatically once "
             "all its parts are in place; docs/bundles.md explains how to add one.",
         )
@@ -55,6 +57,9 @@ def choose_bundle() -> Bundle:
                 f"This is the built-in model, because your bundle {plain(Environment().user_bundle)} is not complete. "
                 f"{plain(opening.lacking)}"
             )
+        for other, reason in unavailable_bundles(names).items():
+            if other != name:  # the chosen one's is shown on the page
+                st.warning(f"A bundle is unavailable. {plain(reason)}")
         bundle = load_bundle(name)
         note = labels_note(bundle)
         if note and not missing_parts(bundle):
@@ -72,8 +77,8 @@ def bundle_titles(names: Sequence[str]) -> dict[str, str]:
         try:
             bundle = load_bundle(name)
             titles[name] = f"{bundle.title} · files missing" if missing_parts(bundle) else bundle.title
-        except TrackerError:  # shown in full once the bundle is chosen
-            titles[name] = name
+        except TrackerError:
+            titles[name] = f"{Path(name).stem} · unavailable"
     counts = Counter(titles.values())
     return {name: title if counts[title] == 1 else f"{title} ({name})" for name, title in titles.items()}
 

@@ -34,11 +34,14 @@ _ANALYSIS = "analysis"
 THEMES = "session_themes"
 COMPARISON = "session_comparison"
 STEERING = "session_steering"
+FOUND = "session_found"
 _FEATURE = "feature"
 _LINK = "feature"
 _IS_THEME = "is_theme"
 _POSITIONS = "chosen_positions"
 _HEATMAP_VERSION = "heatmap_version"
+_HAD_TEXT = "had_text"
+_OPENED_AGAIN = "opened_again"
 _KEYS_OF_ONE_TEXT = (_FEATURE, _IS_THEME, CIRCUIT, CORRELATIONS, THEMES, COMPARISON, PENDING_TEXT, PENDING_CIRCUIT)
 
 
@@ -141,7 +144,7 @@ def set_analysis(analysis: Analysis) -> None:
 
 def forget_analysis() -> None:
     """Forget everything that belongs to a bundle, because another one was chosen: trace, circuit, layers."""
-    _forget(_ANALYSIS, LAYERS, STEERING, *_KEYS_OF_ONE_TEXT)
+    _forget(_ANALYSIS, LAYERS, STEERING, FOUND, *_KEYS_OF_ONE_TEXT)
 
 
 @contextlib.contextmanager
@@ -157,6 +160,25 @@ def clear_when_finished(key: str) -> Generator[None]:
         st.session_state.pop(key, None)
         raise
     st.session_state.pop(key, None)
+
+
+def loss_after_reload() -> str:
+    """What was lost, if this session was opened at the address of one that had a text, and has no result yet.
+
+    The address tells that there was a text, never which.
+    """
+    opened_again = st.session_state.setdefault(_OPENED_AGAIN, _HAD_TEXT in st.query_params)
+    if st.session_state.get(TEXT):
+        st.query_params[_HAD_TEXT] = "yes"
+    if not opened_again or current_analysis() is not None:
+        return ""
+    if st.session_state.get(TEXT):
+        return "The results are gone, because the session ended. Your text is still in the box: press Analyze."
+    return (
+        "Your settings are back, but the text and its results are gone. They are never stored, and end with the "
+        "session: when the page is reloaded, or its connection was lost for minutes. Paste the text again and press "
+        "Analyze."
+    )
 
 
 def keep_widget_values(*keys: str) -> None:

@@ -1,13 +1,26 @@
-"""Settings of `st.dataframe`, derived from the column records."""
+"""Tables on the page: settings that follow from the column records, and texts that a spreadsheet doesn't calculate."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
+import pandas as pd
 import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
 from feature_tracker.labels.columns import Column
+from feature_tracker.labels.csv_files import guarded
+
+
+def show_table(table: pd.DataFrame, *, key: str, **settings: Any) -> None:
+    """`st.dataframe` without its index and with every text guarded: its own toolbar saves a table as CSV as it stands.
+
+    Args:
+        key: of the widget.
+        settings: what else `st.dataframe` takes.
+    """
+    st.dataframe(guarded(table), hide_index=True, key=key, **settings)
 
 
 def column_settings(columns: Iterable[Column]) -> dict[str, ColumnConfig]:

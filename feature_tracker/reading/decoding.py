@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from collections import Counter
 from typing import NamedTuple
 
 from charset_normalizer import from_bytes
@@ -18,6 +19,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _SAMPLE = 100_000  # bytes; enough to tell an encoding
+_SHORTEST = 8  # characters; fewer say too little about an alphabet
 _WESTERN = "cp1252"
 _MAX_ACCENTED = 0.3  # of all bytes; French has 0.04, `café` 0.25. Other alphabets have more than 0.7
 _NAMES = {_WESTERN: "Windows-1252", "cp932": "Shift JIS", "cp949": "EUC-KR", "euc_jis_2004": "EUC-JP"}
@@ -51,22 +53,32 @@ def decode(raw: bytes, declared: str | None = None) -> Decoded:
     for mark, encoding in _MARKS:
         if raw.startswith(mark):
             return _decoded(raw.removeprefix(mark), encoding)
-    encoding = _utf16_without_mark(raw)
+    encoding = _wide_without_mark(raw)
     if encoding:
         return _decoded(raw, encoding)
     return _decoded(raw, "utf-8" if _decodes(raw, "utf-8") else _legacy_encoding(raw, declared))
 
 
-def _utf16_without_mark(raw: bytes) -> str | None:
-    """UTF-16 of a text whose letters are mostly Latin: every second byte is NUL."""
-    sample = raw[: _SAMPLE // 2 * 2]
-    half = len(sample) // 2
-    n_even, n_odd = sample[0::2].count(0), sample[1::2].count(0)
-    if n_odd > 0.5 * half and n_even < 0.05 * half:
-        return "utf-16-le"
-    if n_even > 0.5 * half and n_odd < 0.05 * half:
-        return "utf-16-be"
+def _wide_without_mark(raw: bytes) -> str | None:
+    """UTF-32 or UTF-16 without a mark: Latin letters, spaces and digits have NULs in them."""
+    sample = raw[:_SAMPLE]
+    if b"\0" not in sample:
+        return None
+    for encoding in ("utf-32-le", "utf-32-be"):
+        whole = sample[: len(sample) // 4 * 4]
+        if whole and _decodes(whole, encoding) and "\0" not in whole.decode(encoding):
+            return encoding
+    sample = sample[: len(sample) // 2 * 2]
+    for encoding, high, low in (("utf-16-le", sample[1::2], sample[0::2]), ("utf-16-be", sample[0::2], sample[1::2])):
+        if low.count(0) < 0.05 * len(low) and (high.count(0) > 0.5 * len(high) or _of_one_alphabet(high, low)):
+            return encoding
     return None
+
+
+def _of_one_alphabet(high: bytes, low: bytes) -> bool:
+    """Whether these are bytes of UTF-16 in one alphabet: its letters share the high byte, signs and spaces have NUL."""
+    shares = [sum(n for _, n in Counter(part).most_common(2)) / len(part) for part in (high, low)]
+    return 0 in high and len(high) >= _SHORTEST and shares[0] > 0.9 > shares[1]
 
 
 def _legacy_encoding(raw: bytes, declared: str | None) -> str:

@@ -5,9 +5,11 @@ differ in which of a row's pre-activations are kept:
 
 - `topk`: the k largest (Gao et al. 2024, Scaling and evaluating sparse autoencoders, eq. 1; sparsify and SAELens).
 - `groupmax`: the largest of each of k equal groups of neighbouring latents (sparsify).
-- `jumprelu`: those above their latent's threshold (Rajamanoharan et al. 2024, Jumping ahead, eq. 3). SAELens saves its
-  BatchTopK SAEs as such, with one threshold for all latents.
+- `jumprelu`: those above their latent's threshold (Rajamanoharan et al. 2024, Jumping ahead, eq. 3): Gemma Scope, Llama
+  Scope, SAELens's BatchTopK and Matryoshka SAEs as it saves them, and gated SAEs, which are the same.
 - `relu`: all of them (SAELens's `standard`).
+
+The last two have no k: every activation of a row is kept, up to `MAX_ACTIVE`, and more are refused.
 
 Decoder rows have unit norm here, so that an activation says how much of the residual stream its feature holds, and
 activations of one layer compare. Files may hold rows of other norms: these are folded into the encoder, as SAELens's
@@ -26,11 +28,18 @@ from feature_tracker.errors import TrackerError
 
 Activation = Literal["topk", "groupmax", "jumprelu", "relu"]
 
+Normalization = Literal["none", "layer_norm", "unit_norm"]
+"""What is done to a row x before it is encoded, and undone after it is decoded; as SAELens does it.
+
+- `layer_norm`: (x - mean(x)) / (sd(x) + 1e-5), with the sd of a sample.
+- `unit_norm`: sqrt(d_model) x / |x| (SAELens's `constant_norm_rescale`).
+"""
+
 MAX_ACTIVE = 1024
 """Most activations stored a token for the kinds that have no k of their own; more are refused, never cut."""
 
-
 _NORM_TOLERANCE = 2e-3
+_LAYER_NORM_EPS = 1e-5  # SAELens divides by sd + eps, and multiplies by the sd alone
 
 
 class TopK(NamedTuple):
@@ -59,6 +68,9 @@ class Sae:
         threshold: (n_latents,), for `jumprelu` alone.
         selection: (n_latents,) factor of each pre-activation in the choice of the k largest, where the files' decoder
             rows are not of one norm; `None` where they are.
+        normalization: of each row, before all else.
+        bos: whether it was trained on windows that start with BOS; `None` where its files don't say.
+        notes: what was folded into the weights or read in other words than the files', a sentence each.
     """
 
     encoder_weight: torch.Tensor
@@ -69,6 +81,9 @@ class Sae:
     activation: Activation = "topk"
     threshold: torch.Tensor | None = None
     selection: torch.Tensor | None = None
+    normalization: Normalization = "none"
+    bos: bool | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def n_latents(self) -> int:
@@ -126,7 +141,12 @@ class Sae:
 
     def pre_activations(self, resid: torch.Tensor) -> torch.Tensor:
         """relu(W_enc (x - b_dec) + b_enc), (..., n_latents), for resid (..., d_model) of any dtype on any device."""
-        centred = resid.to(self.b_dec, copy=True).sub_(self.b_dec)  # one copy of the stream, not two
+        if self.normalization == "none":
+            centred = resid.to(self.b_dec, copy=True).sub_(self.b_dec)  # one copy of the stream, not two
+        else:
+            x, (mean, scale) = resid.to(self.b_dec), self._moments(resid)
+            eps = _LAYER_NORM_EPS if self.normalization == "layer_norm" else 0
+            centred = (x - mean) / (scale + eps) - self.b_dec
         return nn.functional.linear(centred, self.encoder_weight, self.encoder_bias).relu_()
 
     def keep(self, pre: torch.Tensor) -> TopK:
@@ -141,8 +161,7 @@ class Sae:
         acts = pre if self.threshold is None else torch.where(pre > self.threshold, pre, 0)
         if self.k < self.n_latents:
             self._check_active(acts)
-        values, indices = acts.topk(self.k, dim=-1)
-        return TopK(values, indices)
+        return TopK(*acts.topk(self.k, dim=-1))
 
     def _largest(self, pre: torch.Tensor) -> TopK:
         if self.activation == "topk":
@@ -154,11 +173,28 @@ class Sae:
         """The activations kept of each row of resid (..., d_model); see `keep`."""
         return self.keep(self.pre_activations(resid))
 
-    def decode(self, top: TopK) -> torch.Tensor:
-        """sum(activation * decoder direction) + b_dec, (..., d_model)."""
+    def decode(self, top: TopK, resid: torch.Tensor | None = None) -> torch.Tensor:
+        """sum(activation * decoder direction) + b_dec, (..., d_model), with the normalization undone.
+
+        Args:
+            resid: (..., d_model) that was encoded; an SAE with a `normalization` needs it.
+        """
         dense = top.values.new_zeros(*top.values.shape[:-1], self.n_latents)
         dense.scatter_(-1, top.indices, top.values)
-        return dense @ self.decoder + self.b_dec
+        if self.normalization == "none":
+            return dense @ self.decoder + self.b_dec
+        if resid is None:
+            raise ValueError("a normalized stream is decoded beside the stream that it was")
+        return (dense @ self.decoder) * self.scale(resid) + self.offset(resid)
+
+    def scale(self, resid: torch.Tensor) -> torch.Tensor:
+        """What an activation of 1 adds along its direction to the stream, (..., 1): 1 without a `normalization`."""
+        return self._moments(resid).scale
+
+    def offset(self, resid: torch.Tensor) -> torch.Tensor:
+        """What is decoded from no activation at all, (..., d_model): b_dec without a `normalization`."""
+        mean, scale = self._moments(resid)
+        return self.b_dec * scale + mean
 
     def _check_active(self, acts: torch.Tensor) -> None:
         most = int((acts > 0).sum(dim=-1).max()) if acts.numel() else 0
@@ -168,3 +204,19 @@ class Sae:
                 f"{self.k:,} are stored, and none is left out silently. Use a sparser SAE, or raise MAX_ACTIVE in "
                 "feature_tracker/sae/topk.py where memory allows."
             )
+
+    def _moments(self, resid: torch.Tensor) -> _Moments:
+        x = resid.to(self.b_dec)
+        if self.normalization == "layer_norm":
+            return _Moments(x.mean(dim=-1, keepdim=True), x.std(dim=-1, keepdim=True))
+        zero = torch.zeros_like(x[..., :1])
+        if self.normalization == "unit_norm":
+            return _Moments(zero, x.norm(dim=-1, keepdim=True) / self.d_model**0.5)
+        return _Moments(zero, torch.ones_like(zero))
+
+
+class _Moments(NamedTuple):
+    """What a normalization takes off each row and divides it by, (..., 1) each."""
+
+    mean: torch.Tensor
+    scale: torch.Tensor

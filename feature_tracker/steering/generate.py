@@ -15,6 +15,7 @@ from torch import nn
 from transformers import DynamicCache
 
 from feature_tracker.errors import TrackerError
+from feature_tracker.model.forward_queue import FORWARDS
 from feature_tracker.model.hooks import ReplaceResid, replaced_residual
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.model.tokens import TokenizedText, tokenize
@@ -158,7 +159,7 @@ def _next_ids(
     cache = DynamicCache(config=language_model.model.config)
     noise = torch.Generator().manual_seed(sampling.seed)
     ends = _end_ids(language_model)
-    fed = [language_model.bos_id, *prompt.ids.tolist()]
+    fed = prompt.ids.tolist()
     for _ in range(sampling.n_tokens):
         logits = run_steered(language_model, torch.tensor([fed]), steering, keep=1, cache=cache)[0, 0]
         chosen = _choose(logits, sampling.temperature, noise)
@@ -180,16 +181,21 @@ def run_steered(
     """(n, keep, n_vocabulary) float32 logits of the last `keep` positions, on the CPU.
 
     Args:
-        token_ids: (n, positions) int64. BOS comes first, unless they continue a cache that holds something.
+        token_ids: (n, positions) int64, without the BOS that starts a window.
         steering: `None` for the model as it is.
-        cache: keys and values of what came before; those of `token_ids` are added to it.
+        cache: keys and values of what came before; those of `token_ids` are added to it. A text begins where it is
+            empty or `None`.
 
     Raises:
         TrackerError: the numbers are beyond the model's dtype.
     """
-    first = 0 if cache is not None and cache.get_seq_length() else 1
+    begins = cache is None or cache.get_seq_length() == 0
+    bos_id = language_model.bos_id if begins else None
+    if bos_id is not None:
+        token_ids = nn.functional.pad(token_ids, (1, 0), value=bos_id)
+    first = 0 if bos_id is None else 1
     applied = contextlib.nullcontext() if steering is None else steering.applied(language_model.decoder, first=first)
-    with applied:
+    with FORWARDS.job("Writing", 1) as job, job.turn(), applied:
         output = language_model.model(
             input_ids=token_ids.to(language_model.model.device),
             cache=cache,
@@ -212,7 +218,7 @@ def perplexity(language_model: LanguageModel, prompt: TokenizedText, ids: Sequen
     """
     if not ids:
         return math.nan
-    token_ids = torch.tensor([[language_model.bos_id, *prompt.ids.tolist(), *ids]])
+    token_ids = torch.tensor([[*prompt.ids.tolist(), *ids]])
     logits = run_steered(language_model, token_ids, None, keep=len(ids) + 1)[0, :-1]
     return float(nn.functional.cross_entropy(logits, torch.tensor(ids)).exp())
 

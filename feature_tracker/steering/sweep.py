@@ -78,7 +78,7 @@ def _next_word(language_model: LanguageModel, prompt: TokenizedText, word: str) 
 
 
 def _likeliest(language_model: LanguageModel, prompt: TokenizedText, steering: Steering) -> list[NextWord]:
-    token_ids = torch.tensor([[language_model.bos_id, *prompt.ids.tolist()]])
+    token_ids = torch.from_numpy(prompt.ids)[None]
     both = [run_steered(language_model, token_ids, applied, keep=1)[0, 0] for applied in (None, steering)]
     ids = dict.fromkeys(number for logits in both for number in logits.topk(_LIKELIEST).indices.tolist())
     words = [NextWord(str(language_model.tokenizer.decode([number])).removeprefix(" "), (number,)) for number in ids]
@@ -90,10 +90,7 @@ def _probabilities(
 ) -> list[float]:
     beginnings = sorted({word.ids[:-1] for word in words})  # most words are one token, and share the empty one
     longest = max(map(len, beginnings))
-    token_ids = torch.full((len(beginnings), 1 + prompt.n_tokens + longest), language_model.bos_id)
-    token_ids[:, 1 : prompt.n_tokens + 1] = torch.from_numpy(prompt.ids)
-    for row, beginning in zip(token_ids, beginnings, strict=True):
-        row[prompt.n_tokens + 1 :][: len(beginning)] = torch.tensor(beginning, dtype=torch.int64)
-    logs = run_steered(language_model, token_ids, steering, keep=longest + 1).log_softmax(dim=-1)
+    padded = [[*prompt.ids.tolist(), *beginning, *[0] * (longest - len(beginning))] for beginning in beginnings]
+    logs = run_steered(language_model, torch.tensor(padded), steering, keep=longest + 1).log_softmax(dim=-1)
     rows = [logs[beginnings.index(word.ids[:-1])] for word in words]
     return [float(row[range(len(word.ids)), word.ids].sum().exp()) for row, word in zip(rows, words, strict=True)]

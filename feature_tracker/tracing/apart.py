@@ -7,6 +7,7 @@ from itertools import accumulate, pairwise
 
 import torch
 
+from feature_tracker.model.forward_queue import FORWARDS
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.model.tokens import TokenizedText
 from feature_tracker.progress import Progress, silent
@@ -43,11 +44,10 @@ def trace_apart(
             parts[windows[number][0]][layer].append(Encoded(*(part[start:end] for part in encoded)))
 
     window = texts[0].window if texts else 2
-    batches = batched((ids for _, ids in windows), window=window, bos_id=language_model.bos_id)
-    done = 0
-    for batch in run(batches, language_model, sorted(saes), saes=saes, activation_sinks=[keep]):
-        done += batch.n_windows
-        progress("Reading sentence by sentence", done / len(windows))
+    batches = list(batched((ids for _, ids in windows), window=window, bos_id=language_model.bos_id))
+    with FORWARDS.job("Reading sentence by sentence", len(batches), progress) as job:
+        for _ in run(batches, language_model, sorted(saes), saes=saes, activation_sinks=[keep], turn=job.turn):
+            pass
     return [_trace(text, parts[number], saes) for number, text in enumerate(texts)]
 
 

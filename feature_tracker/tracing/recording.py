@@ -14,7 +14,7 @@ from feature_tracker.model.replay import Replay, record_window
 from feature_tracker.model.tokens import TokenizedText
 from feature_tracker.progress import Progress, silent
 from feature_tracker.sae.topk import Sae
-from feature_tracker.tracing.run import Activations, batched, run
+from feature_tracker.tracing.run import Activations, run_in_turn
 from feature_tracker.tracing.trace import Trace
 
 
@@ -27,12 +27,14 @@ class Recording:
         windows: one `Replay` per window.
         starts: position of each window's first token, not counting BOS.
         saes: by layer, float32.
+        first: position of a window's first token in `Replay.resid`: 1 after BOS, 0 where windows start without it.
     """
 
     trace: Trace
     windows: tuple[Replay, ...]
     starts: tuple[int, ...]
     saes: Mapping[int, Sae]
+    first: int = 1
 
     @property
     def layers(self) -> list[int]:
@@ -42,7 +44,7 @@ class Recording:
     def tokens_of(self, window: int) -> slice:
         """Positions of a window's tokens in the text."""
         start = self.starts[window]
-        n_tokens = len(self.windows[window].resid[self.layers[0]]) - 1
+        n_tokens = len(self.windows[window].resid[self.layers[0]]) - self.first
         return slice(start, start + n_tokens)
 
 
@@ -74,15 +76,12 @@ def record(
     Args:
         language_model: preferably in float32: some effects of an ablation are smaller than bfloat16 can represent.
     """
-    layers = sorted(saes)
     activations = Activations(saes)
     windows: list[Replay] = []
 
     def forward(decoder: nn.Module, token_ids: torch.Tensor, run_layers: Sequence[int], reader: ResidReader) -> None:
         windows.append(record_window(decoder, token_ids, run_layers, reader))
 
-    one_by_one = batched(tokens.windows(), window=tokens.window, bos_id=language_model.bos_id, tokens=1)
-    progress("Reading the text", 0.0)
-    for _ in run(one_by_one, language_model, layers, saes=saes, activation_sinks=[activations], forward=forward):
-        progress("Reading the text", len(windows) / len(tokens.window_starts))
-    return Recording(activations.trace(tokens), tuple(windows), tokens.window_starts, dict(saes))
+    run_in_turn(tokens, language_model, saes, activations, progress, forward)
+    starts, first = tokens.window_starts, language_model.first_token
+    return Recording(activations.trace(tokens), tuple(windows), starts, dict(saes), first)

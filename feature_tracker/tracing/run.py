@@ -8,6 +8,7 @@ its caller can report progress, write checkpoints and stop between batches.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 
 from feature_tracker.errors import TrackerError
+from feature_tracker.model.forward_queue import FORWARDS, Turn
 from feature_tracker.model.hooks import ResidReader, read_residuals
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.model.tokens import TokenizedText
@@ -31,15 +33,22 @@ class Batch(NamedTuple):
     """Windows that pass through the model together.
 
     Attributes:
-        token_ids: (n_windows, longest) int64, BOS first. Shorter windows are padded at the end, where padding can't
-            affect any token of a causal model.
-        is_token: (n_windows, longest - 1) bool, False on padding; `None` if nothing is padded.
+        token_ids: (n_windows, longest) int64, BOS first where windows start with it. Shorter windows are padded at the
+            end, where padding can't affect any token of a causal model.
+        is_token: (n_windows, longest) bool without BOS, False on padding; `None` if nothing is padded.
         numbers: (n_windows,) which windows these are, counted from 0 in the order in which `batched` was given them.
+        first: position of each window's first token: 1 after BOS, 0 without it.
     """
 
     token_ids: torch.Tensor
     is_token: torch.Tensor | None
     numbers: tuple[int, ...]
+    first: int = 1
+
+    @property
+    def text_ids(self) -> torch.Tensor:
+        """The token ids without BOS."""
+        return self.token_ids[:, self.first :]
 
     @property
     def n_windows(self) -> int:
@@ -49,17 +58,17 @@ class Batch(NamedTuple):
     @property
     def n_tokens(self) -> int:
         """Number of tokens in the batch, BOS and padding excluded."""
-        return self.token_ids[:, 1:].numel() if self.is_token is None else int(self.is_token.sum())
+        return self.text_ids.numel() if self.is_token is None else int(self.is_token.sum())
 
     @property
     def lengths(self) -> list[int]:
         """Number of tokens of each window, BOS and padding excluded."""
-        n_windows, longest = self.token_ids.shape
-        return [longest - 1] * n_windows if self.is_token is None else self.is_token.sum(dim=1).tolist()
+        n_windows, longest = self.text_ids.shape
+        return [longest] * n_windows if self.is_token is None else self.is_token.sum(dim=1).tolist()
 
     def tokens_of(self, resid: torch.Tensor) -> torch.Tensor:
         """(..., d_model) the rows of a stream (n_windows, longest, d_model) that belong to tokens, in order."""
-        without_bos = resid[:, 1:]
+        without_bos = resid[:, self.first :]
         return without_bos if self.is_token is None else without_bos[self.is_token.to(resid.device)]
 
 
@@ -78,7 +87,7 @@ class Encoded(NamedTuple):
 
 
 StreamSink = Callable[[int, torch.Tensor, Batch], None]
-"""Called as sink(layer, resid, batch) during the forward; resid is (n_windows, longest, d_model), BOS first."""
+"""Called as sink(layer, resid, batch) during the forward; resid is (n_windows, longest, d_model), as `token_ids`."""
 
 ActivationSink = Callable[[int, Encoded, Batch], None]
 """Called as sink(layer, encoded, batch) after the forward."""
@@ -96,6 +105,7 @@ def run(
     saes: Mapping[int, Sae] | None = None,
     activation_sinks: Sequence[ActivationSink] = (),
     forward: Forward = read_residuals,
+    turn: Turn = nullcontext,
 ) -> Iterator[Batch]:
     """Pass batches through the model, feed the sinks, and yield each batch when it is done.
 
@@ -105,13 +115,16 @@ def run(
         layers: 0-based blocks whose streams are read; the forward stops after the last.
         saes: by layer; required with activation sinks.
         forward: how to run the decoder on a batch.
+        turn: taken for each batch, where other threads run models, too.
     """
+    encoding = saes if activation_sinks else None
     for batch in batches:
-        encoded = _run_batch(batch, language_model, layers, stream_sinks, saes if activation_sinks else None, forward)
-        for layer, on_device in encoded.items():  # a copy during the forward would make a GPU wait at each layer
-            on_cpu = Encoded(*(part.cpu() for part in on_device))
-            for sink in activation_sinks:
-                sink(layer, on_cpu, batch)
+        with turn():
+            encoded = _run_batch(batch, language_model, layers, stream_sinks, encoding, forward)
+            for layer, on_device in encoded.items():  # a copy during the forward would make a GPU wait at each layer
+                on_cpu = Encoded(*(part.cpu() for part in on_device))
+                for sink in activation_sinks:
+                    sink(layer, on_cpu, batch)
         yield batch
 
 
@@ -130,7 +143,7 @@ def _run_batch(
             sink(layer, resid, batch)
         if saes is not None:
             values, indices = saes[layer].encode(batch.tokens_of(resid))
-            sinks = attention_sinks(resid[:, 1:], batch.is_token)
+            sinks = attention_sinks(resid[:, batch.first :], batch.is_token)
             encoded[layer] = Encoded(
                 values.flatten(0, -2),
                 indices.flatten(0, -2).to(torch.int32),
@@ -142,7 +155,7 @@ def _run_batch(
 
 
 def batched(
-    windows: Iterable[np.ndarray], *, window: int, bos_id: int, tokens: int = TOKENS_PER_FORWARD
+    windows: Iterable[np.ndarray], *, window: int, bos_id: int | None, tokens: int = TOKENS_PER_FORWARD
 ) -> Iterator[Batch]:
     """Put windows into batches: whole windows with whole ones, shorter windows padded with shorter ones.
 
@@ -150,7 +163,8 @@ def batched(
 
     Args:
         windows: (n_tokens,) ids each, BOS excluded, at most `window - 1`.
-        window: length of a whole window, BOS included.
+        window: length of a whole window, BOS or its place included.
+        bos_id: the token that starts every window; `None` where windows start without one.
         tokens: largest size of a batch, BOS and padding included. A longer window makes a batch of its own.
     """
     whole: dict[int, np.ndarray] = {}  # by number
@@ -165,14 +179,14 @@ def batched(
     yield from (_stacked(waiting, bos_id) for waiting in (whole, short) if waiting)
 
 
-def _stacked(windows: Mapping[int, np.ndarray], bos_id: int) -> Batch:
+def _stacked(windows: Mapping[int, np.ndarray], bos_id: int | None) -> Batch:
     lengths = torch.tensor([len(ids) for ids in windows.values()])
-    longest = int(lengths.max())
-    token_ids = torch.full((len(windows), longest + 1), bos_id)
+    longest, first = int(lengths.max()), 0 if bos_id is None else 1
+    token_ids = torch.full((len(windows), longest + first), bos_id or 0)
     for row, ids in enumerate(windows.values()):
-        token_ids[row, 1 : len(ids) + 1] = torch.from_numpy(ids)
+        token_ids[row, first : len(ids) + first] = torch.from_numpy(ids)
     is_token = torch.arange(longest) < lengths[:, None]
-    return Batch(token_ids, None if is_token.all() else is_token, tuple(windows))
+    return Batch(token_ids, None if is_token.all() else is_token, tuple(windows), first)
 
 
 class Activations:
@@ -204,19 +218,41 @@ class Activations:
 def trace_tokens(
     tokens: TokenizedText, language_model: LanguageModel, saes: Mapping[int, Sae], progress: Progress = silent
 ) -> Trace:
-    """Trace a text of any length.
+    """Trace a text of any length, in turn with all other traces and circuits of this process.
 
     Raises:
         TrackerError: an activation is not finite.
     """
     activations = Activations(saes)
-    batches = batched(tokens.windows(), window=tokens.window, bos_id=language_model.bos_id)
-    progress("Reading the text", 0.0)
-    done = 0
-    for batch in run(batches, language_model, sorted(saes), saes=saes, activation_sinks=[activations]):
-        done += batch.n_tokens
-        progress("Reading the text", done / tokens.n_tokens)
+    run_in_turn(tokens, language_model, saes, activations, progress)
     return activations.trace(tokens)
+
+
+def run_in_turn(
+    tokens: TokenizedText,
+    language_model: LanguageModel,
+    saes: Mapping[int, Sae],
+    sink: ActivationSink,
+    progress: Progress,
+    forward: Forward = read_residuals,
+) -> None:
+    """Run a text window by window, and take a turn in the process's queue for each.
+
+    Windows of one text never share a forward: two windows together are a tenth faster than one after the other, but who
+    waits for a turn, or closes the tab, would wait as much longer.
+    """
+    windows = batched(tokens.windows(), window=tokens.window, bos_id=language_model.bos_id, tokens=1)
+    with FORWARDS.job("Reading the text", len(tokens.window_starts), progress) as job:
+        for _ in run(
+            windows,
+            language_model,
+            sorted(saes),
+            saes=saes,
+            activation_sinks=[sink],
+            forward=forward,
+            turn=job.turn,
+        ):
+            pass
 
 
 def layer_trace(layer: int, sae: Sae, encoded: Sequence[Encoded]) -> LayerTrace:

@@ -74,9 +74,10 @@ def finetune_sae(
     Raises:
         TrackerError: the SAE is not a top-k one, as `ScaledSae` always is.
     """
-    if sae.activation != "topk":
+    kind = sae.activation if sae.normalization == "none" else sae.normalization
+    if kind != "topk":
         raise TrackerError(
-            f"Layer {layer}: only top-k SAEs can be tuned, and this one is of the kind {sae.activation}. Leave this "
+            f"Layer {layer}: only top-k SAEs can be tuned, and this one is of the kind {kind}. Leave this "
             "layer out: name the others with --layer."
         )
     language_model.model.requires_grad_(False)
@@ -102,7 +103,7 @@ def finetune_sae(
 
 def _losses(weights: ScaledSae, k: int, layer: int, language_model: LanguageModel, token_ids: torch.Tensor) -> _Losses:
     model = language_model.model
-    token_ids = token_ids.to(model.device)
+    token_ids, first = language_model.inputs(token_ids.to(model.device)), language_model.first_token
     mse = torch.zeros(())
 
     def reconstruct(resid: torch.Tensor) -> torch.Tensor:
@@ -117,9 +118,9 @@ def _losses(weights: ScaledSae, k: int, layer: int, language_model: LanguageMode
 
     with torch.no_grad():
         reference = model(input_ids=token_ids, use_cache=False).logits
-    with replaced_residual(language_model.decoder, layer, reconstruct):
+    with replaced_residual(language_model.decoder, layer, reconstruct, first=first):
         logits = model(input_ids=token_ids, use_cache=False).logits
-    kl = _divergence(reference[:, 1:].flatten(0, 1), logits[:, 1:].flatten(0, 1))
+    kl = _divergence(reference[:, first:].flatten(0, 1), logits[:, first:].flatten(0, 1))
     return _Losses(mse, kl.to(mse.device))  # the head may lie on another GPU than the layer
 
 

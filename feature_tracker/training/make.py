@@ -23,7 +23,8 @@ from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.corpus.harvest import Harvest
 from feature_tracker.errors import TrackerError
 from feature_tracker.files import replacing
-from feature_tracker.model.load import LanguageModel, blocks_of
+from feature_tracker.model.blocks import blocks_of
+from feature_tracker.model.load import LanguageModel
 from feature_tracker.sae.load import load_saes, save_sae
 from feature_tracker.sae.topk import Sae
 from feature_tracker.training.finetune import FinetuneConfig, finetune_sae

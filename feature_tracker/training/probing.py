@@ -106,7 +106,7 @@ def mean_activations(
     parts: defaultdict[tuple[int, str], list[torch.Tensor]] = defaultdict(list)
 
     def keep(layer: int, resid: torch.Tensor, batch: Batch) -> None:
-        tokens = resid[:, 1:].float()
+        tokens = resid[:, batch.first :].float()
         counted = ~attention_sinks(tokens, batch.is_token)
         if batch.is_token is not None:
             counted &= batch.is_token.to(counted.device)

@@ -56,7 +56,7 @@ class Baseline(NamedTuple):
 def mean_baseline(layer: int, harvest: Harvest, language_model: LanguageModel, ce: float, windows: int) -> Baseline:
     """The baseline of a layer, with the cross-entropy `ce` of the model as it is."""
     mean = _mean(layer, harvest, with_sinks=True).to(language_model.layer_device(layer))
-    with replaced_residual(language_model.decoder, layer, mean.expand_as):
+    with replaced_residual(language_model.decoder, layer, mean.expand_as, first=language_model.first_token):
         return Baseline(ce, cross_entropy(harvest, language_model, windows))
 
 
@@ -84,17 +84,17 @@ def reconstruction(
     for part in _windows(layer, harvest):
         x = part.to(sae.decoder.device)[_counted(part, with_sinks=with_sinks)].float()
         top = sae.encode(x)
-        error += (x - sae.decode(top)).pow(2).sum().item()
+        error += (x - sae.decode(top, x)).pow(2).sum().item()
         total += (x - mean).pow(2).sum().item()
         fired += torch.bincount(top.indices[top.values > 0], minlength=sae.n_latents)
         n_tokens += len(x)
     density = fired / n_tokens
 
     def reconstruct(stream: torch.Tensor) -> torch.Tensor:
-        reconstructed = sae.decode(sae.encode(stream))
+        reconstructed = sae.decode(sae.encode(stream), stream)
         return torch.where(_counted(stream, with_sinks=with_sinks)[..., None], reconstructed, stream.float())
 
-    with replaced_residual(language_model.decoder, layer, reconstruct):
+    with replaced_residual(language_model.decoder, layer, reconstruct, first=language_model.first_token):
         ce_sae = cross_entropy(harvest, language_model, windows)
     return Reconstruction(
         tokens=n_tokens,
@@ -110,7 +110,8 @@ def reconstruction(
 
 def cross_entropy(harvest: Harvest, language_model: LanguageModel, windows: int) -> float:
     """Mean cross-entropy of the next token, in nats, on a harvest's first windows."""
-    token_ids = torch.from_numpy(harvest.token_ids[:windows]).long().to(language_model.model.device)
+    stored = torch.from_numpy(harvest.token_ids[:windows]).long().to(language_model.model.device)
+    token_ids = language_model.inputs(stored)
     total = 0.0
     for rows in token_ids.split(4):
         logits = language_model.model(input_ids=rows, use_cache=False).logits[:, :-1].float()

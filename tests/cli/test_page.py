@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,6 +10,10 @@ import time
 import urllib.request
 
 import pytest
+from click.testing import CliRunner
+
+from feature_tracker.cli.page import main
+from tests.support import ROOT
 
 
 def wait_until_served(port: int) -> None:
@@ -40,3 +45,38 @@ def test_a_signal_ends_the_page_without_a_traceback(ended_by: signal.Signals) ->
     assert "Traceback" not in output
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("ss") is None, reason="no ss on this machine; on Debian: apt install iproute2")
+@pytest.mark.parametrize(
+    ("command", "address"),
+    [
+        pytest.param("{python} -m feature_tracker page --no-browser --port {port}", "127.0.0.1", id="command"),
+        pytest.param(
+            "{python} -m feature_tracker page --no-browser --port {port} --address 0.0.0.0", "0.0.0.0", id="asked"
+        ),
+        pytest.param(
+            "{python} -m streamlit run feature_activation_tracker.py --server.port {port}", "127.0.0.1", id="streamlit"
+        ),
+        pytest.param("make -o .venv/app.stamp app PORT={port}", "127.0.0.1", id="make"),
+    ],
+)
+def test_the_page_listens_to_this_machine_alone_unless_asked(command: str, address: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    arguments = command.format(python=sys.executable, port=port).split()
+    with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True) as page:
+        try:
+            wait_until_served(port)
+            listening = subprocess.run(["ss", "-ltnH", f"sport = :{port}"], capture_output=True, text=True, check=True)
+        finally:
+            os.killpg(page.pid, signal.SIGKILL)
+    assert [line.split()[3] for line in listening.stdout.splitlines()] == [f"{address}:{port}"]
+
+
+def test_an_address_of_another_machine_is_refused_by_name() -> None:
+    ended = CliRunner().invoke(main, ["--no-browser", "--address", "192.0.2.1", "--port", "18502"])
+    assert ended.exit_code == 1
+    assert "192.0.2.1" in ended.output
+    assert "--address" in ended.output

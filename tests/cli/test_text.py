@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ from feature_tracker.cli.text import text_or_file
 from feature_tracker.errors import TrackerError
 from feature_tracker.reading import MAX_BYTES
 from tests.reading.making import make_docx, make_pdf, paragraph
+from tests.support import ROOT
 
 
 def test_a_text_is_itself_and_a_file_is_read() -> None:
@@ -63,3 +67,38 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, raw: bytes, message
     (tmp_path / "a.txt").write_bytes(raw)
     with pytest.raises(TrackerError, match=rf"a\.txt: This file.*{message}"):
         text_or_file(str(tmp_path / "a.txt"))
+
+
+def test_an_argument_that_is_not_utf8_is_read_in_the_encoding_that_it_looks_like(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert text_or_file(os.fsdecode("Die Erträge stiegen.".encode("latin-1"))) == "Die Erträge stiegen."
+    assert "not in UTF-8; its encoding was guessed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["a\ud800b", "\ud83d\ude00"])
+def test_other_halves_of_characters_stay_for_the_tokenizer_to_refuse(text: str) -> None:
+    assert text_or_file(text) == text
+
+
+def test_a_file_whose_name_is_not_utf8_is_read(tmp_path: Path) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path / "caf") + b"\xe9.txt")
+    Path(path).write_text("Rates rose.")
+    assert text_or_file(path) == "Rates rose."
+    with pytest.raises(TrackerError, match="there is no such file"):
+        text_or_file(path.removesuffix(".txt") + "s.txt")
+
+
+@pytest.mark.parametrize("argument", [b"q\xe9.txt", b"\xff\xfe\xfd"])
+def test_a_command_survives_bytes_that_are_not_utf8(argument: bytes) -> None:
+    command = [sys.executable, "-m", "feature_tracker", "trace", argument, "--bundle", b"caf\xe9.toml"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith(b"Error: No bundle")
+    assert b"Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_a_file_in_wide_characters_without_a_mark_is_read(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.txt").write_bytes("Net sales rose 5%.".encode(encoding))
+    assert text_or_file(str(tmp_path / "a.txt")) == "Net sales rose 5%."

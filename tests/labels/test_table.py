@@ -196,6 +196,31 @@ def test_a_file_that_is_not_utf8_is_refused(path: Path) -> None:
         load(path)
 
 
+def test_rows_with_more_cells_than_the_header_are_never_read_under_the_wrong_columns(path: Path) -> None:
+    header, *rows = path.read_text().splitlines()
+    for more in ("", "1"):
+        path.write_text("\n".join([header, *(f"{row},{more}" for row in rows)]))
+        with pytest.raises(TrackerError, match="its rows have more cells than its first line names"):
+            load(path)
+
+
+def test_a_doubled_column_is_refused(path: Path) -> None:
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([f"{header},label", *(f"{row},other" for row in rows)]))
+    with pytest.raises(TrackerError, match="has two columns label"):
+        load(path)
+
+
+@pytest.mark.parametrize(("column", "cell"), [("layer", "9" * 30), ("feature", "9" * 5000), ("n_positive", "9" * 5000)])
+def test_a_number_of_many_digits_is_refused_with_its_line(path: Path, column: str, cell: str) -> None:
+    frame = pd.read_csv(path, dtype=str)
+    frame.loc[0, column] = cell
+    frame.to_csv(path, index=False)
+    with pytest.raises(TrackerError, match=rf"line 2: {column} must") as refused:
+        load(path)
+    assert len(str(refused.value)) < 400
+
+
 def test_a_label_may_read_like_a_missing_value(path: Path) -> None:
     rewrite(path, lambda frame: frame.assign(label=["NA", *frame["label"][1:]]))
     assert load(path).name(Feature(1, 0)) == "NA"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,13 +41,26 @@ def test_a_folder_loads_with_its_weights(folder: Path, tiny_model: LanguageModel
     assert load_model_folder(folder, "bfloat16").model.dtype == torch.bfloat16
 
 
+def test_what_happens_to_the_files_later_does_not_reach_a_loaded_model(folder: Path) -> None:
+    model, ids = load_model_folder(folder, "float32").model, torch.randint(1, 300, (1, 8))
+    with torch.inference_mode():
+        before = model(ids).logits
+        weights = folder / "model.safetensors"
+        with weights.open("r+b") as file:
+            file.seek(10_000)
+            file.write(bytes(weights.stat().st_size - 10_000))
+        assert torch.equal(model(ids).logits, before)
+        os.truncate(weights, 0)
+        assert torch.equal(model(ids).logits, before)
+
+
 def test_pickles_are_refused_and_never_opened(folder: Path, bundle: Bundle) -> None:
     (folder / "model.safetensors").unlink()
     ran = folder.with_name("pickle-ran")
     (folder / "pytorch_model.bin").write_text(f"cos\nsystem\n(S'touch {ran}'\ntR.")
     with pytest.raises(TrackerError, match=r"pytorch_model\.bin and no safetensors.*pickles.*save_pretrained"):
         load_model(bundle)
-    with pytest.raises(TrackerError, match=r"no file named model\.safetensors"):
+    with pytest.raises(TrackerError, match=r"neither model\.safetensors nor"):
         load_model_folder(folder)
     assert not ran.exists()
 

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from feature_tracker.errors import TrackerError
 from feature_tracker.model.memory import Free, check_fits, free_memory, needed_bytes, stored_tensors
+from tests.support import write_index
 
 
 @pytest.fixture
@@ -16,6 +17,7 @@ def folder(tmp_path: Path) -> Path:
     save_file({"model.embed_tokens.weight": torch.zeros(1000, 500)}, tmp_path / "model-00001-of-00002.safetensors")
     save_file({"model.layers.0.mlp.up_proj.weight": torch.zeros(500, 1000, dtype=torch.float16)},
               tmp_path / "model-00002-of-00002.safetensors", metadata={"format": "pt"})  # fmt: skip
+    write_index(tmp_path)
     return tmp_path
 
 
@@ -32,7 +34,13 @@ def test_only_headers_are_read(tmp_path: Path) -> None:
     with (tmp_path / "model.safetensors").open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
         file.truncate(8 + len(header) + 40_000_000_000)
-    assert list(stored_tensors(tmp_path)) == [("w", (2_000_000, 10_000))]
+    assert list(stored_tensors(tmp_path)) == [("w", (2_000_000, 10_000), "BF16")]
+
+
+def test_copies_beside_the_weights_are_not_counted(folder: Path) -> None:
+    before = needed_bytes(folder, "float32")
+    save_file({"layers.0.weight": torch.zeros(1000, 1000)}, folder / "consolidated.safetensors")
+    assert needed_bytes(folder, "float32") == before
 
 
 def test_need_covers_every_weight_of_a_saved_model(tmp_path: Path, tiny_model) -> None:

@@ -49,3 +49,30 @@ def test_a_search_by_meaning_lists_the_nearest(finding: AppTest) -> None:
     finding.text_input(key="find_query").set_value("label").run()
     assert len(finding.dataframe[0].value) == 50
     assert not errors(finding)
+
+
+WITH_IT = "Rates rose again.\nThe bank raised rates.\nHigher rates hurt.\nRates were up."
+WITHOUT_IT = "Sales fell.\nA new plant opened.\nThe board met.\nCosts were flat."
+
+
+def test_features_are_found_from_examples_and_the_examples_stay(page: AppTest) -> None:
+    analyze(page, SENTENCES)
+    open_tab(page, "Find")
+    page.segmented_control(key="find_by").set_value("Examples").run()
+    page.text_area(key="examples_with").set_value(WITH_IT).run()
+    page.text_area(key="examples_without").set_value(WITHOUT_IT).run()
+    page.button(key="examples_run").click().run()
+    assert not errors(page)
+    assert any("4 examples with it and 4 without" in text.value for text in page.markdown)
+    open_tab(page, "Links")
+    open_tab(page, "Find")
+    assert page.text_area(key="examples_with").value == WITH_IT
+
+
+def test_too_few_examples_are_named(page: AppTest) -> None:
+    analyze(page, SENTENCES)
+    open_tab(page, "Find")
+    page.segmented_control(key="find_by").set_value("Examples").run()
+    page.text_area(key="examples_with").set_value("Rates rose.").run()
+    page.button(key="examples_run").click().run()
+    assert "1 examples with it are too few" in errors(page)[0].replace("\\", "")

@@ -161,6 +161,25 @@ def test_bundles_of_the_same_title_can_be_told_apart(parts: Path, monkeypatch: p
     assert titles[str(folder / "ours.toml")] == f"Llama-2-7B finance · files missing ({folder / 'ours.toml'})"
 
 
+def test_a_broken_bundle_is_shown_as_unavailable_with_its_reason_and_the_page_works(
+    parts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = parts / "bundles"
+    folder.mkdir()
+    (folder / "theirs.toml").write_text("window = = 1")
+    monkeypatch.setenv("FEATURE_TRACKER_BUNDLES", str(folder))
+    monkeypatch.setattr(Tracker, "open", lambda *_args, **_options: pytest.fail("not needed"))
+    page = AppTest.from_file(str(ROOT / "feature_activation_tracker.py"), default_timeout=60).run()
+    assert "theirs · unavailable" in page.selectbox(key="bundle").options
+    assert any("can't be read as TOML" in warning.value for warning in page.sidebar.warning)
+    assert page.button(key="analyze").label == "Analyze"
+    page.selectbox(key="bundle").set_value(str(folder / "theirs.toml")).run()
+    assert "can't be read as TOML" in errors(page)[0]
+    page.selectbox(key="bundle").set_value(BUILT_IN).run()
+    assert page.button(key="analyze").label == "Analyze"
+    feature_tracker.page.pool.tracker_pool.clear()
+
+
 @pytest.mark.slow
 def test_one_large_tracker_is_kept_and_an_evicted_load_ends(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pool = feature_tracker.page.pool.TrackerPool()

@@ -68,7 +68,7 @@ def test_two_reports_of_one_analysis_are_the_same(scene: Scene) -> None:
 
 def test_the_report_is_offered_beside_the_themes(page: AppTest) -> None:
     analyze(page, TEXT)
-    assert any(button.label == "Report" for button in page.get("download_button"))
+    assert any(button.label == "Report" for button in page.button)
 
 
 def test_a_report_that_is_offered_keeps_no_text_of_an_earlier_analysis(page: AppTest) -> None:

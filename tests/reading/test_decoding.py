@@ -26,11 +26,43 @@ def test_utf16_is_read_with_or_without_a_mark(mark: str, encoding: str) -> None:
     assert notes[0].startswith("The file is not UTF-8 and was read as UTF-16.")
 
 
+@pytest.mark.parametrize("mark", ["\ufeff", ""])
 @pytest.mark.parametrize("encoding", ["utf-32-le", "utf-32-be"])
-def test_utf32_is_read_by_its_mark(encoding: str) -> None:
-    text, notes = decode(f"\ufeff{ENGLISH}".encode(encoding))
-    assert text == ENGLISH
+@pytest.mark.parametrize("text", [ENGLISH, RUSSIAN, CHINESE, "up 😀", "5"])
+def test_utf32_is_read_with_or_without_a_mark(text: str, encoding: str, mark: str) -> None:
+    decoded, notes = decode((mark + text).encode(encoding))
+    assert decoded == text
     assert "read as UTF-32." in notes[0]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    "text", [GERMAN, RUSSIAN, "Τα έσοδα αυξήθηκαν κατά 5%.", "ארבעה אחוזים של הכנסות", "ارتفعت الإيرادات بنسبة"]
+)
+def test_utf16_of_any_alphabet_is_read_without_a_mark(text: str, encoding: str) -> None:
+    assert decode(text.encode(encoding)).text == text
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    "text", ["5％増加し、営業利益は12億円でした。", "Выручка", "📈 up 📉", "A株", ENGLISH + CHINESE]
+)
+@pytest.mark.parametrize("missing", [0, 1])
+def test_other_utf16_without_a_mark_is_read_or_refused(text: str, encoding: str, missing: int) -> None:
+    raw = text.encode(encoding)
+    try:
+        document = read_document("a.txt", raw[: len(raw) - missing])
+    except TrackerError:
+        return
+    assert document.text.startswith(text[: -1 - missing])
+
+
+@pytest.mark.parametrize(
+    "raw", [b"Net\0 sales rose 5%.", b"a" * 40 + b"\0", b"Net sales\0rose by 5% this year\0", b"\0Net sales rose."]
+)
+def test_a_stray_nul_makes_no_utf16(raw: bytes) -> None:
+    assert read_document("a.txt", raw).text == raw.replace(b"\0", b"").decode()
+    assert decode(raw).notes == (f"NUL characters, which were left out: {raw.count(0)}.",)
 
 
 @pytest.mark.parametrize("text", ["Erträge", "café", ENGLISH, ENGLISH * 1000, GERMAN, GERMAN * 1000])

@@ -101,10 +101,10 @@ def test_a_configuration_from_before_version_6_is_understood(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"architecture": "gated"}, "architecture = 'gated'"),
+        ({"architecture": "temporal"}, "architecture = 'temporal'"),
         ({"architecture": "jumprelu_transcoder"}, "architecture = 'jumprelu_transcoder'"),
         ({"activation_fn": "tanh-relu"}, "activation_fn = 'tanh-relu'"),
-        ({"normalize_activations": "layer_norm"}, "normalize_activations = 'layer_norm'"),
+        ({"normalize_activations": "covariance_whitening"}, "normalize_activations = 'covariance_whitening'"),
         ({"normalize_activations": "expected_average_only_in"}, "fold_activation_norm_scaling_factor"),
         ({"reshape_activations": "hook_z"}, "reshape_activations = 'hook_z'"),
         ({"finetuning_scaling_factor": True}, "finetuning_scaling_factor"),

@@ -30,7 +30,11 @@ FEATURES = [(Feature(1, 5), 1.0), (Feature(3, 2), -0.5), (Feature(3, 30), 0.25)]
 
 
 def ids_of(tracker: Tracker, text: str = PROMPT) -> torch.Tensor:
-    return torch.tensor([[tracker.language_model.bos_id, *tracker.tokenize(text).ids.tolist()]])
+    return torch.tensor([[*tracker.tokenize(text).ids.tolist()]])
+
+
+def with_bos(tracker: Tracker, ids: torch.Tensor) -> torch.Tensor:
+    return torch.cat([torch.tensor([[tracker.language_model.bos_id]]), ids], dim=1)
 
 
 def steering_of(tracker: Tracker, *, only_where: Feature | None = None) -> Steering:
@@ -38,20 +42,23 @@ def steering_of(tracker: Tracker, *, only_where: Feature | None = None) -> Steer
 
 
 def manually_steered(tracker: Tracker, ids: torch.Tensor, fires: torch.Tensor | None = None) -> torch.Tensor:
-    """Logits under hooks of the test's own; the features of a layer are added one after the other."""
+    """Logits under hooks of the test's own; the features of a layer are added one after the other.
+
+    Args:
+        fires: where to add them, BOS's place first.
+    """
     handles = []
     for (layer, latent), strength in FEATURES:
         added = strength * 4.0 * tracker.saes[layer].decoder[latent]  # the table's `max_activation` is 4
 
         def hook(_block: Any, _args: Any, output: torch.Tensor, added: torch.Tensor = added) -> torch.Tensor:
-            weight = torch.ones(output.shape[1]) if fires is None else fires.float()
-            weight[0] = 0
-            return output + weight[:, None] * added
+            weight = torch.arange(output.shape[1]) > 0 if fires is None else fires
+            return output + weight[:, None].float() * added
 
         handles.append(tracker.language_model.decoder.layers[layer].register_forward_hook(hook))
     try:
         with torch.inference_mode():
-            return tracker.language_model.model(input_ids=ids, use_cache=False).logits
+            return tracker.language_model.model(input_ids=with_bos(tracker, ids), use_cache=False).logits[:, 1:]
     finally:
         for handle in handles:
             handle.remove()
@@ -90,7 +97,7 @@ def test_a_condition_that_is_among_the_largest_without_firing_doesnt_hold(tracke
 
 def test_bos_is_never_steered(tracker: Tracker) -> None:
     streams: list[torch.Tensor] = []
-    ids = ids_of(tracker)
+    ids = with_bos(tracker, ids_of(tracker))
     decoder = tracker.language_model.decoder
     read_residuals(decoder, ids, [4], lambda _layer, resid: streams.append(resid.clone()))
     with steering_of(tracker).applied(decoder, first=1):
@@ -98,6 +105,21 @@ def test_bos_is_never_steered(tracker: Tracker) -> None:
     unsteered, steered = streams
     assert torch.equal(unsteered[:, 0], steered[:, 0])
     assert (unsteered[:, 1:] != steered[:, 1:]).any(dim=-1).all()
+
+
+def test_windows_without_bos_are_steered_from_their_first_token(tracker: Tracker) -> None:
+    without = dataclasses.replace(tracker.language_model, prepend_bos=False)
+    ids, (feature, strength) = ids_of(tracker), FEATURES[0]
+    steering = Steering(tracker.recipe([(feature, strength)]), tracker.saes)
+    added = strength * 4.0 * tracker.saes[feature.layer].decoder[feature.index]
+    block = without.decoder.layers[feature.layer]
+    handle = block.register_forward_hook(lambda _block, _args, output: output + added)
+    try:
+        with torch.inference_mode():
+            expected = without.model(input_ids=ids, use_cache=False).logits
+    finally:
+        handle.remove()
+    assert (run_steered(without, ids, steering, keep=ids.shape[1]) - expected).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("only_where", [None, Feature(1, 5)])
@@ -108,7 +130,7 @@ def test_steering_with_a_cache_equals_steering_without(tracker: Tracker, only_wh
     parts = [ids[:, :9], *ids[:, 9:].split(1, dim=1)]
     cached = torch.cat([run_steered(model, part, steering, keep=part.shape[1], cache=cache) for part in parts], dim=1)
     whole = run_steered(model, ids, steering, keep=ids.shape[1])
-    assert cache.get_seq_length() == ids.shape[1]
+    assert cache.get_seq_length() == 1 + ids.shape[1]
     assert (cached - whole).abs().max() < 1e-5
 
 
@@ -301,7 +323,7 @@ def test_the_built_in_model_is_steered_as_by_hand(builtin_model: LanguageModel, 
     def hook(_block: Any, _args: Any, output: torch.Tensor) -> torch.Tensor:
         return torch.cat([output[:, :1], output[:, 1:] + amount * builtin_saes[16].decoder[11]], dim=1)
 
-    ids = ids_of(tracker)
+    ids = with_bos(tracker, ids_of(tracker))
     handle = model.decoder.layers[16].register_forward_hook(hook)
     try:
         with torch.inference_mode():

@@ -23,7 +23,7 @@ def naive(tracker: Tracker, recipe: Recipe, text: str, n_before: int) -> float:
     ids = tracker.tokenize(text).ids.tolist()
     product = 1.0
     for place in range(n_before, len(ids)):
-        fed = torch.tensor([[tracker.language_model.bos_id, *ids[:place]]])
+        fed = torch.tensor([[*ids[:place]]])
         logits = run_steered(tracker.language_model, fed, Steering(recipe, tracker.saes), keep=1)[0, 0]
         product *= float(logits.softmax(dim=-1)[ids[place]])
     return product
@@ -50,7 +50,7 @@ def test_strength_0_is_the_unsteered_model_and_others_are_not(tracker: Tracker, 
 
 def test_without_words_the_likeliest_are_followed(tracker: Tracker, recipe: Recipe) -> None:
     sweep = tracker.sweep(PROMPT, recipe)
-    fed = torch.tensor([[tracker.language_model.bos_id, *tracker.tokenize(PROMPT).ids.tolist()]])
+    fed = torch.tensor([[*tracker.tokenize(PROMPT).ids.tolist()]])
     for strength, steering in ((0, None), (0.5, Steering(recipe, tracker.saes))):
         likeliest = run_steered(tracker.language_model, fed, steering, keep=1)[0, 0].softmax(dim=-1).max()
         assert sweep[sweep["strength"] == strength]["probability"].max() == pytest.approx(float(likeliest), rel=1e-4)

@@ -16,6 +16,7 @@ from feature_tracker.model.load import LanguageModel
 from feature_tracker.model.tokens import tokenize
 from feature_tracker.sae.topk import Sae
 from feature_tracker.tracing.attention_sinks import attention_sinks
+from feature_tracker.tracing.recording import part_of
 from feature_tracker.tracing.run import Batch, Encoded, batched, run, trace_tokens
 from feature_tracker.tracing.trace import Trace
 from feature_tracker.tracker import Tracker
@@ -193,3 +194,35 @@ def test_a_trace_counts_no_attention_sink_of_any_layer(tiny_tracker: Tracker, mo
     trace = tiny_tracker.trace("Rates rose")
     assert trace.n_tokens > 4
     assert trace.counted.tolist() == [position for position in range(trace.n_tokens) if position not in (1, 3)]
+
+
+def test_sixteen_threads_give_each_text_the_serial_bits(tiny_tracker: Tracker) -> None:
+    texts = [SENTENCES[7 * i : 7 * i + 150 + 20 * i] for i in range(10)]
+    expected = [tiny_tracker.trace(text) for text in texts]
+    wrong: list[int] = []
+
+    def trace_all(first: int) -> None:
+        for i in [*range(first, 10), *range(first)]:
+            layers = tiny_tracker.trace(texts[i]).layers
+            for layer, serial in expected[i].layers.items():
+                same = np.array_equal(serial.values, layers[layer].values)
+                if not (same and np.array_equal(serial.indices, layers[layer].indices)):
+                    wrong.append(i)
+
+    threads = [threading.Thread(target=trace_all, args=(number % 10,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not any(thread.is_alive() for thread in threads)
+    assert wrong == []
+
+
+def test_a_text_alone_has_the_bits_that_it_has_between_others(tiny_tracker: Tracker) -> None:
+    # Each window is a forward of its own, so neither its neighbours nor the length of the text change its numbers.
+    window = tiny_tracker.bundle.window - 1
+    whole = tiny_tracker.tokenize(SENTENCES)
+    cut = part_of(whole, 1, 1)
+    alone = trace_tokens(cut, tiny_tracker.language_model, tiny_tracker.saes)
+    for layer, layer_trace in tiny_tracker.trace(SENTENCES).layers.items():
+        assert np.array_equal(layer_trace.values[window : 2 * window], alone.layers[layer].values)

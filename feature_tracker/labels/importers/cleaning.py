@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from feature_tracker.labels.csv_files import storable
+
+_LONGEST = 4_000  # characters; a label is one sentence, and what runs on can be a whole answer
 _LEADING = re.compile(r"^[\s*#>-]*\[?(?:EXPLANATION|Explanation|explanation|LABEL|Label)\]?\s*:[\s*]*")
 _RUN_ON = re.compile(
-    r"\s*(?:\n|(?:\d+\.\s*)?\bExample\s+\d+\s*:|\[EXPLANATION\]|\bE(?:XPLANATION|xplanation)\s*:"
+    r"(?:\n|(?:\d{1,3}\.\s{0,3})?\bExample\s+\d+\s*:|\[EXPLANATION\]|\bE(?:XPLANATION|xplanation)\s*:"
     r"|\bExplanation\s+This\s+label\b|\bThis\s+label\s+captures\b)",
 )
 _SENTENCE_END = re.compile(r"[.!?][\"')\]]*\s+(?=[\"'(\[]?[^\W_a-z])")
@@ -31,7 +34,7 @@ class CleanLabel(NamedTuple):
 
 
 def clean_label(original: str) -> CleanLabel:
-    r"""Remove escapes, doubled quotes, text of the prompt and everything after the first sentence from a label.
+    r"""Remove damage, escapes, doubled quotes, text of the prompt and all after the first sentence from a label.
 
     Labels run on into the prompt that made them ("… concepts.\n\nExample 2: [EXPLANATION]: …"), carry the quotes of
     the file they came from, or have more than one sentence. Capitals stay, and so do words that were cut short: how
@@ -82,7 +85,13 @@ def _one_spaced(text: str) -> str:
     return " ".join(text.split())
 
 
+def _cut(text: str) -> str:
+    return text[:_LONGEST].strip()
+
+
 _STEPS = {
+    "damaged characters": storable,
+    "excess length": _cut,
     "escapes": _unescape,
     "doubled quotes": _single_quotes,
     "prompt text": _without_prompt,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from feature_tracker.labels.importers.csv_rows import BadCell, read_feature_rows
+from feature_tracker.labels.importers.csv_rows import BadCell, ToNumber, read_feature_rows
 from feature_tracker.labels.importers.imported import Evidence, Imported, Tally
 from feature_tracker.labels.importers.target import Target
 from feature_tracker.labels.scores import NAN, UNSCORED, Scores, reported_scores
@@ -27,7 +27,7 @@ def read_csv_labels(path: Path, target: Target, tally: Tally) -> Imported:
     Raises:
         TrackerError: a row is about a feature that the bundle doesn't have, or the file is no CSV.
     """
-    for row in read_feature_rows(path, target, tally, _scores):
+    for row in read_feature_rows(path, target, tally, {*COLUMNS, *_RATES}, _scores):
         scores = row.numbers
         rates = (scores.accuracy, scores.precision, scores.recall)
         yield from tally.label(
@@ -40,17 +40,17 @@ def read_csv_labels(path: Path, target: Target, tally: Tally) -> Imported:
         )
 
 
-def _scores(cells: dict[str, str]) -> Scores:
-    f1, accuracy, precision, recall = (_rate(name, cells.get(name, "")) for name in _RATES)
+def _scores(cells: dict[str, str], number: ToNumber) -> Scores:
+    f1, accuracy, precision, recall = (_rate(name, cells.get(name, ""), number) for name in _RATES)
     return UNSCORED if math.isnan(f1) else reported_scores(f1, accuracy, precision, recall)
 
 
-def _rate(name: str, cell: str) -> float:
+def _rate(name: str, cell: str, number: ToNumber) -> float:
     """A number between 0 and 1; NaN where the cell holds none."""
     if cell.strip().lower() in _NO_NUMBER:
         return NAN
     try:
-        rate = float(cell)
+        rate = number(cell)
     except ValueError:
         rate = NAN
     if not 0 <= rate <= 1:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
+from feature_tracker.labels.importers.csv_text import CsvFile
 from feature_tracker.labels.importers.imported import Tally
 from feature_tracker.labels.importers.target import Target
 
-_ROW_BEGINS = re.compile(r"\n(\d+),(0|[1-9]\d*),")
+_MODEL_COLUMNS = {"model", "model_id", "model_name", "modelid"}
+_NAMED_LAYER = re.compile(r"(?:^|[_\W])layer[_-]?(\d{1,4})$", re.IGNORECASE)  # features_layer10.csv
 
 Numbers = TypeVar("Numbers")
+ToNumber = Callable[[str], float]
 
 
 class BadCell(Exception):
@@ -48,47 +51,57 @@ class FeatureRow(NamedTuple, Generic[Numbers]):
 
 
 def read_header(path: Path) -> list[str]:
-    """The names of the columns; empty where the file is empty or not text.
+    """The names of the columns, as `CsvFile` has them; empty where the file is empty or no text.
 
     Raises:
         TrackerError: the file can't be opened.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            return [name.strip() for name in next(csv.reader(lines), [])]
-    except (UnicodeDecodeError, csv.Error):
+        return CsvFile(path).header
+    except csv.Error:
         return []
-    except OSError as error:
-        raise TrackerError(f"{path} can't be read ({error.strerror}).") from None
 
 
 def read_feature_rows(
-    path: Path, target: Target, tally: Tally, parse: Callable[[dict[str, str]], Numbers]
+    path: Path,
+    target: Target,
+    tally: Tally,
+    columns: Collection[str],
+    parse: Callable[[dict[str, str], ToNumber], Numbers],
 ) -> Iterator[FeatureRow[Numbers]]:
     """Yield the first sound row of each feature of the bundle; the tally counts the others as rejected or left out.
 
     Args:
-        parse: makes numbers of a row's cells, or raises `BadCell`.
+        columns: what the format reads. Any of them may stand there twice where its cells agree.
+        parse: makes numbers of a row's cells, or raises `BadCell`. It gets what turns a cell into a number, or raises
+            `ValueError`.
 
     Raises:
-        TrackerError: a row is about a feature that the bundle doesn't have, the file is no CSV, or a quote that was
-            left open makes one row of several.
+        TrackerError: a row is about a feature that the bundle doesn't have, or about another layer than the file's name
+            says; the file is no CSV, or a quote that was left open makes one row of several.
     """
-    header = read_header(path)
+    file = CsvFile(path)
+    doubled = [name for name in columns if file.header.count(name) > 1]
+    named_layer = _NAMED_LAYER.search(path.stem)
     first_rows: dict[Feature, str] = {}
-    for line, cells in _read_rows(path):
+    for line, cells in file.rows():
         tally.read += 1
         where = f"{path.name}, line {line}"
-        _check_span(where, line, cells, len(header), target)
-        if len(cells) != len(header):
-            tally.reject(where, f"a row must have {len(header)} cells", f"{len(cells)} cells")
+        _check_span(where, line, cells, file, target)
+        if len(cells) != len(file.header):
+            tally.reject(where, f"a row must have {len(file.header)} cells", f"{len(cells)} cells")
             continue
-        named = dict(zip(header, cells, strict=True))
-        layer, index = named["layer"], named["feature"]
+        named = dict(zip(file.header, cells, strict=True))
+        differing = [
+            name for name in doubled if len({c for n, c in zip(file.header, cells, strict=True) if n == name}) > 1
+        ]
+        if differing:
+            tally.reject(where, f"the column {differing[0]} stands there twice and says different things")
+            continue
         try:
-            feature = target.feature(layer, index, where)
+            feature = _feature(named, named_layer and int(named_layer[1]), where, target)
         except ValueError:
-            tally.reject(where, "layer and feature must be whole numbers", f"{layer},{index}")
+            tally.reject(where, "layer and feature must be whole numbers", f"{named['layer']},{named['feature']}")
             continue
         if feature is None:
             tally.left_out += 1
@@ -97,37 +110,38 @@ def read_feature_rows(
             tally.reject(f"{where}, first in {first_rows[feature]}", "the feature has a row already")
             continue
         try:
-            numbers = parse(named)
+            numbers = parse(named, file.number)
         except BadCell as bad:
             tally.reject(where, bad.reason, bad.content)
             continue
         first_rows[feature] = where
         yield FeatureRow(feature, where, named, numbers)
+    tally.notes += file.notes
 
 
-def _read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line on which the row begins, its cells) for every row below the header that isn't blank.
+def _feature(cells: dict[str, str], named_layer: int | None, where: str, target: Target) -> Feature | None:
+    """The feature of a row; `None` where the user left its layer out.
+
+    Args:
+        named_layer: the layer that the file is named after.
 
     Raises:
-        TrackerError: not UTF-8, or a quote that never closes; with the line.
+        TrackerError: the bundle doesn't have it, the row names another model, or the file's name another layer.
+        ValueError: not two whole numbers.
     """
-    line = 1
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        rows = csv.reader(lines, strict=True)
-        try:
-            next(rows, None)
-            line = rows.line_num + 1
-            for cells in rows:
-                if cells:
-                    yield line, cells
-                line = rows.line_num + 1
-        except UnicodeDecodeError:
-            raise TrackerError(f"{path}, after line {line}: not UTF-8 text. Save the file as UTF-8.") from None
-        except csv.Error as error:
-            raise TrackerError(f"{path}, line {line}: not a row of CSV ({error}). Is a quote left open?") from None
+    for column in _MODEL_COLUMNS & cells.keys():
+        if cells[column].strip():
+            target.check_model(cells[column].strip(), where)
+    feature = target.feature(cells["layer"], cells["feature"], where)
+    if feature is not None and named_layer not in (None, feature.layer):
+        raise TrackerError(
+            f"{where} is about layer {feature.layer}, but the file is named after layer {named_layer}. Correct the "
+            "column `layer`, or rename the file. Nothing was written."
+        )
+    return feature
 
 
-def _check_span(where: str, line: int, cells: list[str], n_cells: int, target: Target) -> None:
+def _check_span(where: str, line: int, cells: list[str], file: CsvFile, target: Target) -> None:
     """Refuse a row that has swallowed rows below it; a label may have several lines as well.
 
     Raises:
@@ -136,11 +150,13 @@ def _check_span(where: str, line: int, cells: list[str], n_cells: int, target: T
     breaks = sum(cell.count("\n") for cell in cells)
     if not breaks:
         return
+    sign = re.escape(file.delimiter)
+    row_begins = re.compile(rf"\n(\d{{1,9}}){sign}(0|[1-9]\d{{0,8}}){sign}")
     wrong = ""
-    if len(cells) != n_cells:
-        wrong = f"has {len(cells)} cells instead of {n_cells}"
+    if len(cells) != len(file.header):
+        wrong = f"has {len(cells)} cells instead of {len(file.header)}"
     elif any(
-        int(index) < target.n_latents.get(int(layer), 0) for cell in cells for layer, index in _ROW_BEGINS.findall(cell)
+        int(index) < target.n_latents.get(int(layer), 0) for cell in cells for layer, index in row_begins.findall(cell)
     ):
         wrong = "holds what begins like another row"
     if wrong:

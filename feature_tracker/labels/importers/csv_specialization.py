@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from feature_tracker.labels.columns import UNVERIFIED
-from feature_tracker.labels.importers.csv_rows import BadCell, read_feature_rows
+from feature_tracker.labels.importers.csv_rows import BadCell, ToNumber, read_feature_rows
 from feature_tracker.labels.importers.imported import Imported, ImportedSpecialization, Tally
 from feature_tracker.labels.importers.target import Target
 
@@ -54,7 +54,7 @@ def read_csv_specialization(path: Path, target: Target, tally: Tally) -> Importe
     Raises:
         TrackerError: a row is about a feature that the bundle doesn't have, or the file is no CSV.
     """
-    rows = list(read_feature_rows(path, target, tally, _means))
+    rows = list(read_feature_rows(path, target, tally, COLUMNS, _means))
     doubts = _doubts([row.numbers for row in rows])
     if doubts:
         tally.notes += [*doubts, f"all {len(rows)} specializations are marked {UNVERIFIED}"]
@@ -67,11 +67,11 @@ def read_csv_specialization(path: Path, target: Target, tally: Tally) -> Importe
         yield ImportedSpecialization(row.feature, means.finance, means.general, specialization, not doubts, tally.name)
 
 
-def _means(cells: dict[str, str]) -> _Means:
+def _means(cells: dict[str, str], number: ToNumber) -> _Means:
     names = ("domain_activation", "general_activation", "specialization")
     texts = [cells[name] for name in names]
     try:
-        means = _Means(*map(float, texts))
+        means = _Means(*map(number, texts))
     except ValueError:
         raise BadCell(f"{', '.join(names)} must be numbers", ",".join(texts)) from None
     if not all(map(math.isfinite, means)):

@@ -10,7 +10,9 @@ from enum import Enum
 from typing import NamedTuple
 
 from feature_tracker.feature import Feature
+from feature_tracker.labels.csv_files import storable
 from feature_tracker.labels.importers.cleaning import clean_label
+from feature_tracker.labels.importers.failures import is_failure
 from feature_tracker.labels.scores import UNSCORED, Scores
 
 _EXAMPLES = 5  # rejections shown of each reason
@@ -39,7 +41,7 @@ class ImportedLabel(NamedTuple):
     Attributes:
         feature: what it labels.
         text: cleaned.
-        original: as the file has it.
+        original: as the file has it, but for characters that no file in UTF-8 can hold.
         scores: how the label scored.
         method: how the judge was asked (`detection`), `reported` where the file doesn't say, empty without a score.
         evidence: how its F1 is known.
@@ -121,12 +123,15 @@ class Tally:
         method: str = "",
         evidence: Evidence = Evidence.NONE,
     ) -> Iterator[ImportedLabel]:
-        """Yield the label cleaned; reject it where cleaning leaves no text."""
+        """Yield the label cleaned; reject it where cleaning leaves no text, or one that says that there is no label."""
         text, changes = clean_label(original)
         if not text:
             self.reject(where, "the label is empty", original)
             return
+        if is_failure(text):
+            self.reject(where, "no label but what a tool or a model writes where it made none", original)
+            return
         self.cleaned += bool(changes)
         if math.isnan(scores.f1):
             evidence = Evidence.NONE
-        yield ImportedLabel(feature, text, original, scores, method, evidence, self.name)
+        yield ImportedLabel(feature, text, storable(original), scores, method, evidence, self.name)

@@ -17,6 +17,7 @@ import pandas as pd
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.labels.columns import IMPORTED, KEYS, REPORTED, UNVERIFIED, columns_of
+from feature_tracker.labels.csv_files import storable
 from feature_tracker.labels.importers.imported import Evidence, ImportedLabel, ImportedSpecialization, Tally
 from feature_tracker.labels.importers.sources import Source
 from feature_tracker.labels.importers.target import Target
@@ -82,8 +83,8 @@ def _nothing_left(tallies: list[Tally]) -> TrackerError:
 def _name(source: Source, taken: list[str]) -> str:
     """The file's name; with its folder, or as a whole path, where another source has that name already."""
     path = source.path
-    names = (path.name, f"{path.parent.name}/{path.name}", str(path))
-    return next((name for name in names if name not in taken), str(path))
+    names = [storable(name) for name in (path.name, f"{path.parent.name}/{path.name}", str(path))]
+    return next((name for name in names if name not in taken), names[-1])
 
 
 def _table(

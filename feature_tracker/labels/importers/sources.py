@@ -15,7 +15,7 @@ from feature_tracker.labels.importers.target import Target
 FORMATS = (
     "a Delphi run (a folder with explanations/ and scores/), a CSV with layer,feature,label,f1_score"
     "[,accuracy,precision,recall], a CSV with layer,feature,llm_label,domain_activation,general_activation,"
-    "specialization, or a Neuronpedia explanation export (.jsonl or .jsonl.gz)"
+    "specialization, or Neuronpedia's explanations (an export, .jsonl or .jsonl.gz, or the API's .json)"
 )
 
 
@@ -57,7 +57,12 @@ def find_sources(paths: Iterable[Path]) -> LabelFiles:
         if not path.exists():
             raise TrackerError(f"{path} does not exist. Name a file or folder of labels: {FORMATS}.")
         for candidate in _candidates(path):
-            source = detect_format(candidate)
+            try:
+                source = detect_format(candidate)
+            except TrackerError:
+                if candidate == path:
+                    raise
+                source = None
             if source is not None:
                 if source not in files.sources:
                     files.sources.append(source)
@@ -71,10 +76,14 @@ def find_sources(paths: Iterable[Path]) -> LabelFiles:
 
 
 def detect_format(path: Path) -> Source | None:
-    """The source that a file or a Delphi run's folder is; `None` where no importer reads it."""
+    """The source that a file or a Delphi run's folder is; `None` where no importer reads it.
+
+    Raises:
+        TrackerError: the file can't be read, or not as what its name says.
+    """
     if path.is_dir():
         return Source(path, delphi.KIND, delphi.read_delphi)
-    if path.suffix == ".csv":
+    if path.suffix.lower() in (".csv", ".tsv"):
         header = read_header(path)
         if csv_specialization.is_csv_specialization(header):
             return Source(path, csv_specialization.KIND, csv_specialization.read_csv_specialization)

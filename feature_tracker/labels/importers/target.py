@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from pathlib import PurePosixPath
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from feature_tracker.bundles.bundle import Bundle, PretrainedModel
+from feature_tracker.bundles.model_names import is_named
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
+
+# More digits than any SAE has latents. Spreadsheets and pandas write whole numbers as 4.0 in columns with gaps.
+_WHOLE = re.compile(r"\s*(-?[0-9]{1,12})(?:[.,]0+)?\s*")
 
 
 class Target(NamedTuple):
@@ -19,7 +21,8 @@ class Target(NamedTuple):
         bundle: its name.
         n_latents: latents of each layer's SAE.
         layers_chosen: whether the user left some of the bundle's layers out.
-        models: names by which the bundle's model goes; empty to take labels of any model.
+        models: names by which the bundle's model goes, and others that the user accepts; empty to take labels of any
+            model.
     """
 
     bundle: str
@@ -32,9 +35,9 @@ class Target(NamedTuple):
 
         Raises:
             TrackerError: the bundle has no such feature, so the labels belong to another bundle.
-            ValueError: not two whole numbers.
+            ValueError: not two whole numbers of at most twelve digits.
         """
-        feature = Feature(int(layer), int(index))
+        feature = Feature(_whole(layer), _whole(index))
         if self.layers_chosen and feature.layer not in self.n_latents:
             return None
         if not 0 <= feature.index < self.n_latents.get(feature.layer, 0):
@@ -56,27 +59,12 @@ class Target(NamedTuple):
             raise TrackerError(
                 f"{where} labels features of model {name}, but the model of bundle {self.bundle} is {self.models[0]}. "
                 "Name the bundle of that model with --bundle, or take the file out; where it is the same model by "
-                "another name, import with --any-model. Nothing was written."
+                f"another name, import with --accept-model '{name}'. Nothing was written."
             )
 
 
-def model_names(bundle: Bundle) -> tuple[str, ...]:
-    """The names by which a bundle's model may go, the plainest first: on the hub, of its folder, of the bundle."""
-    model = bundle.model
-    if not isinstance(model, PretrainedModel):
-        return (PurePosixPath(model.gguf).name.split(".")[0], bundle.name)
-    if model.folder is None:
-        return (model.id, bundle.name)
-    # The hub's own cache keeps a model in models--owner--name/snapshots/<commit>.
-    return (model.folder.name, bundle.name, *(part.split("--")[-1] for part in model.folder.parts if "--" in part))
-
-
-def is_named(name: str, model_names: Iterable[str]) -> bool:
-    """Whether a name is one of a model's: owners, parent folders, capitals and punctuation don't count."""
-    *folders, last = re.split(r"[/\\]", name.rstrip("/\\"))
-    candidates = [last, *(part.split("--")[-1] for part in folders if part.startswith("models--"))]
-    return not set(map(_plain, candidates)).isdisjoint(_plain(each.split("/")[-1]) for each in model_names)
-
-
-def _plain(name: str) -> str:
-    return "".join(filter(str.isalnum, name.casefold()))
+def _whole(number: str | int) -> int:
+    match = _WHOLE.fullmatch(str(number)) if isinstance(number, str) or abs(number) < 10**12 else None
+    if match is None:
+        raise ValueError
+    return int(match[1])

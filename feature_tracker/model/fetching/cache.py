@@ -1,4 +1,4 @@
-"""Build folders in the user's cache: each is whole or absent, however many processes build it."""
+"""Build folders in the user's cache: each is whole and undamaged, or built again, however many processes build it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from feature_tracker.errors import TrackerError
+from feature_tracker.model.fetching.digests import digest
 from feature_tracker.progress import Progress, silent
 
 _MANIFEST = "manifest.json"
@@ -28,9 +29,9 @@ def build_once(
 ) -> Path:
     """Return `folder`, building it first where it isn't whole.
 
-    The build happens in a folder beside the final one, under a lock that other processes wait for. A manifest of names
-    and sizes is written last, then the result is renamed into place, so an interrupted build never counts as finished.
-    Nothing is written where `folder` is whole, so the cache may be read-only.
+    The build happens in a folder beside the final one, under a lock that other processes wait for. A manifest of names,
+    sizes and hashes is written last, then the result is renamed into place, so an interrupted build never counts as
+    finished. Nothing is written where `folder` is whole, so the cache may be read-only.
 
     Args:
         folder: final place; its parents are made.
@@ -43,22 +44,37 @@ def build_once(
     """
     if is_whole(folder, identity):
         return folder
-    with storage_errors(folder.parent):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(folder, progress):
-            if not is_whole(folder, identity):
-                _build(folder, identity, build)
+    was_there = folder.exists()
+    try:
+        with storage_errors(folder.parent):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(folder, progress):
+                if not is_whole(folder, identity):
+                    _build(folder, identity, build)
+    except TrackerError as error:
+        if not was_there:
+            raise
+        raise TrackerError(
+            f"The model in {folder} is damaged or outdated and must be fetched again. {error}"
+        ) from error
     return folder
 
 
 def is_whole(folder: Path, identity: Mapping[str, str]) -> bool:
-    """Whether `folder` holds a finished build of this identity, with every file of its manifest in full length."""
+    """Whether `folder` holds a finished build of this identity, with every file as its manifest has it.
+
+    Each file is hashed once in a process, and again when it has changed on the disk.
+    """
     try:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-        return manifest["identity"] == dict(identity) and all(
-            (folder / name).stat().st_size == size for name, size in manifest["sizes"].items()
+        sizes, hashes = manifest["sizes"], manifest["sha256"]
+        return (
+            manifest["identity"] == dict(identity)
+            and sizes.keys() == hashes.keys()
+            and all((folder / name).stat().st_size == size for name, size in sizes.items())
+            and all(digest(folder / name) == stated for name, stated in hashes.items())
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
 
 
@@ -125,8 +141,10 @@ def _finish(result: Path, identity: Mapping[str, str]) -> None:
         # The rename below may reach the disk before the contents do.
         with path.open("rb+") as file:
             os.fsync(file.fileno())
-    sizes = {path.relative_to(result).as_posix(): path.stat().st_size for path in files}
+    names = {path.relative_to(result).as_posix(): path for path in files}
+    sizes = {name: path.stat().st_size for name, path in names.items()}
+    hashes = {name: digest(path) for name, path in names.items()}
     with (result / _MANIFEST).open("w", encoding="utf-8") as file:
-        json.dump({"identity": dict(identity), "sizes": sizes}, file, indent=1)
+        json.dump({"identity": dict(identity), "sizes": sizes, "sha256": hashes}, file, indent=1)
         file.flush()
         os.fsync(file.fileno())

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx2
-from huggingface_hub import HfApi, constants, get_token, snapshot_download, try_to_load_from_cache
+from huggingface_hub import (
+    HfApi,
+    constants,
+    get_cached_repo_tree,
+    get_token,
+    snapshot_download,
+    try_to_load_from_cache,
+)
 from huggingface_hub.errors import (
+    CachedRepoTreeNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
@@ -22,14 +33,39 @@ from huggingface_hub.utils import filter_repo_objects
 from tqdm.auto import tqdm
 
 from feature_tracker.bundles.bundle import PretrainedModel
-from feature_tracker.bundles.missing import PICKLES, model_gap, require_model
+from feature_tracker.bundles.missing import PICKLES, WEIGHTS, WEIGHTS_INDEX, adapter_among, model_gap, require_model
 from feature_tracker.errors import TrackerError
+from feature_tracker.model.fetching.digests import digest
 from feature_tracker.progress import Progress, silent
 
-FILES = ["*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "tokenizer*",
-         "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template*"]  # fmt: skip
-"""Patterns of the files to fetch from the top of a repository."""
-_NOT_IN_FOLDERS = ["*/*"]  # folders hold copies for other programs (`original/`, `onnx/`), gigabytes each
+_SMALL = ("config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json",
+          "vocab.json", "merges.txt", "chat_template*")  # fmt: skip
+"""Patterns of the files to fetch beside the weights, from the top of a repository."""
+_NOT_IN_FOLDERS = "*/*"  # folders hold copies for other programs (`original/`, `onnx/`), gigabytes each
+_COPIES = "consolidated*"  # in Mistral's own layout
+_HASHES: dict[int, tuple[Literal["sha256", "sha1", "git"], ...]] = {64: ("sha256",), 40: ("git", "sha1")}
+"""By length, what the name of a file in the hub's cache may be a hash of: some mirrors take plain SHA-1 for git's."""
+
+
+def files_to_fetch(model: str, names: Iterable[str]) -> list[str]:
+    """Which of a repository's files make the model: its weights once, its configuration and tokenizer.
+
+    Raises:
+        TrackerError: it holds no weights in transformers' layout, or an adapter. Says what it holds.
+    """
+    names = sorted(names)
+    if adapter := adapter_among(names):
+        raise TrackerError(f"{model} can't be used. {adapter}")
+    weights = [WEIGHTS] if WEIGHTS in names else []
+    if not weights and WEIGHTS_INDEX in names:
+        shards = filter_repo_objects(names, allow_patterns="*.safetensors", ignore_patterns=[_NOT_IN_FOLDERS, _COPIES])
+        weights = [WEIGHTS_INDEX, *shards]
+    if not weights:
+        listed = ", ".join(names[:6]) or "no file at all"
+        raise TrackerError(
+            f"{model} holds no safetensors by the names {WEIGHTS} or {WEIGHTS_INDEX} ({listed}). {PICKLES}"
+        )
+    return [*weights, *filter_repo_objects(names, allow_patterns=list(_SMALL), ignore_patterns=_NOT_IN_FOLDERS)]
 
 
 def ensure_hub_model(source: PretrainedModel, progress: Progress = silent) -> Path:
@@ -41,11 +77,8 @@ def ensure_hub_model(source: PretrainedModel, progress: Progress = silent) -> Pa
     Raises:
         TrackerError: no such model or revision, no access to it, no network, no safetensors, or no room on the disk.
     """
-    cached = _cached(source)
-    if cached is not None:
-        return cached
     try:
-        return _fetch(source, progress)
+        return _cached(source) or _fetch(source, progress)
     except TrackerError:
         raise
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
@@ -57,37 +90,58 @@ def ensure_hub_model(source: PretrainedModel, progress: Progress = silent) -> Pa
 
 
 def _cached(source: PretrainedModel) -> Path | None:
+    """The model's folder in the hub's cache, if all its files are there and undamaged; damaged ones are removed."""
+    files = None  # where another version of huggingface_hub fetched it, no list was kept
+    with contextlib.suppress(CachedRepoTreeNotFoundError, HFValidationError):
+        listed = get_cached_repo_tree(source.id, revision=source.revision)
+        files = files_to_fetch(source.id, (file.path for file in listed))
     try:
-        cached = snapshot_download(
-            source.id, revision=source.revision, allow_patterns=FILES, ignore_patterns=_NOT_IN_FOLDERS,
-            local_files_only=True,
-        )  # fmt: skip
+        cached = Path(
+            snapshot_download(source.id, revision=source.revision, allow_patterns=files, local_files_only=True)
+        )
     except (LocalEntryNotFoundError, HFValidationError):
         return None
-    return None if model_gap(Path(cached)) else Path(cached)
+    return None if model_gap(cached) or _remove_damaged(cached) else cached
+
+
+def _remove_damaged(folder: Path) -> list[str]:
+    """Take out the files of a folder in the hub's cache that aren't what the hub sent, and name them."""
+    damaged: list[str] = []
+    for name in files_to_fetch(str(folder), (path.name for path in folder.iterdir())):
+        blob = (folder / name).resolve()
+        # On systems without links the cache has no blobs, and what a file's hash should be is not known.
+        kinds = _HASHES.get(len(blob.name), ()) if re.fullmatch("[0-9a-f]+", blob.name) else ()
+        if kinds and blob.name not in [digest(blob, kind) for kind in kinds]:
+            damaged.append(name)
+            (folder / name).unlink()
+            blob.unlink(missing_ok=True)
+    return damaged
 
 
 def _fetch(source: PretrainedModel, progress: Progress) -> Path:
     progress(f"Asking the hub for {source.id}", 0.0)
     info = HfApi().model_info(source.id, revision=source.revision, files_metadata=True)
-    files = {file.rfilename: file.size or 0 for file in info.siblings or []}
-    wanted = set(filter_repo_objects(files, allow_patterns=FILES, ignore_patterns=_NOT_IN_FOLDERS))
-    if not any(name.endswith(".safetensors") for name in wanted):
-        raise TrackerError(
-            f"{source.id} holds no safetensors ({', '.join(sorted(files)[:6]) or 'no file at all'}). {PICKLES}"
-        )
-    total = sum(files[name] for name in wanted)
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
+    files = files_to_fetch(source.id, sizes)
+    total = sum(sizes[name] for name in files)
     cached = sum(
-        files[name] for name in wanted if isinstance(try_to_load_from_cache(source.id, name, revision=info.sha), str)
+        sizes[name] for name in files if isinstance(try_to_load_from_cache(source.id, name, revision=info.sha), str)
     )
     _check_room(source, total - cached)
-    folder = snapshot_download(
-        source.id, revision=source.revision, allow_patterns=FILES, ignore_patterns=_NOT_IN_FOLDERS, max_workers=4,
-        tqdm_class=_bar_for(source, cached, total, progress),
+    folder = Path(
+        snapshot_download(
+            source.id, revision=source.revision, allow_patterns=files, max_workers=4,
+            tqdm_class=_bar_for(source, cached, total, progress),
+        )
     )  # fmt: skip
-    require_model(Path(folder), source.id)
+    require_model(folder, source.id)
+    if damaged := _remove_damaged(folder):
+        raise TrackerError(
+            f"{', '.join(damaged)} of {source.id} came damaged: the hash is not the one that the hub names. The file "
+            "was not kept. A proxy or mirror may have changed it; try again."
+        )
     progress(f"{source.id} is in the cache", 1.0)
-    return Path(folder)
+    return folder
 
 
 def _bar_for(source: PretrainedModel, cached: int, total: int, progress: Progress) -> type[tqdm[Any]]:

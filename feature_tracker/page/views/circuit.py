@@ -22,6 +22,7 @@ from feature_tracker.page.circuit_run import CircuitRequest, SessionCircuit
 from feature_tracker.page.clicks import show_feature_chart
 from feature_tracker.page.errors import plain
 from feature_tracker.page.state import Scene
+from feature_tracker.page.tables import show_table
 from feature_tracker.tracing.rank import Aggregation
 
 if TYPE_CHECKING:  # only circuits/ works with NetworkX; here a graph is data
@@ -228,9 +229,8 @@ def _show_edges(title: str, graph: nx.DiGraph[Any], edges: list[tuple[object, di
         return
     table = edge_table(graph, edges)
     st.markdown(title)
-    st.dataframe(
+    show_table(
         table,
-        hide_index=True,
         key=f"circuit_{title}",
         placeholder="",
         height=240 if len(table) > 6 else "auto",

@@ -17,6 +17,7 @@ from feature_tracker.labels.csv_files import to_csv
 from feature_tracker.labels.table import LabelTable
 from feature_tracker.page import state
 from feature_tracker.page.clicks import show_feature_chart
+from feature_tracker.page.components.download import offer_download
 from feature_tracker.page.errors import plain, shown_errors
 from feature_tracker.page.pool import progress_bar
 from feature_tracker.page.state import Scene
@@ -72,14 +73,8 @@ def show(scene: Scene) -> None:
 
 def _offer_download(comparison: Comparison, labels: LabelTable) -> None:
     table = changes_table(comparison, labels)
-    st.download_button(
-        "Download as CSV",
-        data=lambda: to_csv(table),
-        file_name="changes.csv",
-        mime="text/csv",
-        icon=":material/download:",
-        key="changes_download",
-        on_click="ignore",
+    offer_download(
+        "Download as CSV", lambda: to_csv(table), file_name="changes.csv", mime="text/csv", key="changes_download"
     )
 
 

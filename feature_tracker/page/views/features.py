@@ -17,8 +17,9 @@ from feature_tracker.labels.columns import SHOWN, Column, names
 from feature_tracker.labels.csv_files import to_csv
 from feature_tracker.page import state
 from feature_tracker.page.clicks import show_feature_chart
+from feature_tracker.page.components.download import offer_download
 from feature_tracker.page.state import Scene
-from feature_tracker.page.tables import column_settings
+from feature_tracker.page.tables import column_settings, show_table
 from feature_tracker.tracing.rank import Aggregation, RankBy
 from feature_tracker.tracing.rows import features_of
 
@@ -93,9 +94,8 @@ def show(scene: Scene) -> None:
         if rows and rows[0] < len(features):
             state.choose_feature(*features[rows[0]])
 
-    st.dataframe(
+    show_table(
         table_of(scene.ranked, columns),
-        hide_index=True,
         key="top_table",
         placeholder="",
         on_select=choose_row,
@@ -103,13 +103,12 @@ def show(scene: Scene) -> None:
         column_config=column_settings(columns)
         | {_RELIABLE.title: st.column_config.CheckboxColumn(help=_RELIABLE.help)},
     )
-    st.download_button(
+    offer_download(
         "Download as CSV",
-        data=partial(to_csv, scene.ranked),
+        partial(to_csv, scene.ranked),
         file_name="top-features.csv",
         mime="text/csv",
-        icon=":material/download:",
-        on_click="ignore",
+        key="features_csv",
     )
 
 

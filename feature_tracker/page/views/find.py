@@ -1,4 +1,4 @@
-"""View: find features by words or by meaning, whether or not they fire in this text."""
+"""View: find features by words, by meaning or from examples, whether or not they fire in this text."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ from feature_tracker.page import state
 from feature_tracker.page.clicks import show_feature_chart
 from feature_tracker.page.errors import plain
 from feature_tracker.page.state import Scene
-from feature_tracker.page.tables import column_settings
+from feature_tracker.page.tables import column_settings, show_table
+from feature_tracker.page.views import examples
 from feature_tracker.tracing.rows import features_of
 
-QUERY = "find_query"
-_BY_WORDS, _BY_MEANING = "Words", "Meaning"
+QUERY, BY = "find_query", "find_by"
+_BY_WORDS, _BY_MEANING, _BY_EXAMPLES = "Words", "Meaning", "Examples"
 _MOST_BY_MEANING = 50
 _COLUMNS = ("layer", "feature", "label", "kind", "f1", "f1_strong", "specialization_index", "density")
 
 
 def show(scene: Scene) -> None:
     """Draw the view."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        query = st.text_input(
-            "Find a feature", key=QUERY, placeholder="loans, supply chain, central bank raises rates …"
-        )
-        by = st.segmented_control(
-            "By",
-            [_BY_WORDS, _BY_MEANING],
-            default=_BY_WORDS,
-            required=True,
-            key="find_by",
-            help="Words: labels, details and top words that hold all of them. Meaning: labels and details that say "
-            "something near it.",
-        )
+    by = st.segmented_control(
+        "Find features by",
+        [_BY_WORDS, _BY_MEANING, _BY_EXAMPLES],
+        default=_BY_WORDS,
+        required=True,
+        key=BY,
+        help="Words: labels, details and top words that hold all of them. Meaning: labels and details that say "
+        "something near it. Examples: what tells sentences with something from sentences without it.",
+    )
+    if by == _BY_EXAMPLES:
+        examples.show(scene)
+        return
+    query = st.text_input("Find a feature", key=QUERY, placeholder="loans, supply chain, central bank raises rates …")
     frame = scene.tracker.labels.frame
     frame = frame[frame.index.get_level_values("layer").isin(scene.settings.layers)]
     frame = frame[_passes(scene, frame)]
@@ -60,9 +61,8 @@ def show(scene: Scene) -> None:
         if rows and rows[0] < len(features):
             state.choose_feature(*features[rows[0]])
 
-    st.dataframe(
+    show_table(
         table.assign(**{"Peak in this text": here}),
-        hide_index=True,
         key="find_table",
         on_select=choose_row,
         selection_mode="single-row",

@@ -13,7 +13,7 @@ from feature_tracker.labels.table import LabelTable
 from feature_tracker.page.clicks import show_chart, show_feature_chart
 from feature_tracker.page.errors import plain
 from feature_tracker.page.state import Scene
-from feature_tracker.page.tables import column_settings
+from feature_tracker.page.tables import column_settings, show_table
 from feature_tracker.tracing.themes import members_of
 
 _MOST_THEMES = 12
@@ -56,9 +56,8 @@ def _show_lineage(scene: Scene) -> None:
     titles = {name: BY_NAME[name].title for name in ("layer", "feature", "label", "f1", "specialization_index")}
     titles |= {"activation": "Activation", "cosine": "Cosine", "r": "r"}
     order = ["layer", "feature", "label", "f1", "activation", "specialization_index", "cosine", "r"]
-    st.dataframe(
+    show_table(
         related[order].rename(columns=titles),
-        hide_index=True,
         key="evolution_table",
         placeholder="",
         column_config=column_settings(BY_NAME[name] for name in order if name in BY_NAME)

@@ -14,7 +14,9 @@ from feature_tracker.feature import Feature
 from feature_tracker.labels.csv_files import to_csv
 from feature_tracker.page import state
 from feature_tracker.page.clicks import show_feature_chart
+from feature_tracker.page.components.download import offer_download
 from feature_tracker.page.state import Scene
+from feature_tracker.page.tables import show_table
 from feature_tracker.tracing.rows import features_of, marked_labels
 from feature_tracker.tracing.trace import Trace
 
@@ -122,9 +124,8 @@ def _show_network(scene: Scene, links: pd.DataFrame) -> None:
 
 def _show_table(links: pd.DataFrame, scene: Scene) -> None:
     table = describe(links, scene.ranked, scene.analysis.trace)
-    st.dataframe(
+    show_table(
         table,
-        hide_index=True,
         key="correlation_table",
         height=560 if len(table) > 14 else "auto",
         column_config={
@@ -150,13 +151,8 @@ def _show_table(links: pd.DataFrame, scene: Scene) -> None:
             "Deeper label": st.column_config.TextColumn(width=300),
         },
     )
-    st.download_button(
-        "Download as CSV",
-        data=lambda: to_csv(table),
-        file_name="correlations.csv",
-        mime="text/csv",
-        icon=":material/download:",
-        on_click="ignore",
+    offer_download(
+        "Download as CSV", lambda: to_csv(table), file_name="correlations.csv", mime="text/csv", key="links_csv"
     )
 
 

@@ -14,6 +14,7 @@ from feature_tracker.feature import Feature
 from feature_tracker.labels.table import LabelTable
 from feature_tracker.page import state
 from feature_tracker.page.clicks import show_chart
+from feature_tracker.page.components.download import offer_download
 from feature_tracker.page.errors import plain, shown_errors
 from feature_tracker.page.feature_card import show_feature_button
 from feature_tracker.page.pool import evicted_error
@@ -174,14 +175,12 @@ def _offer_files(scene: Scene, recipe: Recipe | None) -> None:
     with st.popover("Load a recipe", icon=":material/upload_file:"):
         st.file_uploader("A recipe that was downloaded here (JSON)", type=["json"], key=_FILE, on_change=load)
     if recipe is not None:
-        st.download_button(
+        offer_download(
             "Download the recipe",
-            data=recipe.to_json(),
+            lambda: recipe.to_json().encode(),
             file_name="steering.json",
             mime="application/json",
-            icon=":material/download:",
             key="steer_download",
-            on_click="ignore",
             help="Features, strengths, condition, and a hash of the weights, for this page and other tools. It holds "
             "no text of yours.",
         )

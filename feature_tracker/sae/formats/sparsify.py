@@ -9,50 +9,74 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from feature_tracker.bundles.sae_folders import FoundSae
 from feature_tracker.errors import TrackerError
 from feature_tracker.files import replacing
-from feature_tracker.sae.formats.files import D_MODEL, N_LATENTS, SaeFiles, is_integer
+from feature_tracker.sae.formats.claims import Claims
+from feature_tracker.sae.formats.files import D_MODEL, N_LATENTS, read_tensors
+from feature_tracker.sae.formats.settings import Settings
 from feature_tracker.sae.topk import Sae
 
 WEIGHTS = "sae.safetensors"
 _FIELDS = {"encoder.weight": "encoder_weight", "encoder.bias": "encoder_bias", "W_dec": "decoder", "b_dec": "b_dec"}
-"""Fields of `Sae` by tensor."""
+"""Fields of `Sae` by tensor, in the order of the fields."""
 _SHAPES = {
     "encoder.weight": (N_LATENTS, D_MODEL),
     "encoder.bias": (N_LATENTS,),
     "W_dec": (N_LATENTS, D_MODEL),
     "b_dec": (D_MODEL,),
 }
+_HARMLESS = {"normalize_decoder", "multi_topk"}  # of training alone
 
 
-def sae_from_sparsify(files: SaeFiles, d_model: int | None) -> Sae:
+def settings_of(found: FoundSae) -> Settings:
+    """What `cfg.json` states."""
+    return Settings.read(found.folder / "cfg.json")
+
+
+def claim(settings: Settings, found: FoundSae, sae_folder: Path, claims: Claims) -> None:
+    """Add the layer that the folders name, and the model that a run's `config.json` names in one of them."""
+    del settings  # sparsify's own doesn't say where it belongs
+    folders = [found.folder, *found.folder.parents]
+    for folder in folders[: folders.index(sae_folder) + 1]:
+        path = folder / "config.json"
+        if path.is_file():
+            run = Settings.read(path)
+            if run.stated("sae", "hookpoints") and isinstance(model := run.get("model"), str):
+                claims.models[f"`model` in {path}"] = model
+
+
+def load(settings: Settings, found: FoundSae, claims: Claims, d_model: int | None, *, layer_norm: bool) -> Sae:
     """The SAE of one hookpoint's files.
-
-    Args:
-        d_model: width of the model's residual stream; `None` where it is unknown.
 
     Raises:
         TrackerError: a setting isn't supported, or the tensors don't fit each other or the model.
     """
-    path, config = files.config_path, files.config
+    del layer_norm  # the stream is never centred
+    path = settings.path
     # Both add to what is decoded; the tracker would show features of something else than the residual stream.
-    files.require("transcode", False)
-    files.require("skip_connection", False)
-    activation = config.get("activation", "topk")
-    if activation not in ("topk", "groupmax"):
-        raise TrackerError(f"{path}: activation = {activation!r} is not supported, only 'topk' and 'groupmax'.")
-    k = config.get("k")
-    if not is_integer(k):
-        raise TrackerError(f"{path} must state `k` as a whole number, found {k!r}.")
-    tensors = files.checked_tensors(_SHAPES, d_model)
-    n_latents = len(tensors["W_dec"])
-    if not 1 <= k <= n_latents:
+    settings.require("transcode", False)
+    settings.require("skip_connection", False)
+    settings.require("signed", False)  # top-k by magnitude, in versions before 1.0
+    activation = settings.require("activation", "topk", "groupmax")
+    k = settings.whole_number("k")
+    if k is None:
+        raise TrackerError(f"{path} must state `k` as a whole number.")
+    tensors = read_tensors(found.weights).checked(_SHAPES, d_model)
+    n_latents, width = tensors["W_dec"].shape
+    if k > n_latents:
         raise TrackerError(f"{path}: k must lie between 1 and {n_latents} latents, found {k}.")
+    settings.require("d_in", width)
+    # 0 latents stand for expansion_factor times the stream's width.
+    if not settings.get("num_latents"):
+        settings.require("expansion_factor", n_latents / width)
+    settings.require("num_latents", n_latents, 0)
+    settings.finish(_HARMLESS | {"expansion_factor"})
     if activation == "groupmax" and n_latents % k:
         raise TrackerError(
             f"{path}: groupmax needs latents in k equal groups; {n_latents} latents don't divide by {k}."
         )
-    sae = Sae(**{field: tensors[name] for name, field in _FIELDS.items()}, k=k, activation=activation)
+    sae = Sae(*(tensors[name] for name in _FIELDS), k=k, activation=activation, notes=tuple(claims.notes))
     return sae.with_unit_decoder()
 
 
@@ -63,8 +87,9 @@ def save_sae(folder: Path, layer: int, sae: Sae, *, dtype: torch.dtype = torch.f
         TrackerError: a weight is too large for `dtype`, sparsify has no such kind of SAE, or the folder can't be
             written.
     """
-    if sae.activation not in ("topk", "groupmax"):
-        raise TrackerError(f"Layer {layer}: sparsify's format has no {sae.activation} SAEs.")
+    kind = sae.activation if sae.normalization == "none" else sae.normalization
+    if kind not in ("topk", "groupmax"):
+        raise TrackerError(f"Layer {layer}: sparsify's format has no {kind} SAEs.")
     target, sae = folder / f"layers.{layer}", sae.as_stored()
     tensors = {name: getattr(sae, field).detach().to(dtype).cpu().contiguous() for name, field in _FIELDS.items()}
     for name, tensor in tensors.items():

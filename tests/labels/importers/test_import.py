@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from feature_tracker.bundles.bundle import PretrainedModel, load_bundle
+from feature_tracker.bundles.model_names import is_named, model_names
 from feature_tracker.cli.labels import main
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
@@ -23,7 +24,7 @@ from feature_tracker.labels.csv_files import load_labels, save_labels
 from feature_tracker.labels.importers.merge import Merged, merge_sources
 from feature_tracker.labels.importers.report import import_report
 from feature_tracker.labels.importers.sources import find_sources
-from feature_tracker.labels.importers.target import Target, is_named, model_names
+from feature_tracker.labels.importers.target import Target
 from feature_tracker.labels.scores import GOOD, GUESS_UNKNOWN, NO_BETTER, NO_NEGATIVES, NOT_SCORED
 
 TARGET = Target("tiny", {1: 10, 3: 10})
@@ -98,6 +99,71 @@ def test_a_delphi_run_is_scored_from_its_records_without_the_unanswered(tmp_path
         "  run/scores/detection/layers.3_latent6.txt\n  run/scores/detection/layers.3_latent8.txt" in report
     )
     assert "no answer to 14 questions about 2 features" in report
+
+
+def test_an_older_run_says_feature_and_minus_one_for_no_answer(tmp_path: Path) -> None:
+    old = [{"ground_truth": r["activating"], "prediction": r["prediction"]} for r in records(3, 1, 1, 3)]
+    failed = [{"ground_truth": True, "prediction": -1}, {"ground_truth": False, "prediction": -1}]
+    run = delphi_run(tmp_path / "run", {".model.layers.1_feature4": ("Oil.", old + failed)})
+    row = merge(run).table.frame.xs((1, 4))
+    assert row[["f1", "n_positive", "n_negative", "n_unanswered"]].tolist() == [0.75, 4, 4, 2]
+
+
+@pytest.mark.parametrize(
+    "failure", ["Explanation could not be parsed.", "No explanation found", "", "I'm sorry, but I can't help.", "None"]
+)
+def test_a_failure_to_explain_is_no_label_however_well_it_was_judged(tmp_path: Path, failure: str) -> None:
+    good = records(9, 1, 1, 9)
+    merged = merge(
+        delphi_run(tmp_path / "run", {"layers.1_latent0": (failure, good), "layers.1_latent1": ("Oil", good)})
+    )
+    assert list(merged.table.frame.index) == [(1, 1)]
+    assert merged.tallies[0].rejected.total() == 1
+
+
+@pytest.mark.parametrize(
+    ("ran", "chosen"),
+    [
+        (("embedding", "fuzz"), "fuzz"),
+        (("detection", "fuzz"), "fuzz"),
+        (("detection", "a-scorer"), "detection"),
+        (("embedding", "b-scorer", "a-scorer"), "a-scorer"),
+        (("embedding",), ""),
+        (("fuzz-empty", "detection"), "detection"),
+    ],
+)
+def test_the_scorer_whose_f1_counts_is_chosen_in_a_stated_order(
+    tmp_path: Path, ran: tuple[str, ...], chosen: str
+) -> None:
+    run = tmp_path / "run"
+    (run / "explanations").mkdir(parents=True)
+    (run / "explanations" / "layers.1_latent0.txt").write_text('"Oil"')
+    for name in ran:
+        (run / "scores" / name.removesuffix("-empty")).mkdir(parents=True)
+        scores = [{"text": "a", "similarity": 0.5}] if name == "embedding" else records(9, 1, 1, 9)
+        if not name.endswith("-empty"):
+            (run / "scores" / name / "layers.1_latent0.txt").write_text(json.dumps(scores))
+    merged = merge(run)
+    assert merged.table.frame.loc[(1, 0), "f1_method"] == chosen
+    said = f"F1 is that of {chosen}" if chosen else "no scores but those of embedding, which have no yes or no"
+    assert said in import_report(merged, TARGET, [])
+
+
+def test_a_file_of_a_layer_that_the_run_did_not_explain_is_refused(tmp_path: Path) -> None:
+    run = delphi_run(tmp_path / "run", {"layers.1_latent0": ("Oil.", None), "layers.3_latent0": ("Gas.", None)})
+    (run / "run_config.json").write_text(json.dumps({"hookpoints": ["model.layers.1", "layers.3"]}))
+    assert len(merge(run).table.frame) == 2
+    (run / "run_config.json").write_text(json.dumps({"hookpoints": ["layers.1"]}))
+    with pytest.raises(
+        TrackerError, match=r"is about layers.3, but the run's run_config.json has the hookpoints layers.1"
+    ):
+        merge(run)
+
+
+@pytest.mark.parametrize("hookpoint", ["layers.1.mlp", "vision_tower.layers.1", "blocks.1.hook_resid_mid"])
+def test_a_delphi_run_of_another_stream_is_rejected(tmp_path: Path, hookpoint: str) -> None:
+    run = delphi_run(tmp_path / "run", {f"{hookpoint}_latent0": ("Oil.", None), "layers.1_latent1": ("Gas.", None)})
+    assert list(merge(run).table.frame.index) == [(1, 1)]
 
 
 def test_csv_rows_are_rejected_with_line_and_reason(tmp_path: Path) -> None:
@@ -236,6 +302,21 @@ def test_labels_of_another_model_are_refused_with_both_names(tmp_path: Path, mod
             merge_sources(sources, NAMED)
 
 
+def test_the_command_accepts_other_models_by_name_alone(tmp_path: Path) -> None:
+    exports = []
+    for index, model in enumerate(("my-tune", "gpt2-small", "stranger")):
+        exports.append(tmp_path / f"{index}.jsonl")
+        line = {"modelId": model, "layer": "4-res-x", "index": str(index), "description": "oil"}
+        exports[-1].write_text(json.dumps(line))
+    command = ["import", "--bundle", "smollm2-135m", "--latents", "400", "--out", str(tmp_path / "t.csv")]
+    accept = ["--accept-model", "my-tune", "--accept-model", "GPT2_small"]
+    done = CliRunner().invoke(main, [*command, *accept, *map(str, exports[:2])])
+    assert "2 of 2,000 features" in done.output, done.output
+    refused = CliRunner().invoke(main, [*command, "--replace", *accept, *map(str, exports)])
+    assert "of model stranger" in refused.output and "--accept-model 'stranger'" in refused.output
+    assert "No such option" in CliRunner().invoke(main, [*command, "--any-model", str(exports[0])]).output
+
+
 def test_a_bundles_model_goes_by_hub_id_folder_and_bundle_name(tmp_path: Path) -> None:
     own = load_bundle("llama2-7b-finance")
     assert is_named("cxllin/Llama2-7b-Finance", model_names(own))
@@ -312,12 +393,8 @@ def test_unknown_files_are_refused_by_name_and_left_out_of_folders(tmp_path: Pat
     assert [path.name for path in found.left_out] == ["a.json", "labels.pkl"]
 
 
-@pytest.mark.parametrize(
-    "raw",
-    [b"layer,feature,label,f1_score\n1,0,Ertr\xe4ge,0.5\n", b'layer,feature,label,f1_score\n1,0,"x' + b"y" * 200_000],
-)
-def test_a_file_that_is_no_csv_is_refused(tmp_path: Path, raw: bytes) -> None:
-    (tmp_path / "a.csv").write_bytes(raw)
+def test_a_file_that_is_no_csv_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b'layer,feature,label,f1_score\n1,0,"x' + b"y" * 200_000)
     with pytest.raises(TrackerError, match=r"a.csv"):
         merge(tmp_path / "a.csv")
 

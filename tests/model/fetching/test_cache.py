@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -82,6 +84,60 @@ def test_a_damaged_folder_is_built_anew(tmp_path: Path, damage: str) -> None:
     build_once(folder, identity, write_weights)
     assert is_whole(folder, identity)
     assert (folder / "weights").read_text() == "whole"
+
+
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_a_flipped_byte_is_found_and_mended(tmp_path: Path, place: int) -> None:
+    folder = build_once(tmp_path / "m", IDENTITY, write_weights)
+    weights = folder / "weights"
+    before = weights.stat()
+    damaged = bytearray(weights.read_bytes())
+    damaged[place] ^= 1
+    weights.write_bytes(damaged)
+    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert not is_whole(folder, IDENTITY)
+    build_once(folder, IDENTITY, write_weights)
+    assert weights.read_text() == "whole"
+
+
+def test_a_file_is_hashed_once_in_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = build_once(tmp_path / "m", IDENTITY, write_weights)
+    assert is_whole(folder, IDENTITY)
+    monkeypatch.setattr(hashlib, "file_digest", lambda *_: pytest.fail("hashed again"))
+    assert is_whole(folder, IDENTITY)
+
+
+def test_a_manifest_without_hashes_is_not_believed(tmp_path: Path) -> None:
+    folder = build_once(tmp_path / "m", IDENTITY, write_weights)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for hashes in ({}, {"weights": None}, [], None):
+        (folder / "manifest.json").write_text(json.dumps(manifest | {"sha256": hashes}))
+        assert not is_whole(folder, IDENTITY)
+    (folder / "manifest.json").write_text("[" * 100_000)
+    assert not is_whole(folder, IDENTITY)
+
+
+def test_damage_that_cannot_be_mended_is_told(tmp_path: Path) -> None:
+    def fail(_result: Path, _scratch: Path) -> None:
+        raise TrackerError("There is no network.")
+
+    folder = build_once(tmp_path / "m", IDENTITY, write_weights)
+    (folder / "weights").write_text("whale")
+    with pytest.raises(TrackerError, match=r"is damaged or outdated and must be fetched again\. There is no network"):
+        build_once(folder, IDENTITY, fail)
+    assert not is_whole(folder, IDENTITY)
+
+
+def test_damage_in_a_cache_that_may_only_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = build_once(tmp_path / "m", IDENTITY, write_weights)
+    (folder / "weights").write_text("whale")
+
+    def refuse(*_args: object, **_options: object) -> None:
+        raise PermissionError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("feature_tracker.model.fetching.cache.tempfile.mkdtemp", refuse)
+    with pytest.raises(TrackerError, match=r"damaged or outdated.*can't be written.*FEATURE_TRACKER_CACHE"):
+        build_once(folder, IDENTITY, write_weights)
 
 
 @pytest.mark.slow

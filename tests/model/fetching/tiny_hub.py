@@ -11,8 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
+from huggingface_hub.utils.sha import git_hash
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TOKEN = "hf_of_a_reader"
+SMALLEST_IN_LFS = 100_000  # bytes
 
 
 @contextlib.contextmanager
@@ -45,7 +48,7 @@ def serving(folder: Path, name: str, *, gated: bool = False) -> Generator[tuple[
             elif path.startswith(f"{api}/tree/"):
                 self.send_json(
                     [
-                        {"type": "file", "path": file, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+                        {"type": "file", "path": file, "size": len(data), "oid": oid_of(data)}
                         for file, data in contents(folder).items()
                     ]
                 )
@@ -60,7 +63,7 @@ def serving(folder: Path, name: str, *, gated: bool = False) -> Generator[tuple[
                 return
             data = contents(folder)[file]
             self.send_response(200)
-            self.send_header("ETag", f'"{hashlib.sha1(data).hexdigest()}"')
+            self.send_header("ETag", f'"{oid_of(data)}"')
             self.send_header("X-Repo-Commit", COMMIT)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
@@ -90,6 +93,11 @@ def serving(folder: Path, name: str, *, gated: bool = False) -> Generator[tuple[
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def oid_of(data: bytes) -> str:
+    """The hash by which the hub names a file: SHA-256 for large ones, which stand in LFS, git's for others."""
+    return git_hash(data) if len(data) < SMALLEST_IN_LFS else hashlib.sha256(data).hexdigest()
 
 
 def contents(folder: Path) -> dict[str, bytes]:

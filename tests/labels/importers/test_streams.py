@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+
+from feature_tracker.labels.importers.streams import Stream, stream_of_hook, stream_of_source
+
+
+# As `pretrained_saes.yaml` of SAELens 6.54 has them.
+@pytest.mark.parametrize(
+    ("model", "source", "layer"),
+    [
+        ("gpt2-small", "8-res-jb", 7),
+        ("gpt2-small", "12-res-jb", 11),
+        ("gpt2-small", "0-res-jb", None),  # the embeddings
+        ("gpt2-small", "8-res_fs768-jb", 7),
+        ("gpt2-small", "6-res_slefr-ajt", 5),
+        ("gpt2-small", "6-res_post_32k-oai", 6),
+        ("gpt2-small", "6-res_mid_32k-oai", None),
+        ("gpt2-small", "6-att-kk", None),
+        ("gpt2-small", "6-mlp_32k-oai", None),
+        ("gpt2-small", "6", None),  # neurons
+        ("gemma-2b", "6-res-jb", 6),
+        ("gemma-2b-it", "12-res-jb", 12),
+        ("gemma-2-2b", "20-gemmascope-res-16k", 20),
+        ("gemma-2-2b", "12-gemmascope-res-16k__l0-22", 12),
+        ("gemma-2-2b", "20-gemmascope-transcoder-16k", None),
+        ("gemma-2-2b", "20-clt-hp", None),
+        ("llama3.1-8b-it", "19-resid-post-aa", 19),
+        ("llama3.1-8b", "15-llamascope-slimpj-openr1-res-32k", 15),
+        ("pythia-70m-deduped", "e-res-sm", None),
+        ("gpt2-small", "8-neuronpedia-resid-post", None),  # a user's steering vector
+        ("gpt2-small", "8-unheard-of", None),
+    ],
+)
+def test_a_source_belongs_to_the_layer_after_which_its_stream_is(model: str, source: str, layer: int | None) -> None:
+    stream = stream_of_source(source, model)
+    assert stream is not None
+    assert stream.layer == layer
+
+
+@pytest.mark.parametrize(
+    ("hook", "stream"),
+    [
+        ("layers.3", Stream(3, "after")),
+        (".model.layers.3", Stream(3, "after")),
+        ("model.language_model.layers.3", Stream(3, "after")),
+        ("transformer.h.3", Stream(3, "after")),
+        ("blocks.8.hook_resid_post", Stream(8, "after")),
+        ("blocks.8.hook_resid_pre", Stream(8, "before")),
+        ("blocks.8.hook_resid_mid", Stream(8, "elsewhere")),
+        ("layers.3.mlp", Stream(3, "elsewhere")),
+        ("vision_tower.encoder.layers.3", Stream(3, "elsewhere")),
+        ("embed_tokens", None),
+    ],
+)
+def test_a_hook_names_its_stream(hook: str, stream: Stream | None) -> None:
+    assert stream_of_hook(hook) == stream
