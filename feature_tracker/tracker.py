@@ -9,8 +9,9 @@ Importing this module loads neither PyTorch nor transformers: each method import
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from feature_tracker.model.load import LanguageModel
     from feature_tracker.model.tokens import TokenizedText
     from feature_tracker.sae.topk import Sae
+    from feature_tracker.steering.generate import Continuation, Sampling, SideBySide
+    from feature_tracker.steering.recipe import Recipe, Weights
     from feature_tracker.tracing.rank import Aggregation, RankBy
     from feature_tracker.tracing.recording import Recording
     from feature_tracker.tracing.trace import Trace
@@ -242,6 +245,82 @@ class Tracker:
                 reader = SpanReader.open(self.language_model, self.saes, self.labels, self.bundle.window)
                 self._kinds.append(learn_kinds(reader, progress))
         return self._kinds[0]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short digest of the SAEs' weights; see `corpus.origin.fingerprint`."""
+        from feature_tracker.corpus.origin import fingerprint
+
+        return fingerprint(self.saes)
+
+    def recipe(self, features: Sequence[tuple[Feature, float]], *, only_where: Feature | None = None) -> Recipe:
+        """What `steer` adds to the residual stream: features with their strengths; see `steering.recipe.make_recipe`.
+
+        Args:
+            features: up to three. Strength 1 adds as much of a feature as it ever fired with in the corpus.
+            only_where: steer only positions on which this feature of the same or a lower layer fires.
+        """
+        from feature_tracker.steering.recipe import make_recipe
+
+        return make_recipe(features, only_where, self._weights())
+
+    def read_recipe(self, raw: bytes) -> Recipe:
+        """A recipe that `Recipe.to_json` wrote for these weights; see `steering.recipe.read_recipe`."""
+        from feature_tracker.steering.recipe import read_recipe
+
+        return read_recipe(raw, self._weights())
+
+    def steer(self, prompt: str, recipe: Recipe, sampling: Sampling | None = None) -> Generator[SideBySide]:
+        """Continue a text as the model writes it, and as it writes it under a recipe, a token of each at a time.
+
+        Runs in float32 where that is cheap. The generator may be closed at any time.
+
+        Args:
+            sampling: 40 tokens with seed 0 at temperature 0.8 where `None`.
+
+        Raises:
+            TrackerError: the prompt is blank or too long.
+        """
+        from feature_tracker.steering.generate import Sampling, Steering, read_prompt, side_by_side
+
+        sampling = sampling or Sampling()
+        model = self.exact_model()
+        tokens = read_prompt(prompt, model, window=self.bundle.window, n_tokens=sampling.n_tokens)
+        return side_by_side(model, tokens, Steering(recipe, self.saes), sampling)
+
+    def perplexity(self, prompt: str, continuation: Continuation) -> float:
+        """How surprising the unsteered model finds a token of a continuation; see `steering.generate.perplexity`."""
+        from feature_tracker.steering.generate import perplexity, read_prompt
+
+        model = self.exact_model()
+        tokens = read_prompt(prompt, model, window=self.bundle.window, n_tokens=len(continuation.ids))
+        return perplexity(model, tokens, continuation.ids)
+
+    def sweep(self, prompt: str, recipe: Recipe, words: Sequence[str] = ()) -> pd.DataFrame:
+        """The probability that a prompt goes on with each word, by strength; see `steering.sweep.sweep`."""
+        from feature_tracker.steering.generate import Steering, read_prompt
+        from feature_tracker.steering.sweep import sweep
+
+        model = self.exact_model()
+        tokens = read_prompt(prompt, model, window=self.bundle.window, n_tokens=1)
+        return sweep(model, tokens, Steering(recipe, self.saes), words)
+
+    def trace_continuation(self, prompt: str, continuation: str) -> tuple[Trace, np.ndarray]:
+        """Trace a continuation in the context of its prompt, unsteered: what the model makes of what was written.
+
+        Returns:
+            The trace of both together, and the positions that belong to the continuation.
+        """
+        from feature_tracker.steering.generate import continuation_positions
+
+        before = prompt.rstrip(" ")  # as `steer` reads it
+        trace = self.trace(before + continuation)
+        return trace, continuation_positions(trace, len(before))
+
+    def _weights(self) -> Weights:
+        from feature_tracker.steering.recipe import Weights
+
+        return Weights(self.bundle.name, self.fingerprint, self.saes, self.labels)
 
     def record(self, text: str | TokenizedText, *, progress: Progress = silent) -> Recording:
         """Run a text and keep its residual streams, from which circuits are traced, in float32 where that is cheap.

@@ -12,6 +12,7 @@ _SUMMARIES = {
     "page": "Open the page in a browser.",
     "trace": "Print the top features of a text as CSV.",
     "compare": "Print what changed from one text to another.",
+    "steer": "Turn features up or down, and see what the model writes.",
     "find": "Find the features that tell sentences apart.",
     "circuit": "Trace which features of a text feed which.",
     "fetch": "Download a bundle's model ahead of time.",

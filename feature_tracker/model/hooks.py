@@ -94,7 +94,8 @@ def replaced_residual(decoder: nn.Module, layer: int, replace: ReplaceResid, *, 
     """Replace the residual stream after block `layer` in this thread's forwards; BOS positions stay as they are.
 
     Args:
-        first: position of a window's first token: 1 after BOS, 0 where windows start without it.
+        first: position of a window's first token: 1 after BOS, 0 where windows start without it, and in
+            forwards that continue a cache.
     """
 
     def tap(_args: tuple[Any, ...], _kwargs: dict[str, Any], output: Any) -> Any:

@@ -30,6 +30,7 @@ from feature_tracker.page.views import (
     inside,
     layers,
     links,
+    steer,
     themes,
     words,
 )
@@ -47,6 +48,7 @@ _TABS = {
     "Links": links.show,
     "Circuit": circuit.show,
     "Compare": compare.show,
+    "Steer": steer.show,
     "Find": find.show,
 }
 
@@ -57,7 +59,15 @@ TITLES = tuple(_TABS)
 def show_results(analysis: Analysis, tracker: Tracker, settings: Settings) -> None:
     """Draw everything below the text box. Only the open tab's view is computed."""
     state.keep_widget_values(
-        heatmap.MODE, circuit.AMOUNT, inside.TRIAL, compare.OTHER, compare.ORDER, find.QUERY, find.BY, *examples.KEPT
+        heatmap.MODE,
+        circuit.AMOUNT,
+        inside.TRIAL,
+        compare.OTHER,
+        compare.ORDER,
+        find.QUERY,
+        find.BY,
+        *examples.KEPT,
+        *steer.KEYS,
     )
     trace = analysis.trace
     if st.session_state[state.TEXT] != trace.tokens.text:

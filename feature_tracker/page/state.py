@@ -33,6 +33,7 @@ CORRELATIONS = "session_correlations"
 _ANALYSIS = "analysis"
 THEMES = "session_themes"
 COMPARISON = "session_comparison"
+STEERING = "session_steering"
 FOUND = "session_found"
 _FEATURE = "feature"
 _LINK = "feature"
@@ -143,7 +144,7 @@ def set_analysis(analysis: Analysis) -> None:
 
 def forget_analysis() -> None:
     """Forget everything that belongs to a bundle, because another one was chosen: trace, circuit, layers."""
-    _forget(_ANALYSIS, LAYERS, FOUND, *_KEYS_OF_ONE_TEXT)
+    _forget(_ANALYSIS, LAYERS, STEERING, FOUND, *_KEYS_OF_ONE_TEXT)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    DynamicCache,
     Gemma2Config,
     Gemma3TextConfig,
     GemmaConfig,
@@ -82,3 +83,18 @@ def test_a_replaced_stream_reaches_the_layers_above(model: LanguageModel) -> Non
     assert torch.equal(before, same)
     assert torch.equal(before[:, 0], other[:, 0])
     assert not torch.allclose(before[:, 1:], other[:, 1:])
+
+
+def test_a_stream_is_replaced_alike_with_and_without_a_cache(model: LanguageModel) -> None:
+    ids = torch.randint(1, 300, (1, 20))
+    added = torch.randn(32)
+
+    def logits(part: torch.Tensor, first: int, **options: Any) -> torch.Tensor:
+        with torch.inference_mode(), replaced_residual(model.decoder, 2, lambda resid: resid + added, first=first):
+            return model.model(input_ids=part, **options).logits
+
+    whole = logits(ids, 1, use_cache=False)
+    cache = DynamicCache(config=model.model.config)
+    parts = [logits(ids[:, :9], 1, cache=cache, use_cache=True)]
+    parts += [logits(part, 0, cache=cache, use_cache=True) for part in ids[:, 9:].split(1, dim=1)]
+    assert torch.allclose(torch.cat(parts, dim=1), whole, atol=1e-4)

@@ -49,7 +49,7 @@ def open_analysis(tab: Any, served: str) -> None:
 def open_view(tab: Any, title: str) -> None:
     tab.get_by_role("tab", name=title, exact=True).click()
     panel = tab.locator("[role=tabpanel]:visible")
-    shown = "button" if title == "Circuit" else ".js-plotly-plot .main-svg, .stDataFrame canvas"
+    shown = "button" if title in ("Circuit", "Compare", "Steer") else ".js-plotly-plot .main-svg, .stDataFrame canvas"
     panel.locator(shown).first.wait_for(timeout=30_000, state="attached")
     tab.wait_for_timeout(500)
 
