@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from weakref import ref
 
-import pandas as pd
 import streamlit as st
 
 from feature_tracker.charts.steering import plot_sweep
@@ -20,6 +19,7 @@ from feature_tracker.page.feature_card import show_feature_button
 from feature_tracker.page.pool import evicted_error
 from feature_tracker.page.state import Scene
 from feature_tracker.page.steer_run import TITLES, SessionSteering, SteerRequest, shown_text, write
+from feature_tracker.page.tables import show_table
 from feature_tracker.steering.generate import HOTTEST, LARGEST_SEED, MOST_TOKENS, Sampling, surprise_in_words
 from feature_tracker.steering.recipe import STRONGEST, Recipe, parse_feature
 from feature_tracker.text import sentence_spans
@@ -256,19 +256,14 @@ def _show_sweep(session: SessionSteering, scene: Scene) -> None:
     with right:
         table = sweep.assign(word=[shorten(word, 30) for word in sweep["word"]])
         table = table.pivot_table(index="word", columns="strength", values="probability", sort=False)
-        _show_table(table)
+        table.columns = [f"{strength:g}" for strength in table.columns]
+        show_table(
+            table.reset_index(names="Next word"),
+            key="steer_table",
+            column_config={name: st.column_config.NumberColumn(format="percent") for name in table.columns},
+        )
     st.caption(
         "How probable each word is right after the prompt; without words of yours, those that are likeliest with and "
         "without steering. The largest strength of the recipe is set to each of these, with its sign, and others in "
         "proportion."
-    )
-
-
-def _show_table(table: pd.DataFrame) -> None:
-    table.columns = [f"{strength:g}" for strength in table.columns]
-    st.dataframe(
-        table.reset_index(names="Next word"),
-        hide_index=True,
-        key="steer_table",
-        column_config={name: st.column_config.NumberColumn(format="percent") for name in table.columns},
     )
