@@ -76,10 +76,9 @@ def concept(pattern: str, sentences: Sequence[str], values: np.ndarray) -> dict[
         rng = np.random.default_rng(seed)
         drawn = np.concatenate([rng.choice(np.flatnonzero(side), _EXAMPLES, replace=False) for side in (holds, ~holds)])
         left = np.setdiff1d(np.arange(len(sentences)), drawn)
-        auc, _ = separation(values[drawn], holds[drawn])
-        difference = values[drawn[:_EXAMPLES]].mean(axis=0) - values[drawn[_EXAMPLES:]].mean(axis=0)
-        best = np.lexsort((-np.abs(difference), -np.abs(auc - 0.5)))[:_BEST]
-        by_features.append(roc_auc_score(holds[left], (values[left][:, best] * np.sign(auc[best] - 0.5)).sum(axis=1)))
+        statistic = separation(values[drawn], holds[drawn]).statistic
+        best = np.argsort(-np.abs(statistic), kind="stable")[:_BEST]
+        by_features.append(roc_auc_score(holds[left], (values[left][:, best] * np.sign(statistic[best])).sum(axis=1)))
         words = make_pipeline(TfidfVectorizer(sublinear_tf=True), LogisticRegression(C=10.0))
         words.fit([sentences[i] for i in drawn], holds[drawn])
         by_words.append(roc_auc_score(holds[left], words.decision_function([sentences[i] for i in left])))
@@ -96,7 +95,7 @@ def shuffled_lists(values: np.ndarray) -> float:
     nothing = 0
     for _ in range(_SHUFFLES):
         drawn = rng.choice(len(values), 2 * _EXAMPLES, replace=False)
-        _, p = separation(values[drawn], np.arange(2 * _EXAMPLES) < _EXAMPLES)
+        p = separation(values[drawn], np.arange(2 * _EXAMPLES) < _EXAMPLES).p
         nothing += bool((p > SIGNIFICANT).all())
     return nothing / _SHUFFLES
 

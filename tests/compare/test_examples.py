@@ -20,7 +20,7 @@ def test_auc_is_the_share_of_pairs_in_the_right_order() -> None:
     rng = np.random.default_rng(0)
     values = np.maximum(rng.normal(size=(17, 30)), 0)  # with ties, as where features don't fire
     is_with = np.arange(17) < 7
-    auc, p = separation(values, is_with)
+    auc, _, p = separation(values, is_with)
     assert auc == pytest.approx([naive_auc(column, is_with) for column in values.T])
     assert (p > 0).all() and (p <= 1).all()
 
@@ -30,8 +30,9 @@ def test_a_feature_that_separates_the_sides_is_found_among_hundreds() -> None:
     values = rng.uniform(size=(20, 500))
     is_with = np.arange(20) < 10
     values[:, 7] = is_with + rng.uniform(0, 0.5, 20)
-    auc, p = separation(values, is_with)
+    auc, statistic, p = separation(values, is_with)
     assert auc[7] == 1
+    assert np.abs(statistic).argmax() == 7
     assert p[7] < 0.05
     assert (p[np.arange(500) != 7] > 0.05).all()
 
@@ -39,7 +40,7 @@ def test_a_feature_that_separates_the_sides_is_found_among_hundreds() -> None:
 def test_shuffled_sides_find_nothing_in_nineteen_of_twenty_lists() -> None:
     rng = np.random.default_rng(2)
     values = np.maximum(rng.normal(size=(24, 300)), 0)
-    found = [bool((separation(values, rng.permutation(24) < 12)[1] <= 0.05).any()) for _ in range(200)]
+    found = [bool((separation(values, rng.permutation(24) < 12).p <= 0.05).any()) for _ in range(200)]
     assert np.mean(found) <= 0.09  # 0.05, and three standard deviations of 200 lists
 
 
@@ -53,8 +54,7 @@ def test_the_interval_narrows_with_examples_and_holds_the_auc() -> None:
 def test_rows_say_what_separates_and_on_which_words(tiny_tracker: Tracker) -> None:
     found = tiny_tracker.find(WITH, WITHOUT)
     assert (found.n_with, found.n_without) == (5, 5)
-    distance = (found.features["auc"] - 0.5).abs()
-    assert distance.is_monotonic_decreasing
+    assert found.features["p"].is_monotonic_increasing
     first = found.features.iloc[0]
     assert first["words"]
     assert (first["with_it"] > first["without_it"]) == (first["auc"] > 0.5)
