@@ -1,70 +1,109 @@
-"""Names of places in a model, as files, folders and Neuronpedia write them, and the layer whose stream they mean."""
+"""Names of places in a model, as files, folders, Delphi and Neuronpedia write them, and the stream that they mean.
+
+Layer N is the residual stream after block N. SAEs and labels of the stream before block N are therefore those of layer
+N - 1, and those of anything else (neurons, MLP, attention, the stream inside a block) belong to no layer.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-_NUMBER = r"([0-9]{1,4})"
-_STACK = r"(?:(?:model|transformer|language_model|text_model|gpt_neox|decoder|base_model|module)\.)*(?:layers|h|blocks)"
-_AFTER = re.compile(rf"{_STACK}\.{_NUMBER}(?:\.(?:hook_resid_post|hook_out|output))?")
-_BEFORE = re.compile(rf"{_STACK}\.{_NUMBER}\.(?:hook_resid_pre|hook_in|input)")
+_NUMBER = r"(?P<block>[0-9]{1,4})"
+_HOOK = re.compile(rf"\.?(?:(?P<root>.+)\.)?(?:layers|h|blocks)\.{_NUMBER}(?:\.(?P<part>.+))?")
+_ROOTS = {
+    "model", "language_model", "text_model", "transformer", "gpt_neox", "decoder", "base_model", "module",
+}  # fmt: skip
+_PLACES: dict[str, Literal["before", "after"]] = {
+    "": "after", "output": "after", "hook_out": "after", "hook_resid_post": "after",
+    "input": "before", "hook_in": "before", "hook_resid_pre": "before",
+}  # fmt: skip
 _LAYER_FOLDERS = (
     re.compile(rf"layers?[._-]?{_NUMBER}(?:_width_.*)?"),  # Gemma Scope's, and sparsify's in other spellings
     re.compile(rf"resid_post_layer_{_NUMBER}"),  # dictionary_learning's
     re.compile(rf"Llama3_1-8B-Base-L{_NUMBER}R-[0-9]+x"),
 )
-_OTHER_STREAMS = re.compile(
-    r"(?:^|[-_./])(?:mlp|att|attn|attention|res_mid|resid_mid|hook_z|transcoders?|neurons|clt|tc|embedding)(?:$|[-_./])"
-    r"|-L[0-9]+(?:A|M|TC)-"
-)
-_NEURONPEDIA = re.compile(rf"{_NUMBER}-(.+)")
+_SOURCE = re.compile(r"(?P<block>[0-9]{1,4}|e)(?:-(?P<set>.+))?")
+_RESIDUAL = {"res", "resid", "residual"}
+_ELSEWHERE = {
+    "att", "attn", "attention", "mlp", "transcoder", "transcoders", "crosscoder", "crosscoders", "clt", "tc",
+    "neurons", "embedding",
+}  # fmt: skip
+_LLAMA_SCOPE = re.compile(r"-L[0-9]+(?:A|M|TC)-")  # attention, MLP, transcoders
 
 
-class Hook(NamedTuple):
-    """A residual stream between two blocks, as its name says it.
+class Stream(NamedTuple):
+    """The stream that an SAE reads.
 
     Attributes:
-        block: 0-based number in the name.
-        layer: the block after which that stream lies: the stream before block N is the one after N - 1. -1 stands for
-            the stream before the first block, which no layer has.
+        block: the decoder block that the name counts by, from 0.
+        place: of the residual stream `before` or `after` that block; `elsewhere` where it is another stream.
+        certain: whether the name says so; without, it is the custom of those who name SAEs so.
     """
 
     block: int
-    layer: int
+    place: Literal["before", "after", "elsewhere"]
+    certain: bool = True
+
+    @property
+    def layer(self) -> int | None:
+        """The layer whose SAE reads it; `None` for streams that are after no block."""
+        layer = self.block - (self.place == "before")
+        return None if self.place == "elsewhere" or layer < 0 else layer
 
 
-def hook_of(name: str) -> Hook | None:
-    """The stream that a hook's name means, in TransformerLens's words, its bridge's or transformers'.
+def stream_of_hook(name: str) -> Stream | None:
+    """The stream of a hook of transformers, TransformerLens or its bridge; `None` where the name has another form.
 
-    `None` where it means something else than the stream between two blocks.
+    `model.layers.8` and `blocks.8.hook_resid_post` are after block 8, `blocks.8.hook_resid_pre` is before it. A block
+    of anything but the decoder, such as a vision tower's, is elsewhere.
     """
-    after, before = _AFTER.fullmatch(name), _BEFORE.fullmatch(name)
-    if after:
-        return Hook(int(after[1]), int(after[1]))
-    return Hook(int(before[1]), int(before[1]) - 1) if before else None
-
-
-def hook_of_folder(name: str) -> Hook | None:
-    """As `hook_of`, also for names that only folders have, such as Gemma Scope's `layer_20`."""
-    numbers = (pattern.fullmatch(name) for pattern in _LAYER_FOLDERS)
-    return next((Hook(int(number[1]), int(number[1])) for number in numbers if number), hook_of(name))
-
-
-def hook_of_neuronpedia(model: str, source: str) -> Hook | None:
-    """The stream that a Neuronpedia source, `8-res-jb`, means; `None` where it is none of a residual stream.
-
-    Neuronpedia numbers sources by the block that they read after, but GPT-2 small's `res…-jb` and `res…-ajt` by the
-    block that they read before. Source: SAELens's `pretrained_saes.yaml`.
-    """
-    parts = _NEURONPEDIA.fullmatch(source)
-    if parts is None or is_other_stream(parts[2]):
+    match = _HOOK.fullmatch(name)
+    if match is None:
         return None
-    number = int(parts[1])
-    is_before = model == "gpt2-small" and re.fullmatch(r"res.*-(?:jb|ajt)", parts[2])
-    return Hook(number, number - 1 if is_before else number)
+    part, block = match["part"] or "", int(match["block"])
+    if part not in _PLACES or not _ROOTS.issuperset((match["root"] or "model").split(".")):
+        return Stream(block, "elsewhere")
+    return Stream(block, _PLACES[part])
+
+
+def stream_of_folder(name: str) -> Stream | None:
+    """As `stream_of_hook`, also for names that only folders have, such as Gemma Scope's `layer_20`."""
+    matches = (pattern.fullmatch(name) for pattern in _LAYER_FOLDERS)
+    return next((Stream(int(match["block"]), "after") for match in matches if match), stream_of_hook(name))
+
+
+def stream_of_source(source: str, model: str = "") -> Stream | None:
+    """The stream of one of Neuronpedia's sources, such as `20-gemmascope-res-16k`; `None` where it isn't named so.
+
+    A number alone is a layer's MLP neurons. Sources named `pre` are before their block, and so are those of GPT-2 that
+    end in `jb` and `ajt`, while Gemma's `res-jb` is after it: see `pretrained_saes.yaml` in SAELens, which gives the
+    hook of each.
+
+    Args:
+        model: Neuronpedia's name of the model.
+    """
+    match = _SOURCE.fullmatch(source)
+    if match is None:
+        return None
+    block = 0 if match["block"] == "e" else int(match["block"])
+    name = (match["set"] or "neurons").split("__")[0]
+    words = _words(name)
+    is_elsewhere = is_other_stream(name) or "mid" in words or "neuronpedia" in words  # the last: steering vectors
+    if is_elsewhere or not words & _RESIDUAL:
+        return Stream(block, "elsewhere", certain=is_elsewhere)
+    is_before = "pre" in words or "ajt" in words or ("jb" in words and not model.casefold().startswith("gemma"))
+    if match["block"] == "e" or is_before:
+        return Stream(block, "before")
+    return Stream(block, "after", certain="post" in words)
 
 
 def is_other_stream(name: str) -> bool:
     """Whether a name speaks of attention, MLP, neurons or the like, not of the residual stream between blocks."""
-    return bool(_OTHER_STREAMS.search(name))
+    words = _words(name)
+    is_inside = "mid" in words and bool(words & _RESIDUAL)
+    return is_inside or bool(words & _ELSEWHERE) or {"hook", "z"} <= words or bool(_LLAMA_SCOPE.search(name))
+
+
+def _words(name: str) -> set[str]:
+    return set(re.split(r"[-_./]+", name.casefold()))

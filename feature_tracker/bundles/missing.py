@@ -178,7 +178,7 @@ def _pickles_in(folder: Path) -> list[Path]:
 
 def _missing_saes(bundle: Bundle) -> str:
     folder = bundle.sae_folder
-    named = [{hook.layer for hook in found.hooks(folder).values()} for found in find_saes(folder)]
+    named = [set(found.layers(folder).values()) for found in find_saes(folder)]
     lacking = [layer for layer in bundle.layers if not any(layer in layers for layers in named)]
     if not lacking or not all(named):
         return ""  # folders may have any name if the configuration in them tells the layer, which shows on loading

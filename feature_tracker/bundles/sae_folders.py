@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from feature_tracker.bundles.hook_names import Hook, hook_of_folder, is_other_stream
+from feature_tracker.bundles.hook_names import is_other_stream, stream_of_folder
 
 Format = Literal["sparsify", "SAELens", "Gemma Scope", "Llama Scope", "dictionary_learning"]
 
@@ -35,18 +35,22 @@ class FoundSae(NamedTuple):
     weights: Path
     format: Format
 
-    def hooks(self, sae_folder: Path) -> dict[str, Hook]:
-        """By name, the folders from `sae_folder` down to the SAE's own that name a layer."""
-        hooks = {part: hook_of_folder(part) for part in self.parts(sae_folder)}
-        return {part: hook for part, hook in hooks.items() if hook}
+    def layers(self, sae_folder: Path) -> dict[str, int]:
+        """The layers that folders from `sae_folder` down to the SAE's own name, by the folder's name."""
+        streams = {part: stream_of_folder(part) for part in self.parts(sae_folder)}
+        return {part: stream.layer for part, stream in streams.items() if stream and stream.layer is not None}
 
     def other_stream(self, sae_folder: Path) -> str:
-        """The name of a folder that says that the SAE reads attention, MLP or the like; empty where none does.
+        """The name of a folder that says that the SAE reads no stream after a block; empty where none does.
 
-        A name that somebody gave to all SAEs together says so only of Gemma Scope's, which have nothing else that does.
+        Of a name that somebody gave to all SAEs together, single words (attention, MLP) say so only of Gemma Scope's,
+        which have nothing else that does.
         """
         parts = self.parts(sae_folder)
-        return next(filter(is_other_stream, parts if self.format == "Gemma Scope" else parts[1:]), "")
+        streams = {part: stream_of_folder(part) for part in parts}
+        named = [part for part, stream in streams.items() if stream and stream.layer is None]
+        named += filter(is_other_stream, parts if self.format == "Gemma Scope" else parts[1:])
+        return next(iter(named), "")
 
     def parts(self, sae_folder: Path) -> tuple[str, ...]:
         """Names of the folders from `sae_folder` down to the SAE's own, both included."""

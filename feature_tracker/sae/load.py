@@ -141,8 +141,8 @@ def check_writable(folder: Path, layers: Sequence[int]) -> None:
 def _examined(folder: Path, found: FoundSae) -> _Candidate:
     """Collect everything that says where an SAE belongs; only its configuration is read."""
     claims = Claims(found.weights)
-    for part, hook in found.hooks(folder).items():
-        claims.layers.append(LayerClaim(f"the folder's name {part!r}", hook.layer))
+    for part, layer in found.layers(folder).items():
+        claims.layers.append(LayerClaim(f"the folder's name {part!r}", layer))
     reader, settings, error = _READERS[found.format], None, None
     try:
         other = found.other_stream(folder)

@@ -11,64 +11,10 @@ from typing import Any
 import pytest
 
 from feature_tracker.bundles.bundle import Bundle, PretrainedModel
-from feature_tracker.bundles.hook_names import Hook, hook_of, hook_of_folder, hook_of_neuronpedia
 from feature_tracker.bundles.model_names import is_named
 from feature_tracker.errors import TrackerError
 from feature_tracker.sae.load import check_writable, load_bundle_saes, load_saes, starts_with_bos
 from tests.sae.foreign import write_saelens, write_sparsify
-
-
-@pytest.mark.parametrize(
-    ("name", "hook"),
-    [
-        ("blocks.3.hook_resid_post", Hook(3, 3)),
-        ("blocks.3.hook_resid_pre", Hook(3, 2)),
-        ("blocks.0.hook_resid_pre", Hook(0, -1)),
-        ("blocks.3.hook_out", Hook(3, 3)),  # of TransformerLens's bridge
-        ("blocks.3.hook_in", Hook(3, 2)),
-        ("model.layers.12", Hook(12, 12)),
-        ("model.layers.12.output", Hook(12, 12)),
-        ("model.language_model.layers.3", Hook(3, 3)),
-        ("gpt_neox.layers.3", Hook(3, 3)),
-        ("transformer.h.3", Hook(3, 3)),
-        ("h.3", Hook(3, 3)),
-        ("blocks.3.hook_resid_mid", None),
-        ("blocks.3.hook_mlp_out", None),
-        ("blocks.3.hook_attn_out", None),
-        ("blocks.3.attn.hook_z", None),
-        ("blocks.3.ln2.hook_normalized", None),
-        ("model.layers.3.mlp", None),
-        ("vision_tower.encoder.layers.3", None),
-        ("hook_embed", None),
-        ("blocks.99999.hook_resid_post", None),
-        ("blocks.³.hook_resid_post", None),
-    ],
-)
-def test_a_hook_name_means_one_stream_or_none(name: str, hook: Hook | None) -> None:
-    assert hook_of(name) == hook
-
-
-@pytest.mark.parametrize(
-    ("model", "source", "layer"),
-    [
-        ("gpt2-small", "8-res-jb", 7),
-        ("gpt2-small", "12-res-jb", 11),
-        ("gpt2-small", "8-res_fs768-jb", 7),
-        ("gpt2-small", "2-res_scefr-ajt", 1),
-        ("gpt2-small", "8-res_post_32k-oai", 8),
-        ("gemma-2b", "6-res-jb", 6),
-        ("gemma-2-2b", "20-gemmascope-res-16k", 20),
-        ("llama3.1-8b", "15-llamascope-res-32k", 15),
-        ("gpt2-small", "8-res_mid_32k-oai", None),
-        ("gemma-2-2b", "20-gemmascope-mlp-16k", None),
-        ("gemma-2-2b", "20-gemmascope-att-16k", None),
-        ("gpt2-small", "8-att-kk", None),
-        ("gpt2-small", "neurons", None),
-    ],
-)
-def test_neuronpedias_numbers_are_those_of_its_sources(model: str, source: str, layer: int | None) -> None:
-    hook = hook_of_neuronpedia(model, source)
-    assert (hook and hook.layer) == layer
 
 
 @pytest.mark.parametrize(
@@ -112,6 +58,10 @@ def test_several_seeds_are_asked_about_and_one_of_them_can_be_named(tmp_path: Pa
         ({}, {"neuronpedia_id": "gpt2-small/3-res-jb"}, r"layers\.3.* and .*neuronpedia_id = 'gpt2-small/3"),
         ({}, {"neuronpedia_id": "gpt2-small/3-mlp-sm"}, "not a source of the residual stream"),
         ({}, {"neuronpedia_id": "gpt2-small/3-res_mid_32k-oai"}, "not a source of the residual stream"),
+        ({}, {"neuronpedia_id": "gpt2-small/3"}, "not a source of the residual stream"),  # neurons
+        ({}, {"neuronpedia_id": "pythia-70m-deduped/e-res-sm"}, "not a source of the residual stream"),
+        ({}, {"neuronpedia_id": "gpt2-small/4-unheard-of"}, "4-unheard-of', whose block = 4 and .*contradict"),
+        ({}, {"neuronpedia_id": "gpt2-medium"}, "neuronpedia_id"),
         ({"model_name": "gpt2-medium"}, {"model_name": "gpt2-small"}, "gpt2-medium"),
     ],
 )  # fmt: skip
@@ -243,10 +193,3 @@ def test_layers_that_disagree_on_bos_are_refused(bundle: Bundle) -> None:
     write_saelens(bundle.sae_folder / "b", hook="blocks.4.hook_resid_post")
     with pytest.raises(TrackerError, match="layer 4 says that windows start with BOS, and the SAE of layer 3"):
         load_bundle_saes(replace(bundle, layers=(3, 4)))
-
-
-def test_folder_names_of_other_formats_tell_the_layer() -> None:
-    assert hook_of_folder("layer_12_width_16k_l0_small") == Hook(12, 12)
-    assert hook_of_folder("Llama3_1-8B-Base-L15R-32x") == Hook(15, 15)
-    assert hook_of_folder("Llama3_1-8B-Base-L15M-32x") is None
-    assert hook_of_folder("llama2_7b_finance_layers4 10 16 22 28_k32") is None

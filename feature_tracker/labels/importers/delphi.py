@@ -14,11 +14,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from feature_tracker.bundles.hook_names import Stream, stream_of_hook
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.files import read_json
 from feature_tracker.labels.importers.imported import Evidence, Imported, Tally
-from feature_tracker.labels.importers.streams import Stream, stream_of_hook
 from feature_tracker.labels.importers.target import Target
 from feature_tracker.labels.scores import Scores, counted_scores
 

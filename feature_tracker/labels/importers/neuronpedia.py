@@ -5,7 +5,7 @@ An explanation in the export has `modelId`, `layer` (an SAE's name that begins w
 `neurons`, searches `results`. Author, scores and embedding are not read. See
 https://docs.neuronpedia.org/api-and-data/exports and https://www.neuronpedia.org/api-doc.
 
-Several places may say which model, source and index it is, and all have to agree. Which layer that is, see `streams`.
+Several places may say which model, source and index it is, and all have to agree. `bundles.hook_names` tells the layer.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from feature_tracker.bundles.hook_names import Stream, stream_of_hook, stream_of_source
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.files import numbered_lines, parse_json, read_json
 from feature_tracker.labels.importers.imported import Imported, Tally
-from feature_tracker.labels.importers.streams import Stream, stream_of_hook, stream_of_source
 from feature_tracker.labels.importers.target import Target
 
 KIND = "Neuronpedia export"

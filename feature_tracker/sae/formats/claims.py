@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from feature_tracker.bundles.hook_names import Hook, hook_of, hook_of_neuronpedia, is_other_stream
+from feature_tracker.bundles.hook_names import Stream, stream_of_hook, stream_of_source
 from feature_tracker.bundles.model_names import is_named
 from feature_tracker.errors import TrackerError
 
@@ -40,49 +40,54 @@ class Claims:
     models: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def add_hook(self, where: str, name: str) -> Hook:
+    def add_hook(self, where: str, name: str) -> Stream:
         """Add the name of the hook that the SAE reads.
 
         Raises:
             TrackerError: it is not the residual stream between two blocks.
         """
-        hook = hook_of(name)
-        if hook is None:
+        stream = stream_of_hook(name)
+        if stream is None or stream.place == "elsewhere":
             shown = name if name.isprintable() and len(name) < 100 else repr(name[:100])
             raise TrackerError(
                 f"{self.path}: this SAE reads {shown} by {where}. Only SAEs of the residual stream after a block are "
                 "supported, by names such as blocks.3.hook_resid_post or model.layers.3."
             )
-        if hook.layer < 0:
+        if stream.layer is None:
             raise TrackerError(f"{self.path}: this SAE reads {name} by {where}, the stream before the first block.")
-        self.layers.append(LayerClaim(f"{where}, which reads {name},", hook.layer))
-        note = f"{name} is the residual stream after layer {hook.layer}"
-        if hook.block != hook.layer and note not in self.notes:
+        self.layers.append(LayerClaim(f"{where}, which reads {name},", stream.layer))
+        note = f"{name} is the residual stream after layer {stream.layer}"
+        if stream.place == "before" and note not in self.notes:
             self.notes.append(note)
-        return hook
+        return stream
 
-    def add_block(self, where: str, block: int, hook: Hook | None) -> None:
+    def add_block(self, where: str, block: int, hook: Stream | None) -> None:
         """Add the number of the block that the hook lies in, as `hook_layer` states it."""
         if hook is None:
             self.layers.append(LayerClaim(f"{where} = {block}", block))
         elif block != hook.block:
             raise self._contradiction(f"{where} = {block}", self.layers[-1].where)
 
-    def add_neuronpedia(self, where: str, source: str, hook: Hook | None) -> None:
+    def add_neuronpedia(self, where: str, source: str, hook: Stream | None) -> None:
         """Add a Neuronpedia id, such as `gpt2-small/8-res-jb`.
 
         Raises:
             TrackerError: its features are not of the residual stream between two blocks.
         """
         model, _, numbered = source.partition("/")
-        stated = hook_of_neuronpedia(model, numbered)
-        if is_other_stream(numbered):
+        if model:
+            self.models[where] = model
+        stated = stream_of_source(numbered, model)
+        if stated is None:
+            return
+        if stated.layer is None and stated.certain:
             raise TrackerError(
                 f"{self.path}: {where} = {source!r} is not a source of the residual stream between blocks"
                 f"{f', but {self.layers[-1].where} is' if hook else ''}. Only SAEs of that stream are read."
             )
-        if stated is not None:
-            self.models[where] = model
+        if stated.layer is None:  # a set of an unheard-of name: only its number says something
+            self.add_block(f"{where} = {source!r}, whose block", stated.block, hook)
+        else:
             self.layers.append(LayerClaim(f"{where} = {source!r}", stated.layer))
 
     def layer(self) -> int | None:

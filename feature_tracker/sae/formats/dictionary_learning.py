@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from feature_tracker.bundles.hook_names import hook_of_folder
+from feature_tracker.bundles.hook_names import stream_of_folder
 from feature_tracker.bundles.sae_folders import FoundSae
 from feature_tracker.errors import TrackerError
 from feature_tracker.sae.formats.claims import Claims, LayerClaim
@@ -53,19 +53,21 @@ def settings_of(found: FoundSae) -> Settings:
     return Settings.read(found.folder / "config.json", nested="trainer")
 
 
-def claim(settings: Settings, _found: FoundSae, _sae_folder: Path, claims: Claims) -> None:
+def claim(settings: Settings, found: FoundSae, sae_folder: Path, claims: Claims) -> None:
     """Add the layer and model that the configuration states."""
     name = settings.text("submodule_name")
-    hook = hook_of_folder(name)
-    if hook is None:
-        raise TrackerError(
-            f"{settings.path}: submodule_name = {name!r} is not the residual stream after a block, by a name such as "
-            "resid_post_layer_3. Only SAEs of that stream are supported."
-        )
-    claims.layers.append(LayerClaim(f"submodule_name = {name!r}", hook.layer))
+    stream = stream_of_folder(name)
+    # Gated and p-annealed dictionaries have no such setting.
+    if name or not found.layers(sae_folder):
+        if stream is None or stream.layer is None:
+            raise TrackerError(
+                f"{settings.path}: submodule_name = {name!r} is not the residual stream after a block, by a name such "
+                "as resid_post_layer_3. Only SAEs of that stream are supported."
+            )
+        claims.layers.append(LayerClaim(f"submodule_name = {name!r}", stream.layer))
     layer = settings.get("layer")
     if isinstance(layer, int) and not isinstance(layer, bool):
-        claims.add_block("layer", layer, hook)
+        claims.add_block("layer", layer, stream)
     buffer = settings.get("buffer")
     io = buffer.get("io", "out") if isinstance(buffer, dict) else "out"
     if io != "out":
