@@ -61,8 +61,8 @@ def _show_found(found: Found) -> None:
         st.markdown(f"**{n:,} feature{'' if n == 1 else 's'}** tell{'s' if n == 1 else ''} {sides} apart.")
     else:
         st.markdown(
-            f"**Nothing found for sure**: among so many features, one would tell {sides} apart as well by chance. These "
-            "come closest; more examples would tell."
+            f"**Nothing found for sure**: among so many features, one would tell {sides} apart as well by chance. "
+            "These come closest; more examples would tell."
         )
     rows = found.significant if n else found.features.head(10)
     rows = rows.head(_MOST_ROWS)
