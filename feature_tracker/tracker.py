@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from feature_tracker.bundles.bundle import BUILT_IN, Bundle, load_bundle
 from feature_tracker.bundles.missing import require_parts
+from feature_tracker.errors import TrackerError
 from feature_tracker.files import replacing
 from feature_tracker.progress import Progress, silent
 
@@ -193,6 +194,31 @@ class Tracker:
 
         reader, kinds = self.kinds_of_change(progress=progress)
         return compare_texts(before, after, reader, kinds, self.labels, progress=progress)
+
+    def compare_model(self, other: Tracker, text: str, *, progress: Progress = silent) -> pd.DataFrame:
+        """How much more each feature fires on a text in another model, such as a finetuned one, read by the same SAEs.
+
+        Args:
+            other: a tracker of the other model.
+
+        Returns:
+            See `compare.models.compare_models`.
+
+        Raises:
+            TrackerError: the text has no words, or the trackers' SAEs differ.
+        """
+        from feature_tracker.compare.models import compare_models
+        from feature_tracker.corpus.origin import fingerprint
+
+        ours, theirs = fingerprint(self.saes), fingerprint(other.saes)
+        if ours != theirs:
+            raise TrackerError(
+                f"Two models are compared by the same SAEs; {self.bundle.name} has {ours} and {other.bundle.name} "
+                f"{theirs}. Set the SAE folder of one for both."
+            )
+        reader, _ = self.kinds_of_change(progress=progress)
+        with_other = replace(reader, language_model=other.language_model, saes=other.saes)
+        return compare_models(text, reader, with_other, progress=progress)
 
     def find(self, with_it: Sequence[str], without_it: Sequence[str], *, progress: Progress = silent) -> Found:
         """The features that tell sentences with something in them from sentences without it, tested against chance.

@@ -264,22 +264,32 @@ class _Texts:
         nothing = np.zeros(len(self._features), np.float32)
         total = np.array([[sums[s.text] if s else nothing for s in (p.before, p.after)] for p in self._pairs])
         n = np.array([[self._n_counted(s) for s in (p.before, p.after)] for p in self._pairs], np.float32)
-        weights = np.random.default_rng(_SEED).multinomial(len(n), np.full(len(n), 1 / len(n)), _RESAMPLED)
-        resampled_before, resampled_after = _rates(weights.astype(np.float32), total, n)
-        before, after = (side[0] for side in _rates(np.ones((1, len(n)), np.float32), total, n))
-        spread = resampled_after - resampled_before
-        low, high = np.quantile(spread, [0.025, 0.975], axis=0)
-        difference = after - before
-        errors = np.abs(difference) / np.maximum(spread.std(axis=0), 1e-9)
-        order = np.argsort(-errors, kind="stable")
-        frame = pd.DataFrame(self._features, columns=KEYS).assign(
-            before=before, after=after, difference=difference, low=low, high=high,
-            is_certain=(errors > _CERTAIN) & (np.abs(difference) > _ROUNDING),
-        )  # fmt: skip
-        return frame.iloc[order][((before > 0) | (after > 0))[order]].reset_index(drop=True)
+        return changed_features(self._features, total, n)
 
     def _n_counted(self, sentence: Sentence | None) -> int:
         return 0 if sentence is None else len(self._traces[sentence.text].counted)
+
+
+def changed_features(features: Sequence[Feature], total: np.ndarray, n: np.ndarray) -> pd.DataFrame:
+    """How much more features fire per token on one side than on the other, as `Comparison.features` holds it.
+
+    Args:
+        total: (n_pairs, 2, n_features) float32, sums of strengths over the tokens of each side of a pair.
+        n: (n_pairs, 2) float32, those tokens; 0 where a side has no sentence.
+    """
+    weights = np.random.default_rng(_SEED).multinomial(len(n), np.full(len(n), 1 / len(n)), _RESAMPLED)
+    resampled_before, resampled_after = _rates(weights.astype(np.float32), total, n)
+    before, after = (side[0] for side in _rates(np.ones((1, len(n)), np.float32), total, n))
+    spread = resampled_after - resampled_before
+    low, high = np.quantile(spread, [0.025, 0.975], axis=0)
+    difference = after - before
+    errors = np.abs(difference) / np.maximum(spread.std(axis=0), 1e-9)
+    order = np.argsort(-errors, kind="stable")
+    frame = pd.DataFrame(list(features), columns=KEYS).assign(
+        before=before, after=after, difference=difference, low=low, high=high,
+        is_certain=(errors > _CERTAIN) & (np.abs(difference) > _ROUNDING),
+    )  # fmt: skip
+    return frame.iloc[order][((before > 0) | (after > 0))[order]].reset_index(drop=True)
 
 
 def _rates(weights: np.ndarray, total: np.ndarray, tokens: np.ndarray) -> list[np.ndarray]:
