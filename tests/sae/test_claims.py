@@ -164,6 +164,14 @@ def test_saes_of_another_model_are_refused_unless_its_name_is_accepted(bundle: B
     assert load_bundle_saes(replace(bundle, sae_models=("gpt2-xl", "gpt2-large")))
 
 
+def test_transcoders_of_a_run_that_alone_says_so_are_refused(tmp_path: Path) -> None:
+    run = {"sae": {"k": 7}, "model": "gpt2", "transcode": True, "hookpoints": ["layers.3"]}
+    write_sparsify(tmp_path / "run" / "layers.3")  # versions before February 2025 say nothing in cfg.json
+    (tmp_path / "run" / "config.json").write_text(json.dumps(run))
+    with pytest.raises(TrackerError, match=r"run/config\.json: transcode = True is not supported"):
+        load_saes(tmp_path, [3])
+
+
 def test_a_model_folders_own_configuration_is_no_claim(bundle: Bundle) -> None:
     write_sparsify(bundle.sae_folder / "layers.3")
     (bundle.sae_folder / "config.json").write_text(
