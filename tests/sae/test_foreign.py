@@ -156,7 +156,7 @@ def test_whether_the_stream_was_centred_is_told_or_asked_where_it_matters(
     (folder / "cfg.json").write_text(json.dumps({"d_in": D_MODEL, "d_sae": N_LATENTS} | changes))
     assert not any("mean" in note for note in load_saes(tmp_path, [3], layer_norm=False)[3].notes)
     if is_centred is None:
-        with pytest.raises(TrackerError, match='doesn\'t say whether .* Add "center_writing_weights": true'):
+        with pytest.raises(TrackerError, match=r"doesn't say whether .* Add .center_writing_weights.: true"):
             load_saes(tmp_path, [3], layer_norm=True)
     else:
         (sae,) = load_saes(tmp_path, [3], layer_norm=True).values()
