@@ -96,6 +96,19 @@ def test_a_folder_of_another_stream_is_left_alone_and_named_where_it_is_all_ther
     assert load_saes(tmp_path, [3])
 
 
+@pytest.mark.parametrize("name", ["blocks.4.hook_resid_pre_768", "blocks.3.hook_resid_post.v2", "v2"])
+def test_a_folder_may_say_more_than_the_hook(tmp_path: Path, name: str) -> None:
+    write_saelens(tmp_path / name, hook="blocks.4.hook_resid_pre")
+    assert load_saes(tmp_path, [3])
+
+
+@pytest.mark.parametrize("name", ["blocks.8.hook_resid_pre_768", "blocks.0.hook_resid_pre"])
+def test_a_folder_that_says_another_hook_is_refused(tmp_path: Path, name: str) -> None:
+    write_saelens(tmp_path / name, hook="blocks.4.hook_resid_pre")
+    with pytest.raises(TrackerError, match=name):
+        load_saes(tmp_path, [3])
+
+
 def test_a_layer_that_nobody_asked_for_may_be_damaged(tmp_path: Path) -> None:
     write_sparsify(tmp_path / "layers.3")
     write_sparsify(tmp_path / "layers.4", signed=True)
