@@ -70,7 +70,8 @@ def stream_of_hook(name: str) -> Stream | None:
 def stream_of_folder(name: str) -> Stream | None:
     """As `stream_of_hook`, also for names that only folders have, such as Gemma Scope's `layer_20`."""
     matches = (pattern.fullmatch(name) for pattern in _LAYER_FOLDERS)
-    return next((Stream(int(match["block"]), "after") for match in matches if match), stream_of_hook(name))
+    without_size = re.sub(r"(_pre|_post)_[0-9]+$", r"\1", name)  # blocks.8.hook_resid_pre_768, of 768 latents
+    return next((Stream(int(match["block"]), "after") for match in matches if match), stream_of_hook(without_size))
 
 
 def stream_of_source(source: str, model: str = "") -> Stream | None:

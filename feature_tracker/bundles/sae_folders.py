@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from feature_tracker.bundles.hook_names import is_other_stream, stream_of_folder
+from feature_tracker.bundles.hook_names import Stream, is_other_stream, stream_of_folder
 
 Format = Literal["sparsify", "SAELens", "Gemma Scope", "Llama Scope", "dictionary_learning"]
 
@@ -48,7 +48,7 @@ class FoundSae(NamedTuple):
         """
         parts = self.parts(sae_folder)
         streams = {part: stream_of_folder(part) for part in parts}
-        named = [part for part, stream in streams.items() if stream and stream.layer is None]
+        named = [part for part, stream in streams.items() if stream == Stream(0, "before")]
         named += filter(is_other_stream, parts if self.format == "Gemma Scope" else parts[1:])
         return next(iter(named), "")
 

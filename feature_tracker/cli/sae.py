@@ -127,13 +127,15 @@ def quality(
     bundle = load_bundle(bundle_name)
     _check_places(bundle, work, finance, general)
     language_model = load_model(bundle)
-    saes = load_bundle_saes(bundle, d_model=language_model.d_model)
+    saes = load_bundle_saes(bundle, d_model=language_model.d_model, layer_norm=language_model.layer_norm)
     bundle = dataclasses.replace(bundle, prepend_bos=starts_with_bos(bundle, saes))
     language_model = dataclasses.replace(language_model, prepend_bos=starts_with_bos(bundle, saes))
     harvest = collect_split(
         "validation", bundle, language_model, finance=finance, general=general, work=work, seed=seed
     )
-    sets = {"these": saes} | ({} if beside is None else {str(beside): load_saes(beside, bundle.layers)})
+    sets = {"these": saes}
+    if beside is not None:
+        sets[str(beside)] = load_saes(beside, bundle.layers, layer_norm=language_model.layer_norm)
     tasks = load_tasks(seed=seed) if probe else []
     measured = measure_saes(saes, harvest, language_model, twins=_twins(work, bundle), windows=windows)
     save_quality(bundle.sae_folder / "quality.json", measured)

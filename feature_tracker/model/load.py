@@ -15,6 +15,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
@@ -66,6 +67,11 @@ class LanguageModel:
     def d_model(self) -> int:
         """Width of the residual stream."""
         return self.model.config.get_text_config().hidden_size
+
+    @property
+    def layer_norm(self) -> bool:
+        """Whether the blocks have LayerNorm, and not RMSNorm."""
+        return _has_layer_norm(self.model.config)
 
     @property
     def bos_id(self) -> int | None:
@@ -140,7 +146,11 @@ def has_layer_norm(folder: Path) -> bool:
     Raises:
         TrackerError: the configuration is missing, or transformers doesn't know this kind of model.
     """
-    return not hasattr(load_config(folder, str(folder)).get_text_config(), "rms_norm_eps")
+    return _has_layer_norm(load_config(folder, str(folder)))
+
+
+def _has_layer_norm(config: PreTrainedConfig) -> bool:
+    return not hasattr(config.get_text_config(), "rms_norm_eps")
 
 
 def load_model_folder(

@@ -45,7 +45,7 @@ class _Candidate(NamedTuple):
     error: TrackerError | None
 
 
-def load_bundle_saes(bundle: Bundle, *, d_model: int | None = None, layer_norm: bool = True) -> dict[int, Sae]:
+def load_bundle_saes(bundle: Bundle, *, d_model: int | None = None, layer_norm: bool | None = None) -> dict[int, Sae]:
     """Load a bundle's SAEs; see `load_saes`.
 
     Raises:
@@ -86,7 +86,7 @@ def load_saes(
     layers: Sequence[int],
     *,
     d_model: int | None = None,
-    layer_norm: bool = True,
+    layer_norm: bool | None = None,
     models: Sequence[str] = (),
     variant: str = "",
 ) -> dict[int, Sae]:
@@ -96,7 +96,7 @@ def load_saes(
         folder: holds the files of every layer in `layers` in any of the formats; see docs/bundles.md. The layer is what
             the names of folders, the hook in the configuration and the like say, and they must agree.
         d_model: width of the model's residual stream; `None` where it is unknown.
-        layer_norm: whether the model's blocks have LayerNorm, and not RMSNorm.
+        layer_norm: whether the model's blocks have LayerNorm, and not RMSNorm; `None` where it is unknown.
         models: names by which the model goes, the plainest first; empty to take SAEs of any.
         variant: the folder to choose where a layer has several SAEs, such as `seed0`.
 

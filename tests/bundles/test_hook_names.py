@@ -86,6 +86,8 @@ def test_folders_have_names_of_their_own() -> None:
     assert stream_of_folder("layer_12_width_16k_l0_small") == Stream(12, "after")
     assert stream_of_folder("Llama3_1-8B-Base-L15R-32x") == Stream(15, "after")
     assert stream_of_folder("resid_post_layer_3") == stream_of_folder("layers.3") == Stream(3, "after")
+    assert stream_of_folder("blocks.8.hook_resid_pre_768") == Stream(8, "before")  # GPT-2's feature splitting
+    assert stream_of_folder("blocks.8.hook_resid_mid_768") == Stream(8, "elsewhere")
     assert stream_of_folder("Llama3_1-8B-Base-L15M-32x") is None
     assert stream_of_folder("llama2_7b_finance_layers4 10 16 22 28_k32") is None
 

@@ -96,6 +96,19 @@ def test_a_folder_of_another_stream_is_left_alone_and_named_where_it_is_all_ther
     assert load_saes(tmp_path, [3])
 
 
+@pytest.mark.parametrize("name", ["blocks.4.hook_resid_pre_768", "blocks.3.hook_resid_post.v2", "v2"])
+def test_a_folder_may_say_more_than_the_hook(tmp_path: Path, name: str) -> None:
+    write_saelens(tmp_path / name, hook="blocks.4.hook_resid_pre")
+    assert load_saes(tmp_path, [3])
+
+
+@pytest.mark.parametrize("name", ["blocks.8.hook_resid_pre_768", "blocks.0.hook_resid_pre"])
+def test_a_folder_that_says_another_hook_is_refused(tmp_path: Path, name: str) -> None:
+    write_saelens(tmp_path / name, hook="blocks.4.hook_resid_pre")
+    with pytest.raises(TrackerError, match=name):
+        load_saes(tmp_path, [3])
+
+
 def test_a_layer_that_nobody_asked_for_may_be_damaged(tmp_path: Path) -> None:
     write_sparsify(tmp_path / "layers.3")
     write_sparsify(tmp_path / "layers.4", signed=True)
@@ -162,6 +175,14 @@ def test_saes_of_another_model_are_refused_unless_its_name_is_accepted(bundle: B
     with pytest.raises(TrackerError, match="gpt2-large"):
         load_bundle_saes(replace(bundle, sae_models=("gpt2-xl",)))
     assert load_bundle_saes(replace(bundle, sae_models=("gpt2-xl", "gpt2-large")))
+
+
+def test_transcoders_of_a_run_that_alone_says_so_are_refused(tmp_path: Path) -> None:
+    run = {"sae": {"k": 7}, "model": "gpt2", "transcode": True, "hookpoints": ["layers.3"]}
+    write_sparsify(tmp_path / "run" / "layers.3")  # versions before February 2025 say nothing in cfg.json
+    (tmp_path / "run" / "config.json").write_text(json.dumps(run))
+    with pytest.raises(TrackerError, match=r"run/config\.json: transcode = True is not supported"):
+        load_saes(tmp_path, [3])
 
 
 def test_a_model_folders_own_configuration_is_no_claim(bundle: Bundle) -> None:

@@ -137,6 +137,32 @@ def test_a_centred_stream_is_centred(tmp_path: Path, where: str) -> None:
     assert_reads(plain, acts, acts @ w["W_dec"] + w["b_dec"], w_dec=w["W_dec"])
 
 
+@pytest.mark.parametrize(
+    ("changes", "is_centred"),
+    [
+        ({"hook_point": "blocks.3.hook_resid_post"}, True),  # of SAELens before June 2024, which centred every stream
+        ({"hook_name": "blocks.3.hook_resid_post"}, None),
+        ({"hook_name": "blocks.3.hook_resid_post", "model_from_pretrained_kwargs": {}}, False),
+        ({"hook_point": "blocks.3.hook_resid_post", "center_writing_weights": False}, False),
+        ({"hook_name": "blocks.3.hook_resid_post", "metadata": {"sae_lens_version": "6.0.0"}}, False),
+        ({"hook_name": "blocks.3.hook_resid_post", "normalize_activations": "layer_norm"}, False),
+    ],
+)
+def test_whether_the_stream_was_centred_is_told_or_asked_where_it_matters(
+    tmp_path: Path, changes: dict[str, Any], is_centred: bool | None
+) -> None:
+    folder = tmp_path / "layers.3"
+    write_saelens(folder)
+    (folder / "cfg.json").write_text(json.dumps({"d_in": D_MODEL, "d_sae": N_LATENTS} | changes))
+    assert not any("mean" in note for note in load_saes(tmp_path, [3], layer_norm=False)[3].notes)
+    if is_centred is None:
+        with pytest.raises(TrackerError, match=r"doesn't say whether .* Add .center_writing_weights.: true"):
+            load_saes(tmp_path, [3], layer_norm=True)
+    else:
+        (sae,) = load_saes(tmp_path, [3], layer_norm=True).values()
+        assert any("mean over its dimensions is taken off" in note for note in sae.notes) == is_centred
+
+
 def test_a_matryoshka_checkpoint_works_by_its_threshold(tmp_path: Path) -> None:
     tensors = weights() | {"topk_threshold": torch.tensor(9.0, dtype=torch.double)}
     write_saelens(
@@ -195,6 +221,15 @@ def test_gemma_scope_asks_which_width_and_takes_no_attention_or_mlp(tmp_path: Pa
     write_gemma_scope(attention / "layer_3/width_16k/average_l0_71")
     with pytest.raises(TrackerError, match="gemma-scope-2b-pt-att' says that it reads no residual stream"):
         load_saes(attention, [3])
+
+
+@pytest.mark.parametrize("kind", ["mlp", "att", "transcoders"])
+def test_gemma_scope_is_told_by_its_repository_wherever_in_it_the_folder_is(tmp_path: Path, kind: str) -> None:
+    snapshot = tmp_path / f"models--google--gemma-scope-2b-pt-{kind}" / "snapshots" / "0a1b"
+    write_gemma_scope(snapshot / "layer_3/width_16k/average_l0_71")
+    for folder in (snapshot, snapshot / "layer_3"):
+        with pytest.raises(TrackerError, match=f"gemma-scope-2b-pt-{kind}' says that it reads no residual stream"):
+            load_saes(folder, [3])
 
 
 @pytest.mark.parametrize("with_norms", [True, ...])

@@ -8,12 +8,16 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
+from feature_tracker.bundles.hook_names import stream_of_hook, stream_of_source
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.labels.importers.csv_text import CsvFile
 from feature_tracker.labels.importers.imported import Tally
 from feature_tracker.labels.importers.target import Target
 
+# Columns beside `layer` that say where a feature is, as Neuronpedia, SAELens and Delphi call it.
+_HOOK_COLUMNS = {"hook", "hook_name", "hook_point", "hookpoint"}
+_SOURCE_COLUMNS = {"source", "sae_id", "neuronpedia_id", "source_id"}
 _MODEL_COLUMNS = {"model", "model_id", "model_name", "modelid"}
 _NAMED_LAYER = re.compile(r"(?:^|[_\W])layer[_-]?(\d{1,4})$", re.IGNORECASE)  # features_layer10.csv
 
@@ -126,7 +130,8 @@ def _feature(cells: dict[str, str], named_layer: int | None, where: str, target:
         named_layer: the layer that the file is named after.
 
     Raises:
-        TrackerError: the bundle doesn't have it, the row names another model, or the file's name another layer.
+        TrackerError: the bundle doesn't have it, the row names another model, or its hook, source or file another
+            layer.
         ValueError: not two whole numbers.
     """
     for column in _MODEL_COLUMNS & cells.keys():
@@ -138,7 +143,28 @@ def _feature(cells: dict[str, str], named_layer: int | None, where: str, target:
             f"{where} is about layer {feature.layer}, but the file is named after layer {named_layer}. Correct the "
             "column `layer`, or rename the file. Nothing was written."
         )
+    if feature is not None:
+        _check_streams(cells, feature.layer, where)
     return feature
+
+
+def _check_streams(cells: dict[str, str], layer: int, where: str) -> None:
+    """Refuse a row whose hook or source is of another layer; cells of other forms, such as a filing's 10-K, are none.
+
+    Raises:
+        TrackerError: names both.
+    """
+    for column in sorted((_HOOK_COLUMNS | _SOURCE_COLUMNS) & cells.keys()):
+        model, _, name = cells[column].strip().rpartition("/")
+        # A number alone would be Neuronpedia's name of neurons, but here it can be anything.
+        is_source = column in _SOURCE_COLUMNS and not name.isdecimal()
+        stream = stream_of_source(name, model) if is_source else stream_of_hook(name)
+        if stream is not None and stream.layer != layer and (stream.certain or stream.place != "elsewhere"):
+            here = "no layer's" if stream.layer is None else f"layer {stream.layer}'s"
+            raise TrackerError(
+                f"{where}: layer says {layer}, and {column} says {cells[column]:.80}, which is {here} (layer N is the "
+                "residual stream after block N). Correct the one that is wrong. Nothing was written."
+            )
 
 
 def _check_span(where: str, line: int, cells: list[str], file: CsvFile, target: Target) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -42,6 +43,7 @@ class CsvFile:
         self._path = path
         self.notes: list[str] = []
         self._line_end = "\n"
+        self._n_before = 0  # lines before the header
         self._decoded = _legacy_text(path, self.notes)
         with self._open() as file:
             head = file.read(_AT_ONCE)
@@ -50,9 +52,12 @@ class CsvFile:
         with self._open() as file:
             lines = self._lines(file)
             first = next(lines, "")
+            while first.isspace():
+                self._n_before, first = self._n_before + 1, next(lines, "")
             # Excel's own way to say it. Such a line is no row.
-            self._says_delimiter = re.fullmatch(r"sep=(.)\s*", first, re.IGNORECASE) is not None
-            first = next(lines, "") if self._says_delimiter else first
+            says_delimiter = re.fullmatch(r"sep=(.)\s*", first, re.IGNORECASE) is not None
+            if says_delimiter:
+                self._n_before, first = self._n_before + 1, next(lines, "")
         headers = {sign: _names(first, sign) for sign in _DELIMITERS}
         self.delimiter = next((sign for sign, names in headers.items() if set(_KEYS) <= set(names)), ",")
         self.header = headers[self.delimiter]
@@ -70,7 +75,7 @@ class CsvFile:
         line = 1
         with self._open() as file:
             lines = self._lines(file)
-            skipped = 1 if self._says_delimiter and next(lines, None) is not None else 0
+            skipped = sum(1 for _ in itertools.islice(lines, self._n_before))
             rows = csv.reader(lines, delimiter=self.delimiter, strict=True)
             try:
                 next(rows, None)

@@ -35,8 +35,8 @@ class _Unreadable(Exception):
 
 
 def is_delphi_run(folder: Path) -> bool:
-    """Whether a folder is a Delphi run."""
-    return (folder / "explanations").is_dir()
+    """Whether a folder is a Delphi run. Neuronpedia's bucket has folders `explanations` too, of other files."""
+    return any((folder / "explanations").glob("*.txt"))
 
 
 def read_delphi(folder: Path, target: Target, tally: Tally) -> Imported:
@@ -109,7 +109,8 @@ def record_scores(records: Any) -> Scores:
     Older runs say `ground_truth` instead of `activating`.
 
     Raises:
-        _Unreadable: `activating` isn't true or false in a record, or `prediction` isn't true, false or null.
+        _Unreadable: `activating` isn't true or false in a record, or `prediction` isn't true, false or null, or what
+            else the record says, such as `correct`, contradicts them.
     """
     if not isinstance(records, list):
         raise _Unreadable("scores must be a JSON list of records")
@@ -124,6 +125,10 @@ def record_scores(records: Any) -> Scores:
         answered = activating in (True, False) and prediction in (True, False, None)
         if not answered or "prediction" not in record:
             raise _Unreadable(f"record {number} must say `activating` true or false, `prediction` true, false or null")
+        others = [record.get("ground_truth"), None if prediction is None else record.get("correct")]
+        stated = [activating, prediction == activating]
+        if any(other in (True, False) and other != value for other, value in zip(others, stated, strict=True)):
+            raise _Unreadable(f"record {number} contradicts itself on what was asked, answered or correct")
         counts[bool(activating), None if prediction is None else bool(prediction)] += 1
     return counted_scores(
         true_positive=counts[True, True],

@@ -13,7 +13,15 @@ import re
 _PLACEHOLDERS = re.compile(
     r"none|null|nil|nan|n/?a|undefined|error|exception|string|str|text|label|explanation|description|placeholder|todo|tbd"
     r"|unlabell?ed|unknown|unclear|unsure|uninterpretable|empty|missing|failed|failure|timeout|timed out|not available"
-    r"|\?+|-+|\.{2,}|…|lorem ipsum.*"
+    r"|\?+|-+|\.{2,}|…|lorem ipsum.*|redacted|content filtered|too many requests|request too large"
+    r"|not interpretable|uninterpretable (?:feature|latent|neuron)|none found"
+    r"|(?:explanation|label|description|response) (?:was )?not (?:found|available|provided|generated)"
+    r"|no (?:examples|activations) (?:were )?(?:found|given|provided)"
+    r"|(?:maximum )?context length (?:exceeded|is \d.*)"
+    r"|(?:sure[!,.]? )?here(?: is|'s) (?:the|an?|my|your) (?:explanation|label)"
+    r"|(?:n/?a\W+)?(?:not enough|insufficient) (?:information|data|context|examples)"
+    r" (?:to|for|provided|available|given)\b.*"
+    r"|(?:n/?a\W+)?not enough (?:information|data|context|examples)"
     r"|(?:there is |i (?:have|found) )?no (?:valid |clear )?(?:explanations?|labels?|descriptions?|responses?|answers?"
     r"|interpretations?|outputs?)(?: (?:was |were |is |are |could be )?(?:found|available|generated|provided|given"
     r"|produced|returned|yet))?"
@@ -28,7 +36,13 @@ _MESSAGES = re.compile(
     r"|^error (?:while|when|during|in) (?:pars|generat|call|process|request|fetch)"
     r"|^(?:error )?(?:pars|generat)ing (?:the )?(?:explanation|response|label|output)"
     r"|^traceback \(most recent|^rate limit (?:exceeded|reached)|^(?:http|status)(?: code)?:? ?[45]\d\d\b"
-    r"|^(?:the )?(?:request|connection|api call) (?:timed out|failed|was (?:blocked|refused))"
+    r"|^think(?:ing)?>|^(?:the )?(?:request|connection|api call) (?:timed out|failed|was (?:blocked|refused))"
+)
+_PATTERNLESS = re.compile(
+    r"^(?:there (?:is|was|appears to be) |i (?:see|found|find) )?no"
+    r" (?:clear|discernible|consistent|obvious|apparent|identifiable|recogni[sz]able|coherent|common) patterns?\b"
+    r"|^(?:the )?(?:\w+ )?(?:texts?|examples?|excerpts?|activations?|tokens?|latent|feature|neuron)"
+    r" (?:do|does) ?n[o']t (?:show|have|reveal|exhibit|share|follow) (?:a|any) (?:\w+ )?pattern\b"
 )
 _REFUSALS = re.compile(
     r"^(?:i'm|i am) (?:(?:so|very|really) )?sorry(?:$|[.,;:!]| but| for| i | that i)"
@@ -50,5 +64,6 @@ def is_failure(text: str) -> bool:
     """
     plain = " ".join(text.replace("’", "'").replace("‘", "'").casefold().split()).strip(" \"'`*[]<>{}()")
     return not plain or bool(
-        _PLACEHOLDERS.fullmatch(plain.rstrip(".!:") or plain) or _MESSAGES.search(plain) or _REFUSALS.search(plain)
+        _PLACEHOLDERS.fullmatch(plain.rstrip(".!:") or plain)
+        or any(pattern.search(plain) for pattern in (_MESSAGES, _PATTERNLESS, _REFUSALS))
     )

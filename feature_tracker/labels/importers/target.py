@@ -10,8 +10,9 @@ from feature_tracker.bundles.model_names import is_named
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 
-# More digits than any SAE has latents. Spreadsheets and pandas write whole numbers as 4.0 in columns with gaps.
-_WHOLE = re.compile(r"\s*(-?[0-9]{1,12})(?:[.,]0+)?\s*")
+# More digits than any SAE has latents. Spreadsheets and pandas write whole numbers as 4.0 in columns with gaps; 4.000
+# and 4,000 may be four thousand.
+_WHOLE = re.compile(r"\s*(-?[0-9]{1,12})(?:[.,](?!000\s*$)0+)?\s*")
 
 
 class Target(NamedTuple):

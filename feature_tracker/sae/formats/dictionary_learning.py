@@ -76,7 +76,7 @@ def claim(settings: Settings, found: FoundSae, sae_folder: Path, claims: Claims)
         claims.models["lm_name"] = model
 
 
-def load(settings: Settings, found: FoundSae, claims: Claims, d_model: int | None, *, layer_norm: bool) -> Sae:
+def load(settings: Settings, found: FoundSae, claims: Claims, d_model: int | None, *, layer_norm: bool | None) -> Sae:
     """The SAE of these files.
 
     Raises:

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from feature_tracker.bundles.sae_folders import FoundSae
+from feature_tracker.errors import TrackerError
 from feature_tracker.sae.formats.claims import Claims
 from feature_tracker.sae.formats.files import D_MODEL, N_LATENTS, Tensors, read_tensors
 from feature_tracker.sae.formats.settings import Settings
@@ -24,7 +25,7 @@ _SHAPES = {
     "threshold": (N_LATENTS,),
 }
 _HARMLESS = {"width", "l0", "canonical"}
-_REPOSITORY = re.compile(r"gemma-scope-(2b|9b|27b)-(pt|it)-")
+_REPOSITORY = re.compile(r"gemma-scope-(2b|9b|27b)-(pt|it)-([a-z]+)")
 _REPOSITORY_2 = re.compile(r"gemma-scope-2-(270m|1b|4b|12b|27b)-(pt|it)")
 
 
@@ -35,7 +36,11 @@ def settings_of(found: FoundSae) -> Settings:
 
 
 def claim(settings: Settings, found: FoundSae, _sae_folder: Path, claims: Claims) -> None:
-    """Add the layer and model that the configuration and the repository's name state."""
+    """Add the layer and model that the configuration and the repository's name state.
+
+    Raises:
+        TrackerError: they state another stream than that between two blocks.
+    """
     for name in ("hf_hook_point_in", "hf_hook_point_out"):
         if hook := settings.text(name):
             claims.add_hook(name, hook)
@@ -46,9 +51,13 @@ def claim(settings: Settings, found: FoundSae, _sae_folder: Path, claims: Claims
             claims.models[f"folder {part}"] = f"gemma-3-{version_2[1]}-{version_2[2]}"
         elif version_1 := _REPOSITORY.search(part):
             claims.models[f"folder {part}"] = f"gemma-2-{version_1[1]}{'-it' if version_1[2] == 'it' else ''}"
+            if version_1[3] != "res":  # an MLP's output is as wide as the stream, so nothing else would tell
+                raise TrackerError(
+                    f"{found.weights}: the folder's name {part!r} says that it reads no residual stream."
+                )
 
 
-def load(settings: Settings, found: FoundSae, claims: Claims, d_model: int | None, *, layer_norm: bool) -> Sae:
+def load(settings: Settings, found: FoundSae, claims: Claims, d_model: int | None, *, layer_norm: bool | None) -> Sae:
     """The SAE of these files.
 
     Raises:

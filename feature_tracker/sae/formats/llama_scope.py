@@ -51,7 +51,7 @@ def claim(settings: Settings, found: FoundSae, _sae_folder: Path, claims: Claims
         claims.models[f"folder {found.folder.name}"] = "Llama-3.1-8B"
 
 
-def load(settings: Settings, found: FoundSae, claims: Claims, d_model: int | None, *, layer_norm: bool) -> Sae:
+def load(settings: Settings, found: FoundSae, claims: Claims, d_model: int | None, *, layer_norm: bool | None) -> Sae:
     """The SAE of these files.
 
     Raises:

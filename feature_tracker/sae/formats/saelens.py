@@ -91,11 +91,12 @@ def claim(settings: Settings, _found: FoundSae, _sae_folder: Path, claims: Claim
         claims.add_neuronpedia(where, str(source), hook)
 
 
-def load(settings: Settings, found: FoundSae, claims: Claims, d_model: int | None, *, layer_norm: bool) -> Sae:
+def load(settings: Settings, found: FoundSae, claims: Claims, d_model: int | None, *, layer_norm: bool | None) -> Sae:
     """The SAE of these files.
 
     Args:
-        layer_norm: whether the model's blocks have LayerNorm; only then does TransformerLens centre the stream.
+        layer_norm: whether the model's blocks have LayerNorm, `None` where it is unknown; TransformerLens centres the
+            stream of no others.
 
     Raises:
         TrackerError: a kind or setting isn't supported, or the tensors don't fit each other or the model.
@@ -109,7 +110,7 @@ def load(settings: Settings, found: FoundSae, claims: Claims, d_model: int | Non
         raise settings.refused("rescale_acts_by_decoder_norm", True, f"false for a {kind} SAE")
     is_centred = settings.flag("apply_b_dec_to_input", default=True)
     stated, factor = _normalization(settings, found)
-    is_mean_free = _is_mean_free(settings) and layer_norm
+    is_mean_free = _is_mean_free(settings, layer_norm, stated)
     bos = None if settings.get("prepend_bos") is None else settings.flag("prepend_bos", default=True)
     tensors = read_tensors(found.weights).checked(shapes, d_model, ones=("scaling_factor",))
     n_latents, width = tensors["W_dec"].shape
@@ -176,8 +177,15 @@ def _k(settings: Settings, kind: str, n_latents: int) -> int | None:
     return None
 
 
-def _is_mean_free(settings: Settings) -> bool:
-    """Whether the SAE was trained on a stream that TransformerLens had centred, by `center_writing_weights`."""
+def _is_mean_free(settings: Settings, layer_norm: bool | None, normalization: Normalization) -> bool:
+    """Whether the SAE was trained on a stream that TransformerLens had centred, by `center_writing_weights`.
+
+    SAELens states that since September 2024, and centred all streams before (but in `pretrained_saes.yaml` it says so
+    of its own SAEs of GPT-2 alone). Files of other tools that have its names say nothing either.
+
+    Raises:
+        TrackerError: nothing tells, and it matters.
+    """
     arguments = settings.get("model_from_pretrained_kwargs", default={})
     if not isinstance(arguments, dict):
         raise settings.refused("model_from_pretrained_kwargs", arguments, "a JSON object")
@@ -185,7 +193,17 @@ def _is_mean_free(settings: Settings) -> bool:
     centred = nested.flag("center_writing_weights", default=False)
     nested.require("revision", "main")
     nested.finish(_HARMLESS_FOR_MODEL)
-    return settings.flag("center_writing_weights", default=False) or centred
+    centred = settings.flag("center_writing_weights", default=False) or centred
+    is_stated = settings.stated("center_writing_weights", "model_from_pretrained_kwargs", "sae_lens_version")
+    if is_stated or not layer_norm or normalization == "layer_norm":  # the last takes the mean off anyway
+        return centred and layer_norm is not False
+    if settings.stated("hook_point"):  # its name until May 2024, when SAELens knew no stream that isn't centred
+        return True
+    raise TrackerError(
+        f"{settings.path} doesn't say whether this SAE was trained on a stream that TransformerLens had centred, as "
+        "SAELens did until September 2024. This model has LayerNorm, so that changes what fires. Add "
+        '"center_writing_weights": true (SAELens before that month) or false to the file.'
+    )
 
 
 def _normalization(settings: Settings, found: FoundSae) -> tuple[Normalization, float | None]:

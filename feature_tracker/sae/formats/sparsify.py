@@ -35,18 +35,25 @@ def settings_of(found: FoundSae) -> Settings:
 
 
 def claim(settings: Settings, found: FoundSae, sae_folder: Path, claims: Claims) -> None:
-    """Add the layer that the folders name, and the model that a run's `config.json` names in one of them."""
+    """Add the model that a run's `config.json` names in one of the folders.
+
+    Raises:
+        TrackerError: the run trained transcoders, which versions of November 2024 to February 2025 state there alone.
+    """
     del settings  # sparsify's own doesn't say where it belongs
     folders = [found.folder, *found.folder.parents]
     for folder in folders[: folders.index(sae_folder) + 1]:
         path = folder / "config.json"
         if path.is_file():
             run = Settings.read(path)
-            if run.stated("sae", "hookpoints") and isinstance(model := run.get("model"), str):
+            if not run.stated("sae", "hookpoints"):
+                continue
+            run.require("transcode", False)
+            if isinstance(model := run.get("model"), str):
                 claims.models[f"`model` in {path}"] = model
 
 
-def load(settings: Settings, found: FoundSae, claims: Claims, d_model: int | None, *, layer_norm: bool) -> Sae:
+def load(settings: Settings, found: FoundSae, claims: Claims, d_model: int | None, *, layer_norm: bool | None) -> Sae:
     """The SAE of one hookpoint's files.
 
     Raises:

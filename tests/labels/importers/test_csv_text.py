@@ -41,6 +41,8 @@ def merge(tmp_path: Path, raw: bytes | str, name: str = "a.csv", target: Target 
         (PLAIN.replace("\n", "\r\n").encode(), ""),
         (PLAIN.replace("\n", "\r").encode(), ""),
         (PLAIN.replace("\n", ",,\n").encode(), ""),
+        (f"\n  \n{PLAIN}".encode(), ""),
+        (b"\r\nsep=;\r\n" + FOREIGN.encode(), "separated by semicolons"),
         (PLAIN.replace("1,0,", "1.0,0.0,").encode(), ""),
         (PLAIN.replace("0.5\n", '"0,5"\n').encode(), "decimal commas"),
     ],
@@ -116,3 +118,37 @@ def test_rows_that_name_another_model_are_refused(tmp_path: Path) -> None:
 def test_a_line_without_end_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
     with pytest.raises(TrackerError, match=r"line 2: longer than 4,000,000 characters"):
         merge(tmp_path, "layer,feature,label,f1_score\n1,0," + "x" * 4_000_001)
+
+
+@pytest.mark.parametrize("index", ["1,000", "1.000", "1.000 "])
+def test_an_index_that_may_be_a_thousand_is_no_one(tmp_path: Path, index: str) -> None:
+    with pytest.raises(TrackerError, match="layer and feature must be whole numbers"):
+        merge(tmp_path, f'layer,feature,label,f1_score\n1,"{index}",Oil,0.5\n')
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "other"),
+    [
+        ("hook_name", "blocks.1.hook_resid_pre", "layer 0's"),
+        ("hookpoint", "layers.3", "layer 3's"),
+        ("hook", "blocks.1.hook_mlp_out", "no layer's"),
+        ("source", "1-res-jb", "layer 0's"),
+        ("sae_id", "tiny/3-gemmascope-res-16k", "layer 3's"),
+        ("neuronpedia_id", "gpt2-small/1-att-kk", "no layer's"),
+        ("hook_name", "blocks.1.hook_resid_post", ""),
+        ("hook_name", "blocks.2.hook_resid_pre", ""),
+        ("source", "1-gemmascope-res-16k", ""),
+        ("source", "10-K", ""),
+        ("source", "7", ""),
+        ("source", "", ""),
+    ],
+)
+def test_a_row_whose_hook_or_source_is_of_another_layer_is_refused(
+    tmp_path: Path, column: str, cell: str, other: str
+) -> None:
+    raw = f"layer,feature,label,f1_score,{column}\n1,0,Oil,0.5,{cell}\n"
+    if other:
+        with pytest.raises(TrackerError, match=rf"line 2: layer says 1, and {column} says .*{other}"):
+            merge(tmp_path, raw)
+    else:
+        assert len(merge(tmp_path, raw).table.frame) == 1

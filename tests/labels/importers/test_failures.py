@@ -17,7 +17,10 @@ from feature_tracker.labels.importers.failures import is_failure
         "Failed to parse response", "Unable to determine", "Could not parse explanation", "No response",
         "I'm sorry", "I’m sorry, but I can't help with that.", "I am sorry.", "Sorry, I cannot", "I apologize, but I",
         "My apologies, but", "I cannot identify a pattern", "I don't have enough information", "I'm unable to provide",
-        "As an AI language model, I",
+        "As an AI language model, I", "<think> Okay, the user wants", "Too many requests", "Explanation not found",
+        "No clear pattern", "There is no discernible pattern in these examples.", "Here is the explanation:",
+        "The text does not show a clear pattern.", "The examples don't share any pattern", "Not enough information.",
+        "N/A - insufficient data to determine", "maximum context length is 4096 tokens", "No examples provided",
     ],
 )  # fmt: skip
 def test_what_tools_and_models_write_where_they_made_no_label_is_a_failure(text: str) -> None:
@@ -31,6 +34,8 @@ def test_what_tools_and_models_write_where_they_made_no_label_is_a_failure(text:
         "apologies and regrets", "Sorry as a polite word", "negation such as can't and cannot",
         "I can't and other contractions", "None of the above", "no (negation)", "string formatting in code",
         "labels of axes", "null hypotheses", "missing data", "unknown persons", "unclear or vague expressions",
+        "no clear winner", "patterns in fabrics", "clear pattern of rising prices", "insufficient funds",
+        "insufficient evidence", "think tanks", "context length of models", "texts that don't show prices",
         "explanation of results", "HTTP requests", "timeouts and delays", "net interest income", "%", "$", "=", "-5%",
     ],
 )  # fmt: skip

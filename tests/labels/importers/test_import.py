@@ -265,6 +265,24 @@ def test_specialization_is_turned_and_marked_where_it_is_no_mean_of_activations(
     assert not contradictions(merged.table)
 
 
+@pytest.mark.parametrize("more", [{"ground_truth": False}, {"correct": False}])
+def test_delphi_records_that_contradict_themselves_are_rejected(tmp_path: Path, more: dict[str, bool]) -> None:
+    doubtful = [{"activating": True, "prediction": True} | more]
+    sound = [*records(4, 1, 1, 4), {"ground_truth": True, "prediction": -1, "correct": False}]
+    run = delphi_run(tmp_path / "run", {"layers.1_latent0": ("Oil", doubtful), "layers.1_latent1": ("Gas", sound)})
+    merged = merge(run)
+    assert merged.table.frame["label"].tolist() == ["Gas"]
+    assert "contradicts itself" in import_report(merged, TARGET, [])
+
+
+def test_neuronpedias_bucket_is_read_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "v1" / "m" / "1-res-x" / "explanations" / "batch-0.jsonl.gz"
+    path.parent.mkdir(parents=True)
+    line = {"modelId": "m", "layer": "1-res-x", "index": "4", "description": "oil"}
+    path.write_bytes(gzip.compress(json.dumps(line).encode()))
+    assert merge(tmp_path / "v1").table.frame["label"].tolist() == ["oil"]
+
+
 @pytest.mark.parametrize("zipped", [False, True])
 def test_a_neuronpedia_export_is_read(tmp_path: Path, zipped: bool) -> None:
     lines = [
