@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from feature_tracker.bundles.bundle import Bundle, PretrainedModel
 
-_ALIASES = {"gpt2small": "gpt2"}
+_ALIASES = {"gpt2small": "gpt2", "mistral7b": "mistral7bv01"}  # of TransformerLens
 
 
 def model_names(bundle: Bundle) -> tuple[str, ...]:
@@ -26,7 +26,8 @@ def is_named(name: str, model_names: Iterable[str]) -> bool:
     """Whether a name is one of a model's: owners, parent folders, capitals and punctuation don't count."""
     *folders, last = re.split(r"[/\\]", name.rstrip("/\\"))
     candidates = [last, *(part.split("--")[-1] for part in folders if part.startswith("models--"))]
-    return not set(map(_plain, candidates)).isdisjoint(_plain(each.split("/")[-1]) for each in model_names)
+    plain = {_plain(each.split("/")[-1]) for each in model_names}
+    return not (set(map(_plain, candidates)) - {""}).isdisjoint(plain)
 
 
 def _plain(name: str) -> str:
@@ -34,4 +35,6 @@ def _plain(name: str) -> str:
     letters = "".join(filter(str.isalnum, name.casefold())).removeprefix("meta").removesuffix("hf")
     if letters.startswith("gemma"):  # google/gemma-3-1b-pt is gemma-3-1b on Neuronpedia and gemma-v3-1b-pt elsewhere
         letters = letters.replace("gemmav", "gemma").removesuffix("pt")
+    if letters.endswith("instruct"):  # Qwen2.5-7B-Instruct is qwen2.5-7b-it on Neuronpedia
+        letters = letters.removesuffix("instruct") + "it"
     return _ALIASES.get(letters, letters)

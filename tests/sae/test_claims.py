@@ -140,6 +140,11 @@ def test_saes_are_not_written_beside_those_of_the_same_layer(tmp_path: Path, nam
     [
         ("gpt2-small", "openai-community/gpt2", True),
         ("gpt2-small", "gpt2-medium", False),
+        ("qwen2.5-7b-it", "Qwen/Qwen2.5-7B-Instruct", True),
+        ("llama3.1-8b-it", "meta-llama/Llama-3.1-8B", False),
+        ("mistral-7b", "mistralai/Mistral-7B-v0.1", True),
+        ("mistral-7b", "mistralai/Mistral-7B-v0.3", False),
+        ("...", "---", False),
         ("meta-llama/Llama-3.1-8B", "meta-llama/Meta-Llama-3.1-8B", True),
         ("Llama-2-7b", "meta-llama/Llama-2-7b-hf", True),
         ("llama3.1-8b", "meta-llama/Llama-3.1-8B", True),

@@ -338,7 +338,9 @@ def test_a_converted_dictionary_encodes_as_its_class_does(tmp_path: Path, kind: 
         ({"dict_class": "CrossCoder"}, "dict_class = 'CrossCoder'"),
         ({"submodule_name": "mlp_out_layer_3"}, "mlp_out_layer_3"),
         ({"submodule_name": None}, "submodule_name"),
-        ({"layer": 4}, "layer = 4 and submodule_name .* contradict"),
+        ({"layer": 4}, "trainer.layer = 4 and submodule_name .* contradict"),
+        ({"layer": 4.0}, "trainer.layer = 4 and submodule_name .* contradict"),
+        ({"layer": "4"}, "trainer.layer = '4' is not supported"),
         ({"io": "in"}, "io = 'in'"),
         ({"k": 8}, "k = 8, and ae.safetensors k = 7"),
         ({"tied": True}, "'trainer.tied' = True"),
@@ -348,6 +350,14 @@ def test_a_dictionary_of_another_kind_is_refused_by_name(tmp_path: Path, changes
     write_dictionary(tmp_path / "trainer_0", "AutoEncoderTopK", **changes)
     with pytest.raises(TrackerError, match=named):
         load_saes(tmp_path, [3])
+
+
+def test_a_dictionary_without_a_submodule_is_read_where_its_folder_says_the_stream(tmp_path: Path) -> None:
+    write_dictionary(tmp_path / "resid_post_layer_3" / "trainer_0", "AutoEncoder", submodule_name=None)
+    assert load_saes(tmp_path, [3])
+    write_dictionary(tmp_path / "mlp_out_layer_4" / "trainer_0", "AutoEncoder", submodule_name=None, layer=4)
+    with pytest.raises(TrackerError, match="mlp_out_layer_4' says that it reads no residual stream"):
+        load_saes(tmp_path, [4])
 
 
 def test_a_dictionary_that_is_a_pickle_is_refused_with_the_command_that_converts_it(tmp_path: Path) -> None:

@@ -65,9 +65,8 @@ def claim(settings: Settings, found: FoundSae, sae_folder: Path, claims: Claims)
                 "as resid_post_layer_3. Only SAEs of that stream are supported."
             )
         claims.layers.append(LayerClaim(f"submodule_name = {name!r}", stream.layer))
-    layer = settings.get("layer")
-    if isinstance(layer, int) and not isinstance(layer, bool):
-        claims.add_block("layer", layer, stream)
+    for where, block in settings.blocks("layer").items():
+        claims.add_block(where, block, stream)
     buffer = settings.get("buffer")
     io = buffer.get("io", "out") if isinstance(buffer, dict) else "out"
     if io != "out":

@@ -79,10 +79,8 @@ def claim(settings: Settings, _found: FoundSae, _sae_folder: Path, claims: Claim
     settings.text("hook_name", "hook_point")  # all places must agree
     for where, name in settings.stated("hook_name", "hook_point").items():
         hook = claims.add_hook(where, name)
-    for where, block in settings.stated("hook_layer", "hook_point_layer").items():
-        if isinstance(block, bool) or not isinstance(block, int | float) or block not in range(10_000):
-            raise settings.refused(where, block, "the number of a block")
-        claims.add_block(where, int(block), hook)
+    for where, block in settings.blocks("hook_layer", "hook_point_layer").items():
+        claims.add_block(where, block, hook)
     if name := settings.text("hf_hook_name"):
         claims.add_hook("hf_hook_name", name)
     for where, model in settings.stated("model_name").items():

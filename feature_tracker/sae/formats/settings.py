@@ -104,6 +104,14 @@ class Settings:
             raise self._not_whole(names[0], value, at_most)
         return int(value)
 
+    def blocks(self, *names: str) -> dict[str, int]:
+        """By place, the numbers of blocks that stand under one of the names, as 3 or as 3.0."""
+        blocks = self.stated(*names)
+        for where, block in blocks.items():
+            if isinstance(block, bool) or not isinstance(block, int | float) or block not in range(10_000):
+                raise self.refused(where, block, "the number of a block")
+        return {where: int(block) for where, block in blocks.items()}
+
     def require(self, name: str, *allowed: object) -> Any:
         """Refuse a setting that is neither left out nor one of `allowed`, the first of which is its default."""
         value = self.get(name, default=allowed[0])
