@@ -24,7 +24,7 @@ test-fast: $(VENV)/dev.stamp
 
 # Inputs that a machine makes up. `make test` tries 200 of each kind.
 fuzz: $(VENV)/dev.stamp
-	OMP_NUM_THREADS=1 FUZZ_CASES=10000 $(BIN)/python -m pytest --timeout 3600 tests/fuzz
+	OMP_NUM_THREADS=1 FUZZ_CASES=10000 FORWARDS=20000 $(BIN)/python -m pytest --timeout 3600 tests/fuzz tests/model/test_hooks.py
 
 # All tests, counting the lines they run. Counting makes them a fifth slower, so CI does it and `make test` doesn't.
 coverage: $(VENV)/dev.stamp
