@@ -180,6 +180,8 @@ def verify_with_progress(session: SessionCircuit) -> None:
                 session.circuit = circuit
                 unverified = set(unverified_sources(circuit))
                 session.queue = [source for source in session.queue if source in unverified]
+                if not session.queue:  # all are done, or *Stop* emptied it
+                    break
     except Exception:
         session.stop()  # otherwise every run of the page would try again
         raise
