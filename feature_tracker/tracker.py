@@ -109,10 +109,9 @@ class Tracker:
         Raises:
             TrackerError: the label is too long, or the file can't be read or written.
         """
-        from feature_tracker.corpus.origin import fingerprint
         from feature_tracker.labels.own import own_labels_path, save_own_label
 
-        save_own_label(own_labels_path(self.bundle.name), fingerprint(self.saes), feature, label)
+        save_own_label(own_labels_path(self.bundle.name), self.fingerprint, feature, label)
         return replace(self, labels=_read_labels(self.bundle, self.saes))
 
     @property
@@ -208,15 +207,13 @@ class Tracker:
             TrackerError: the text has no words, or the trackers' SAEs differ.
         """
         from feature_tracker.compare.models import compare_models
-        from feature_tracker.corpus.origin import fingerprint
 
-        ours, theirs = fingerprint(self.saes), fingerprint(other.saes)
-        if ours != theirs:
+        if self.fingerprint != other.fingerprint:
             raise TrackerError(
-                f"Two models are compared by the same SAEs; {self.bundle.name} has {ours} and {other.bundle.name} "
-                f"{theirs}. Set the SAE folder of one for both."
+                f"Two models are compared by the same SAEs; {self.bundle.name} has {self.fingerprint} and "
+                f"{other.bundle.name} {other.fingerprint}. Set the SAE folder of one for both."
             )
-        reader, _ = self.kinds_of_change(progress=progress)
+        reader = self._scaled_reader(progress)
         with_other = replace(reader, language_model=other.language_model, saes=other.saes)
         return compare_models(text, reader, with_other, progress=progress)
 
@@ -228,7 +225,7 @@ class Tracker:
         """
         from feature_tracker.compare.examples import find_features
 
-        reader, _ = self.kinds_of_change(progress=progress)
+        reader = self._scaled_reader(progress)
         return find_features(with_it, without_it, reader, self.labels, progress=progress)
 
     def probe(
@@ -240,13 +237,10 @@ class Tracker:
             TrackerError: one class alone, or too few sentences of one.
         """
         from feature_tracker.compare.probe import fit_probe
-        from feature_tracker.corpus.origin import fingerprint
 
-        reader, _ = self.kinds_of_change(progress=progress)
-        saes = fingerprint(self.saes)
         return fit_probe(
-            sentences, classes, reader, self.labels,
-            bundle=self.bundle.name, saes=saes, n_features=n_features, progress=progress,
+            sentences, classes, self._scaled_reader(progress), self.labels,
+            bundle=self.bundle.name, saes=self.fingerprint, n_features=n_features, progress=progress,
         )  # fmt: skip
 
     def apply(self, probe: Probe, sentences: Sequence[str], *, progress: Progress = silent) -> pd.DataFrame:
@@ -256,21 +250,27 @@ class Tracker:
             TrackerError: the probe was fitted on other weights.
         """
         from feature_tracker.compare.probe import apply_probe
-        from feature_tracker.corpus.origin import fingerprint
 
-        reader, _ = self.kinds_of_change(progress=progress)
-        return apply_probe(probe, sentences, reader, saes=fingerprint(self.saes), progress=progress)
+        return apply_probe(probe, sentences, self._scaled_reader(progress), saes=self.fingerprint, progress=progress)
 
     def kinds_of_change(self, *, progress: Progress = silent) -> tuple[SpanReader, list[Kind]]:
         """The kinds of change that this bundle's features tell, with their AUC; learnt once, in some seconds."""
-        from feature_tracker.compare.strengths import SpanReader
         from feature_tracker.compare.texts import learn_kinds
 
         with self._kinds_lock:
             if not self._kinds:
-                reader = SpanReader.open(self.language_model, self.saes, self.labels, self.bundle.window)
-                self._kinds.append(learn_kinds(reader, progress))
+                self._kinds.append(learn_kinds(self._span_reader(), progress))
         return self._kinds[0]
+
+    def _span_reader(self) -> SpanReader:
+        from feature_tracker.compare.strengths import SpanReader
+
+        return SpanReader.open(self.language_model, self.saes, self.labels, self.bundle.window)
+
+    def _scaled_reader(self, progress: Progress) -> SpanReader:
+        """A reader with a scale for every feature; where the table has none, it comes from `kinds_of_change`."""
+        reader = self._span_reader()
+        return reader if reader.is_scaled else self.kinds_of_change(progress=progress)[0]
 
     @cached_property
     def fingerprint(self) -> str:

@@ -69,6 +69,11 @@ class SpanReader:
         return cls(language_model, saes, window, np.where(largest > 0, largest, np.nan), ~(density > ALWAYS_ON))
 
     @property
+    def is_scaled(self) -> bool:
+        """Whether each feature's largest activation is known."""
+        return not np.isnan(self.largest).any()
+
+    @property
     def features(self) -> list[Feature]:
         """The features, in the order of their strengths."""
         return [Feature(layer, latent) for layer in sorted(self.saes) for latent in range(self.saes[layer].n_latents)]
