@@ -18,6 +18,8 @@ def plot_sweep(sweep: pd.DataFrame) -> go.Figure:
     """
     figure = go.Figure()
     words = list(dict.fromkeys(sweep["word"]))
+    # Lines often end near each other, and their names stand apart where every second one is below its line.
+    ends = sweep.groupby("word", sort=False)["probability"].last().rank(method="first")
     for word, colour in zip(words, layer_colours(range(len(words))).values(), strict=True):
         rows = sweep[sweep["word"] == word]
         name = plotly_text(shorten(word, 20))
@@ -28,7 +30,7 @@ def plot_sweep(sweep: pd.DataFrame) -> go.Figure:
             line={"color": with_alpha(colour, 0.6), "width": 2},
             marker={"color": colour, "size": 7},
             text=[*[""] * (len(rows) - 1), name],
-            textposition="middle right",
+            textposition="bottom right" if ends[word] % 2 else "top right",
             hovertext=[f"{name}: {value:.2%}" for value in rows["probability"]],
             hovertemplate="%{hovertext} at strength %{x}<extra></extra>",
             cliponaxis=False,

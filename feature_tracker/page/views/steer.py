@@ -34,6 +34,7 @@ KEYS = (_PROMPT, _WORDS, _ONLY_WHERE, _TOKENS, _TEMPERATURE, _SEED, *_OTHERS, *_
 _DEFAULT_PROMPT = "steer_default_prompt"
 _FILE, _FILE_ERROR = "steer_recipe", "steer_recipe_error"
 _FEATURES_SHOWN = 8
+_HALF_WIDTH = 512  # pixels; fits twice side by side on a laptop's screen
 
 
 def show(scene: Scene) -> None:
@@ -248,7 +249,9 @@ def _show_sweep(session: SessionSteering, scene: Scene) -> None:
     typed = st.text_input("Words to follow", key=_WORDS, placeholder="inflation, rates, the")
     words = tuple(filter(None, (word.strip() for word in typed.split(","))))
     sweep = session.sweep(scene.tracker, words)
-    left, right = st.columns(2, gap="medium", vertical_alignment="center")
+    # Side by side where there is room, else one below the other: the ticks need it.
+    row = st.container(horizontal=True, gap="medium", vertical_alignment="center")
+    left, right = (row.container(width=_HALF_WIDTH) for _ in range(2))
     with left:
         show_chart(
             plot_sweep(sweep), key="steer_sweep", name="sweep", alt="Probability of next words by strength of steering"
