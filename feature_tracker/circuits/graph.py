@@ -1,27 +1,19 @@
-"""Features and the links between them, as NetworkX graphs."""
+"""A circuit with names, as a NetworkX graph; and what fires together."""
 
 from __future__ import annotations
 
 import math
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import networkx as nx
 import pandas as pd
 
-from feature_tracker.circuits.circuit import EDGE_MEASURES, Circuit
-from feature_tracker.circuits.paths import Path, strongest_paths
+from feature_tracker.circuits.circuit import DRAWN, Circuit, Node
 from feature_tracker.feature import Feature
+from feature_tracker.labels.table import LabelTable
+from feature_tracker.model.hooks import EMBEDDINGS
+from feature_tracker.model.tokens import TokenizedText
 from feature_tracker.tracing.rows import Row, feature_of, rows_of
-
-
-class ErrorNode(NamedTuple):
-    """The reconstruction error of a layer's SAE: what its features leave out of the residual stream."""
-
-    layer: int
-
-    def __str__(self) -> str:
-        return f"L{self.layer}/error"
 
 
 def feature_graph(ranked: pd.DataFrame, links: pd.DataFrame) -> nx.DiGraph[Any]:
@@ -34,7 +26,9 @@ def feature_graph(ranked: pd.DataFrame, links: pd.DataFrame) -> nx.DiGraph[Any]:
     Returns:
         Edges go from the shallower layer to the deeper one and carry `r`, `q` and `n_either`.
     """
-    graph = _graph_of_nodes(ranked)
+    graph = nx.DiGraph()
+    for row in rows_of(ranked):
+        graph.add_node(feature_of(row), **row)
     for link in rows_of(links):
         source, target = _ends(link)
         if source in graph and target in graph:
@@ -42,74 +36,75 @@ def feature_graph(ranked: pd.DataFrame, links: pd.DataFrame) -> nx.DiGraph[Any]:
     return graph
 
 
-def circuit_graph(ranked: pd.DataFrame, circuit: Circuit) -> nx.DiGraph[Any]:
-    """A circuit as a graph whose edges go from the shallower layer to the deeper one.
+def circuit_graph(
+    circuit: Circuit, tokens: TokenizedText, labels: LabelTable, *, next_word: str = ""
+) -> nx.DiGraph[Any]:
+    """A circuit as a graph of its measured edges, from the shallower layer to the deeper one.
 
     Args:
-        ranked: rows of `tracing.rank.rank_features` for the circuit's features.
+        next_word: name of the node of a logit.
 
     Returns:
-        Nodes are `Feature`s with the row's values, `kind` "feature" and `influence`, and one `ErrorNode` per layer
-        whose error contributes, with `kind` "error", `layer` and `label`. Edges carry those of `EDGE_MEASURES` and
-        `share` that were computed, and `direct`: whether their ends lie in neighbouring SAE layers.
+        Nodes are the numbers of `Circuit.nodes` and carry `name` (as `str(Node)`), `layer`, `kind`, `label`, `words`
+        (of the text, on which it contributes most), `n_members`, `members`, `influence`, `activation`, and `asked`:
+        whether the question is about it. Edges carry `effect`, `lost`, `attribution` where it was estimated, and
+        `drawn`: whether the effect is large enough to be shown.
     """
-    graph = _graph_of_nodes(ranked)
-    influence = circuit.influence()
-    for node in list(graph):
-        graph.nodes[node].update(kind="feature", influence=float(influence.get(tuple(node), 0.0)))
-    before = {deeper: layer for layer, deeper in pairwise(circuit.layers)}
+    graph = nx.DiGraph()
+    n_asked = len([node for node in circuit.nodes if node.layer == circuit.nodes[0].layer])
+    for node in circuit.nodes:
+        graph.add_node(
+            node.number,
+            name=str(node),
+            layer=node.layer,
+            kind=node.kind,
+            label=node_label(node, circuit, tokens, labels, next_word),
+            words=", ".join(words_of(node, tokens)),
+            n_members=len(node.members) or len(node.positions),
+            members=" ".join(map(str, node.members)),
+            influence=node.influence,
+            activation=node.activation,
+            asked=node.number < n_asked,
+        )
     for edge in rows_of(circuit.edges):
-        source, target = _ends(edge)
-        if source in graph and target in graph:
-            computed = {name: float(edge[name]) for name in (*EDGE_MEASURES, "share") if not math.isnan(edge[name])}
-            graph.add_edge(source, target, direct=before.get(target.layer) == source.layer, **computed)
-    for row in rows_of(circuit.incoming):
-        target = feature_of(row)
-        total = row["in_circuit"] + row["other"] + abs(row["error"])
-        if target in graph and target.layer in before and total > 0:
-            error = ErrorNode(before[target.layer])
-            label = f"What the SAE of layer {error.layer} leaves out"
-            graph.add_node(error, kind="error", layer=error.layer, label=label)
-            share = abs(row["error"]) / total
-            graph.add_edge(error, target, direct=True, attribution=float(row["error"]), share=float(share))
+        values = {name: float(edge[name]) for name in ("attribution", "effect", "lost") if not math.isnan(edge[name])}
+        drawn = abs(edge["lost"]) >= DRAWN
+        graph.add_edge(int(edge["source"]), int(edge["target"]), drawn=drawn, **values)
     return graph
 
 
-def feature_layers(graph: nx.DiGraph[Any]) -> list[list[Feature]]:
-    """The graph's features grouped by layer, layers ascending."""
-    features = sorted(node for node in graph if isinstance(node, Feature))
-    layers = sorted({feature.layer for feature in features})
-    return [[feature for feature in features if feature.layer == layer] for layer in layers]
+def words_of(node: Node, tokens: TokenizedText) -> list[str]:
+    """The words of the text on which a node contributes most, strongest first, each once."""
+    words = tokens.words
+    texts = [tokens.text[slice(*words.spans[words.word_of[position]])] for position in node.positions]
+    return list({text.casefold(): text.strip() or "(blank)" for text in texts}.values())[:6]
 
 
-def circuit_paths(graph: nx.DiGraph[Any], k: int) -> list[Path]:
-    """The k strongest paths from features of the first layer to features of the last, over direct edges.
+def node_label(node: Node, circuit: Circuit, tokens: TokenizedText, labels: LabelTable, next_word: str = "") -> str:
+    """What a node is called: its most telling member's label, its word, or what it holds."""
+    if node.kind == "logit":
+        return next_word or "Next word"
+    if node.kind == "error":
+        return f"What the SAE of layer {node.layer} misses"
+    if node.kind == "sinks":
+        return "Beginning of text and attention sinks"
+    if node.kind == "rest":
+        n_members = len(node.members) or len(words_of(node, tokens))
+        return f"{n_members:,} other {'words' if node.layer == EMBEDDINGS else 'features'}"
+    if node.kind == "words":
+        times = f" ({len(node.positions)}×)" if len(node.positions) > 1 else ""
+        return f"“{words_of(node, tokens)[0]}”{times}"
+    return labels.name(naming_member(node, circuit, labels))
 
-    A path's strength is the share of its last feature that runs through it: the product of its edges' `share`. Its sign
-    is the product of its edges' signs: of the effect where an edge is verified, else of the attribution.
-    """
-    signed = nx.DiGraph()
-    for source, target, edge in graph.edges(data=True):
-        if edge["direct"] and edge.get("share") and isinstance(source, Feature):
-            sign_from = edge.get("effect", edge["attribution"])
-            signed.add_edge(source, target, weight=math.copysign(edge["share"], sign_from))
-    layers = feature_layers(graph)
-    signed.add_nodes_from(node for layer in layers for node in layer)
-    return strongest_paths(signed, layers, k, weight="weight")
 
-
-def path_in_words(path: Path, graph: nx.DiGraph[Any], width: int = 40) -> str:
-    """A path in words: 'interest rates' L4/F283 → 'monetary policy' L16/F7 → …
-
-    Args:
-        width: longest label, in characters; longer ones are shortened.
-    """
-    names = []
-    for node in path.nodes:
-        label = str(graph.nodes[node].get("label", node))
-        shown = label if len(label) <= width else label[: width - 1].rstrip(" …") + "…"
-        names.append(f"'{shown}' {node}")
-    return " → ".join(names)
+def naming_member(node: Node, circuit: Circuit, labels: LabelTable) -> Feature:
+    """The feature that names a node: of those half as influential as the first, the one whose label has the best F1."""
+    influence = circuit.members.set_index(["layer", "feature"])["influence"]
+    notable = [
+        feature for feature in node.members if influence[tuple(feature)] >= 0.5 * influence[tuple(node.members[0])]
+    ]
+    f1 = labels.frame["f1"].astype(float)
+    return max(notable, key=lambda feature: -1.0 if math.isnan(f1[tuple(feature)]) else f1[tuple(feature)])
 
 
 def firing_groups(links: pd.DataFrame, *, significant: float, seed: int = 0) -> list[list[Feature]]:
@@ -131,13 +126,6 @@ def firing_groups(links: pd.DataFrame, *, significant: float, seed: int = 0) -> 
         return []
     communities = nx.community.louvain_communities(graph, seed=seed)
     return sorted((sorted(community) for community in communities), key=lambda group: (-len(group), group))
-
-
-def _graph_of_nodes(ranked: pd.DataFrame) -> nx.DiGraph[Any]:
-    graph = nx.DiGraph()
-    for row in rows_of(ranked):
-        graph.add_node(feature_of(row), **row)
-    return graph
 
 
 def _ends(row: Row) -> tuple[Feature, Feature]:

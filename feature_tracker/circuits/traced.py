@@ -1,4 +1,4 @@
-"""A circuit together with the recording, features and correlations behind it."""
+"""A circuit together with the text and the labels that name its nodes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import networkx as nx
-import pandas as pd
 
-from feature_tracker.circuits.circuit import Circuit, trace_circuit, verify
-from feature_tracker.circuits.correlation import Correlations, correlate
+from feature_tracker.circuits.circuit import Circuit
 from feature_tracker.circuits.graph import circuit_graph
-from feature_tracker.progress import Progress, silent
+from feature_tracker.circuits.question import NextWord, WhatFeeds, WhatItFeeds, in_words
+from feature_tracker.labels.table import LabelTable
 from feature_tracker.tracing.recording import Recording
-from feature_tracker.tracing.rows import features_of
 
 
 @dataclass(frozen=True)
@@ -22,35 +20,33 @@ class TracedCircuit:
 
     Attributes:
         recording: the recorded text.
-        ranked: rows of `tracing.rank.rank_features` for the circuit's features.
-        correlations: between these features.
-        circuit: the edges between them.
+        labels: that name its features.
+        circuit: nodes and measured edges.
     """
 
     recording: Recording
-    ranked: pd.DataFrame
-    correlations: Correlations
+    labels: LabelTable
     circuit: Circuit
 
     def graph(self) -> nx.DiGraph[Any]:
         """The circuit as a graph; see `circuits.graph.circuit_graph`."""
-        return circuit_graph(self.ranked, self.circuit)
+        tokens = self.recording.trace.tokens
+        return circuit_graph(self.circuit, tokens, self.labels, next_word=self._next_word())
 
+    def question(self) -> str:
+        """The question in words."""
+        asked = self.circuit.question
+        decode = self.recording.language_model.tokenizer.decode
+        if isinstance(asked, NextWord):
+            against = "" if asked.against is None else str(decode([asked.against]))
+            return in_words(asked, {}, str(decode([asked.token])), against)
+        features = asked.features if isinstance(asked, WhatFeeds) else (asked.feature,)
+        return in_words(asked, {feature: self.labels.name(feature) for feature in features})
 
-def trace_features(
-    recording: Recording, ranked: pd.DataFrame, *, threshold: float, effects: bool = False, progress: Progress = silent
-) -> TracedCircuit:
-    """Correlate ranked features, and attribute them to each other.
-
-    Args:
-        ranked: rows of `tracing.rank.rank_features`.
-        threshold: smallest |r| of a correlation that makes an edge.
-        effects: verify every edge by ablation.
-    """
-    features = features_of(ranked)
-    correlations = correlate(recording.trace, features)
-    circuit = trace_circuit(recording, features, correlations, threshold=threshold, progress=progress)
-    if effects:
-        for verified in verify(recording, circuit, progress=progress):
-            circuit = verified
-    return TracedCircuit(recording, ranked, correlations, circuit)
+    def _next_word(self) -> str:
+        asked = self.circuit.question
+        if isinstance(asked, WhatFeeds | WhatItFeeds):
+            return ""
+        decode = self.recording.language_model.tokenizer.decode
+        against = "" if asked.against is None else f" rather than “{str(decode([asked.against])).strip()}”"
+        return f"“{str(decode([asked.token])).strip()}”{against}"

@@ -12,11 +12,8 @@ from torch import nn
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.model.load import LanguageModel
+from feature_tracker.model.next_token import final_norm
 from feature_tracker.sae.topk import Sae
-
-_FINAL_NORMS = ("norm", "ln_f", "final_layernorm", "final_layer_norm")
-"""Names of the norm after the last block: Llama, Mistral, Qwen and Gemma; GPT-2; Phi; others."""
-
 
 class LogitLens(NamedTuple):
     """Next tokens that a direction makes more or less probable.
@@ -55,24 +52,13 @@ def logit_lens(language_model: LanguageModel, direction: torch.Tensor, *, top: i
 @torch.inference_mode()
 def direction_logits(language_model: LanguageModel, direction: torch.Tensor) -> torch.Tensor:
     """(n_vocabulary,) float32 logits of a direction; see `logit_lens`."""
-    norm, head = _final_norm(language_model), language_model.model.get_output_embeddings()
+    norm, head = final_norm(language_model), language_model.model.get_output_embeddings()
     if not isinstance(head, nn.Linear):
         raise TrackerError("This model's unembedding is not a linear layer, so directions can't be read as tokens.")
     weight = head.weight
     # The norm keeps its weights in the model's dtype, and gives float32 back where it is given float32.
     normed = norm(direction.to(weight.device, torch.float32)[None])[0].float()
     return (weight.float() @ normed).cpu()
-
-
-def _final_norm(language_model: LanguageModel) -> nn.Module:
-    for name in _FINAL_NORMS:
-        norm = getattr(language_model.decoder, name, None)
-        if isinstance(norm, nn.Module):
-            return norm
-    raise TrackerError(
-        f"{type(language_model.decoder).__name__} has its final norm under none of the names "
-        f"{', '.join(_FINAL_NORMS)}, so directions can't be read as tokens."
-    )
 
 
 def _tokens(language_model: LanguageModel, logits: torch.Tensor, ids: torch.Tensor) -> pd.DataFrame:

@@ -22,6 +22,9 @@ ResidReader = Callable[[int, torch.Tensor], None]
 ReplaceResid = Callable[[torch.Tensor], torch.Tensor]
 """Maps a residual stream without BOS, (n_windows, tokens, d_model), to the one that replaces it."""
 
+EMBEDDINGS = -1
+"""Number of the layer before the first block."""
+
 BlockCall = tuple[tuple[Any, ...], dict[str, Any]]
 """A block's positional arguments after the residual stream, and its keyword arguments."""
 
@@ -59,28 +62,33 @@ def run_to_last(
     """As `read_residuals`, in the caller's gradient mode.
 
     Args:
+        layers: `EMBEDDINGS` is what the first block is given.
         calls: filled with the call of every block from above the first of `layers` to the last.
     """
     require_embedded(decoder, token_ids)
     first, last, unread = min(layers), max(layers), set(layers)
     n_windows, window = token_ids.shape
 
+    def read(layer: int, resid: torch.Tensor) -> None:
+        if layer in unread:
+            unread.remove(layer)
+            require_stream(decoder, layer, resid, (n_windows, window))
+            reader(layer, resid)
+
     def tap_for(layer: int) -> Tap:
         def tap(args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+            if layer == 0 and EMBEDDINGS in unread:
+                read(EMBEDDINGS, args[0] if args else kwargs["hidden_states"])
             if calls is not None and layer > first:
                 calls[layer] = args[1:], kwargs
-            if layer in unread:
-                unread.remove(layer)
-                resid = resid_in(output)
-                require_stream(decoder, layer, resid, (n_windows, window))
-                reader(layer, resid)
+            read(layer, resid_in(output))
             if layer == last:
                 raise _Stop
 
         return tap
 
-    read = range(first, last + 1) if calls is not None else sorted(set(layers))
-    with tapped(decoder, {layer: tap_for(layer) for layer in read}), contextlib.suppress(_Stop):
+    tapped_layers = range(max(first, 0), last + 1) if calls is not None else sorted({*layers} - {EMBEDDINGS})
+    with tapped(decoder, {layer: tap_for(layer) for layer in tapped_layers}), contextlib.suppress(_Stop):
         decoder(input_ids=token_ids, use_cache=False)
     if unread:
         raise TrackerError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from feature_tracker.model.hooks import ResidReader
+from feature_tracker.model.hooks import EMBEDDINGS, ResidReader
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.model.replay import Replay, record_window
 from feature_tracker.model.tokens import TokenizedText
@@ -24,22 +24,33 @@ class Recording:
 
     Attributes:
         trace: the top-k activations of this run. A run in another dtype gives slightly different ones.
-        windows: one `Replay` per window.
+        windows: one `Replay` per window, with the streams of the SAE layers, the embeddings (layer `EMBEDDINGS`) and
+            what the last block gives.
         starts: position of each window's first token, not counting BOS.
         saes: by layer, float32.
-        first: position of a window's first token in `Replay.resid`: 1 after BOS, 0 where windows start without it.
+        language_model: which ran.
     """
 
     trace: Trace
     windows: tuple[Replay, ...]
     starts: tuple[int, ...]
     saes: Mapping[int, Sae]
-    first: int = 1
+    language_model: LanguageModel
 
     @property
     def layers(self) -> list[int]:
         """SAE layers, ascending."""
         return sorted(self.trace.layers)
+
+    @property
+    def first(self) -> int:
+        """Position of a window's first token in `Replay.resid`: 1 after BOS, 0 where windows start without it."""
+        return self.language_model.first_token
+
+    @property
+    def last_block(self) -> int:
+        """Layer of the last block, whose stream the final norm and the unembedding read."""
+        return self.language_model.n_layers - 1
 
     def tokens_of(self, window: int) -> slice:
         """Positions of a window's tokens in the text."""
@@ -71,7 +82,7 @@ def part_of(tokens: TokenizedText, first: int, n_windows: int) -> TokenizedText:
 def record(
     tokens: TokenizedText, language_model: LanguageModel, saes: Mapping[int, Sae], progress: Progress = silent
 ) -> Recording:
-    """Run a text once and keep the residual streams of the SAE layers.
+    """Run a text once and keep its residual streams, from the embeddings to the last block.
 
     Args:
         language_model: preferably in float32: some effects of an ablation are smaller than bfloat16 can represent.
@@ -80,8 +91,12 @@ def record(
     windows: list[Replay] = []
 
     def forward(decoder: nn.Module, token_ids: torch.Tensor, run_layers: Sequence[int], reader: ResidReader) -> None:
-        windows.append(record_window(decoder, token_ids, run_layers, reader))
+        def read(layer: int, resid: torch.Tensor) -> None:
+            if layer in run_layers:
+                reader(layer, resid)
+
+        recorded = sorted({EMBEDDINGS, *run_layers, language_model.n_layers - 1})
+        windows.append(record_window(decoder, token_ids, recorded, read))
 
     run_in_turn(tokens, language_model, saes, activations, progress, forward)
-    starts, first = tokens.window_starts, language_model.first_token
-    return Recording(activations.trace(tokens), tuple(windows), starts, dict(saes), first)
+    return Recording(activations.trace(tokens), tuple(windows), tokens.window_starts, dict(saes), language_model)
