@@ -24,8 +24,10 @@ from feature_tracker.progress import Progress, silent
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    import torch
 
     from feature_tracker.circuits.correlation import Correlations
+    from feature_tracker.circuits.question import NextWord, Question, WhatFeeds
     from feature_tracker.circuits.traced import TracedCircuit
     from feature_tracker.compare.examples import Found
     from feature_tracker.compare.kinds import Kind
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from feature_tracker.tracing.recording import Recording
     from feature_tracker.tracing.trace import Trace
 
+_DEEPEST_FEATURES = 8
+"""Of the deepest layer, which stand for a whole text in a circuit."""
 _LARGEST_COPY = 500_000_000
 """Parameters of the largest model that is loaded a second time in float32, which takes 2 GB."""
 
@@ -362,27 +366,77 @@ class Tracker:
     def circuit(
         self,
         text: str | Recording,
+        question: Question | None = None,
         *,
-        ranked: pd.DataFrame | None = None,
-        top: int = 10,
-        threshold: float = 0.3,
-        effects: bool = False,
+        share: float = 0.8,
         progress: Progress = silent,
     ) -> TracedCircuit:
-        """What feeds what among the features of a text: estimates by gradients, and correlations.
+        """What the answer to a question passes through, every edge measured; see `trace_circuit`."""
+        recording = self.record(text, progress=progress) if isinstance(text, str) else text
+        *_, traced = self.trace_circuit(recording, question, share=share, progress=progress)
+        return traced
+
+    def trace_circuit(
+        self,
+        recording: Recording,
+        question: Question | None = None,
+        *,
+        share: float = 0.8,
+        progress: Progress = silent,
+    ) -> Generator[TracedCircuit]:
+        """Answer a question about a text, and yield the circuit each time that more of it is measured.
 
         Args:
-            text: or what `record` gives.
-            ranked: rows of `rank`, the circuit's features; the `top` of each layer by activation where `None`.
-            threshold: smallest |r| of a correlation that makes an edge.
-            effects: measure every edge's effect by taking its source out of the model.
-        """
-        from feature_tracker.circuits.traced import trace_features
+            recording: what `record` gives.
+            question: `WhatFeeds`, `WhatItFeeds` or `NextWord` of `circuits.question`; what feeds the deepest layer's
+                most distinctive features where `None`.
+            share: of each layer's influence that the circuit's features hold.
 
-        recording = self.record(text, progress=progress) if isinstance(text, str) else text
-        if ranked is None:
-            ranked = self.rank(recording.trace, top=top, by="activation")
-        return trace_features(recording, ranked, threshold=threshold, effects=effects, progress=progress)
+        Raises:
+            TrackerError: the text can't answer the question.
+        """
+        from feature_tracker.circuits.trace import trace_circuit
+        from feature_tracker.circuits.traced import TracedCircuit
+
+        asked = question or self._whole_text(recording)
+        for circuit in trace_circuit(recording, asked, share=share, means=self._mean_activations(), progress=progress):
+            yield TracedCircuit(recording, self.labels, circuit)
+
+    def next_word(self, word: str, against: str | None = None, position: int | None = None) -> NextWord:
+        """The question what makes a word the next one, and not another.
+
+        Args:
+            position: the token after which it would stand; the text's last where `None`.
+
+        Raises:
+            TrackerError: a word isn't one token of the model.
+        """
+        from feature_tracker.circuits.question import NextWord
+        from feature_tracker.model.next_token import token_of
+
+        other = None if not against else token_of(self.language_model, against)
+        return NextWord(token_of(self.language_model, word), other, position)
+
+    def _whole_text(self, recording: Recording) -> WhatFeeds:
+        from feature_tracker.circuits.question import WhatFeeds
+        from feature_tracker.tracing.rows import features_of
+
+        ranked = self.rank(recording.trace, layers=self.bundle.layers[-1:], top=_DEEPEST_FEATURES)
+        return WhatFeeds(tuple(features_of(ranked)))
+
+    def _mean_activations(self) -> dict[int, torch.Tensor] | None:
+        """Each feature's mean activation on ordinary text, where the table knows it for all."""
+        import torch
+
+        frame = self.labels.frame
+        if "mean_activation" not in frame or frame["mean_activation"].isna().any():
+            return None
+        return {
+            layer: torch.tensor(
+                frame.loc[layer, "mean_activation"].reindex(range(sae.n_latents)).fillna(0.0).to_numpy(dtype="float32")
+            )
+            for layer, sae in self.saes.items()
+        }
 
     def circuit_files(self, traced: TracedCircuit) -> dict[str, bytes]:
         """A circuit by file name: CSV tables, graphs for other tools, the figure.

@@ -3,7 +3,7 @@
 What a node holds is subtracted from the stream (see `circuits.streams`); words are replaced by other words of the text.
 The blocks up to the next SAE layer run again, and that layer is encoded again, top-k included. The effect on a node
 there is its activation before minus after, summed over the tokens that bear on the question: positive where the first
-feeds the second. BOS and attention sinks are not taken out: no model works without them, so the answer would mean nothing.
+feeds the second. BOS and attention sinks are not taken out: no model works without them.
 """
 
 from __future__ import annotations

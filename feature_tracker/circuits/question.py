@@ -67,8 +67,8 @@ def require_answerable(question: Question, recording: Recording) -> None:
     if isinstance(question, WhatItFeeds):
         if question.feature.layer == layers[-1]:
             raise TrackerError(
-                f"{question.feature} lies in the last SAE layer, and what it feeds is no feature. Ask what feeds it, or "
-                "choose a feature of an earlier layer."
+                f"{question.feature} lies in the last SAE layer, after which there are no features. Ask what feeds it, "
+                "or choose a feature of an earlier layer."
             )
         require_fires(trace, question.feature, None)
         return

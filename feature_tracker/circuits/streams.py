@@ -4,8 +4,9 @@ At an SAE layer the residual stream of a token is
 
     x = sum_i a_i s W_i + offset + error
 
-with activations a_i, decoder directions W_i and the scale s of a normalized SAE (1 without). On attention sinks, BOS and
-the first token after a cut, nothing is told apart: there the whole stream is one part, against the mean of the others.
+with activations a_i, decoder directions W_i and the scale s of a normalized SAE (1 without). On attention sinks, BOS
+and the first token after a cut, nothing is told apart: there the whole stream is one part, against the mean of the
+others.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from feature_tracker.model.hooks import EMBEDDINGS
 from feature_tracker.model.next_token import logits_of
 from feature_tracker.sae.topk import Sae
 from feature_tracker.tracing.recording import Recording
-
 
 WORD_SWAPS = 3
 """A word is replaced by this many others in turn, and effects are means over them."""
@@ -91,7 +91,7 @@ class WindowStream:
         return (resid - mean) * self.counts.to(resid)[:, None]
 
     def word_swap(self, positions: Sequence[int], swap: int) -> torch.Tensor:
-        """(window, d_model) what is subtracted from the embeddings to put other words of the text in some words' places.
+        """(window, d_model) what is subtracted from the embeddings to replace some words by others of the text.
 
         A mean of embeddings is no word, and the model parks attention on it; another word is one that it knows.
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
+from itertools import pairwise
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -13,8 +13,8 @@ from feature_tracker.circuits.circuit import EDGE_COLUMNS, MEMBER_COLUMNS, Circu
 from feature_tracker.circuits.faithfulness import measure_faithfulness
 from feature_tracker.circuits.measure import measured, measured_turns
 from feature_tracker.circuits.question import NextWord, Question, WhatFeeds, require_answerable
-from feature_tracker.circuits.trace_back import Level, first_level, level_below, level_turns
-from feature_tracker.model.forward_queue import FORWARDS
+from feature_tracker.circuits.trace_back import Level, first_level, level_below
+from feature_tracker.model.forward_queue import FORWARDS, Turn
 from feature_tracker.model.hooks import EMBEDDINGS
 from feature_tracker.progress import Progress, silent
 from feature_tracker.tracing.recording import Recording
@@ -90,9 +90,9 @@ _DTYPES = {"source": int, "target": int}
 
 
 def _measured_rows(
-    recording: Recording, question: WhatFeeds | NextWord, levels: list[Level], value: float, turn
+    recording: Recording, question: WhatFeeds | NextWord, levels: list[Level], value: float, turn: Turn
 ) -> Iterator[pd.DataFrame]:
-    for above, level in zip(levels, levels[1:], strict=False):
+    for above, level in pairwise(levels):
         first = level.nodes[0].number
         for node, effects in measured(recording, question, _to_take_out(level), above, turn):
             contributions = level.contributions[node.number - first]

@@ -15,6 +15,7 @@ from feature_tracker.model.load import LanguageModel
 from feature_tracker.model.next_token import final_norm
 from feature_tracker.sae.topk import Sae
 
+
 class LogitLens(NamedTuple):
     """Next tokens that a direction makes more or less probable.
 

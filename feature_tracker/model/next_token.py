@@ -12,7 +12,6 @@ from feature_tracker.model.forward_queue import FORWARDS
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.model.tokens import TokenizedText
 
-
 _FINAL_NORMS = ("norm", "ln_f", "final_layernorm", "final_layer_norm")
 """Names of the norm after the last block: Llama, Mistral, Qwen and Gemma; GPT-2; Phi; others."""
 
