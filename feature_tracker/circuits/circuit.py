@@ -32,7 +32,8 @@ class Node(NamedTuple):
         members: features, the most influential first; none for other kinds.
         positions: tokens of a node of words; of a node of features those on which it contributes most, strongest
             first, one a word and at most six; none for other kinds.
-        influence: estimated share of what reaches the answer through this layer.
+        influence: estimated share of what reaches the answer through this layer; where the question is what a feature
+            feeds, share of what the layer's features lose without it, measured.
         activation: of a node of features, summed over the tokens in question; of a logit its value; else NaN.
     """
 
@@ -84,7 +85,8 @@ class Circuit:
             share of the target's value that takes this way, NaN where not estimated; `effect`, what the deeper node's
             activation lost when the shallower node was taken out; `lost`, the effect as a share of that activation.
         members: one row per kept feature, columns as `MEMBER_COLUMNS`: its node's number, estimated influence,
-            signed contribution to the target (NaN where not estimated) and summed activation.
+            signed contribution to the target and summed activation. Where the question is what a feature feeds, the
+            contribution is what it loses without that feature.
         value: the target's activation or logit.
         n_unmeasured: nodes that are still to be taken out.
         faithfulness: of all kept features together, once it is measured.

@@ -7,16 +7,15 @@ Feature Circuits, section 3.2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
-from feature_tracker.circuits.circuit import Faithfulness
+from feature_tracker.circuits.circuit import Faithfulness, Node
 from feature_tracker.circuits.measure import summed
 from feature_tracker.circuits.question import NextWord, WhatFeeds
-from feature_tracker.circuits.streams import WindowStream, logit, run_on
-from feature_tracker.circuits.trace_back import Level, asked_position
+from feature_tracker.circuits.streams import WindowStream, asked_place, logit, question_windows, run_on
 from feature_tracker.model.forward_queue import Turn
 from feature_tracker.tracing.recording import Recording
 
@@ -27,7 +26,7 @@ Masks = Mapping[int, torch.Tensor]
 def measure_faithfulness(
     recording: Recording,
     question: WhatFeeds | NextWord,
-    target: Level,
+    targets: Sequence[Node],
     kept: Masks,
     means: Mapping[int, torch.Tensor],
     turn: Turn,
@@ -35,21 +34,21 @@ def measure_faithfulness(
     """The target with the kept features alone, with none, and without them, as shares of what it is.
 
     Args:
-        target: the first level.
-        kept: by SAE layer below the target.
+        targets: the nodes that are asked about.
+        kept: by SAE layer below the targets.
         means: by the same layers, (n_latents,) mean activations on ordinary text.
         turn: taken three times in each window.
     """
-    numbers = [asked_position(recording, question)[0]] if isinstance(question, NextWord) else sorted(target.weights)
+    numbers = question_windows(recording, question)
     none = {layer: torch.zeros_like(mask) for layer, mask in kept.items()}
     without = {layer: ~mask for layer, mask in kept.items()}
-    whole = np.array([node.activation for node in target.nodes])
+    whole = np.array([node.activation for node in targets])
     shares = []
     for masks in (kept, none, without):
-        values = np.zeros(len(target.nodes))
+        values = np.zeros(len(targets))
         for number in numbers:
             with turn():
-                values += _value(recording, question, number, target, masks, means)
+                values += _value(recording, question, number, targets, masks, means)
         shares.append(float((values / whole).mean()))
     return Faithfulness(*shares)
 
@@ -59,20 +58,20 @@ def _value(
     recording: Recording,
     question: WhatFeeds | NextWord,
     number: int,
-    target: Level,
+    targets: Sequence[Node],
     masks: Masks,
     means: Mapping[int, torch.Tensor],
 ) -> np.ndarray:
     layers = sorted(masks)
-    is_logit = target.layer > recording.last_block
-    end = recording.last_block if is_logit else target.layer
+    is_logit = targets[0].kind == "logit"
+    end = recording.last_block if is_logit else targets[0].layer
     resid = WindowStream(recording, number, layers[0]).resid[None] if layers else recording.windows[number].resid[end]
     for layer, stop in zip(layers, [*layers[1:], end], strict=True):
         resid = run_on(recording, number, layer, _with_means(recording, number, layer, resid[0], masks, means), stop)
     if is_logit and isinstance(question, NextWord):
-        _, position = asked_position(recording, question)
+        _, position = asked_place(recording, question)
         return logit(recording, resid, position, question.token, question.against).double().cpu().numpy()
-    return summed(recording, question, number, resid, target)[0]
+    return summed(recording, question, number, resid, targets)[0]
 
 
 def _with_means(

@@ -15,8 +15,17 @@ import torch
 
 from feature_tracker.circuits.circuit import Node
 from feature_tracker.circuits.question import NextWord, WhatFeeds
-from feature_tracker.circuits.streams import WORD_SWAPS, WindowStream, logit, run_on
-from feature_tracker.circuits.trace_back import Level, asked_position, position_mask, tokens_in_question
+from feature_tracker.circuits.streams import (
+    WORD_SWAPS,
+    WindowStream,
+    asked_place,
+    asked_positions,
+    logit,
+    position_mask,
+    positions_before,
+    question_windows,
+    run_on,
+)
 from feature_tracker.model.forward_queue import Turn
 from feature_tracker.tracing.recording import Recording
 
@@ -35,22 +44,23 @@ def removed(stream: WindowStream, node: Node) -> torch.Tensor:
 
 
 def measured(
-    recording: Recording, question: WhatFeeds | NextWord, nodes: Sequence[Node], above: Level, turn: Turn
+    recording: Recording, question: WhatFeeds | NextWord, nodes: Sequence[Node], targets: Sequence[Node], turn: Turn
 ) -> Iterator[tuple[Node, np.ndarray]]:
-    """Take out each of some nodes, several per forward, and yield what each node of the level above loses.
+    """Take out each of some nodes, several per forward, and yield what each target loses.
 
     Args:
-        nodes: of the layer below `above`, none of them sinks.
+        nodes: of one layer, none of them sinks.
+        targets: of the next layer.
         turn: taken once per forward.
     """
-    numbers = [asked_position(recording, question)[0]] if isinstance(question, NextWord) else sorted(above.weights)
+    numbers = question_windows(recording, question)
     longest = max(len(recording.windows[number].resid[recording.layers[0]]) for number in numbers)
     step = _nodes_per_forward(longest, nodes)
     for start in range(0, len(nodes), step):
         batch = nodes[start : start + step]
-        effects = np.zeros((len(batch), len(above.nodes)))
+        effects = np.zeros((len(batch), len(targets)))
         for number in numbers:
-            effects += _effects(recording, question, number, batch, above, turn)
+            effects += _effects(recording, question, number, batch, targets, turn)
         yield from zip(batch, effects, strict=True)
 
 
@@ -71,38 +81,37 @@ def _effects(
     question: WhatFeeds | NextWord,
     number: int,
     nodes: Sequence[Node],
-    above: Level,
+    targets: Sequence[Node],
     turn: Turn,
 ) -> np.ndarray:
     stream = WindowStream(recording, number, nodes[0].layer)
     versions = [removed(stream, node) for node in nodes]
     changed = (stream.resid - torch.cat(versions)).to(stream.resid.dtype)
     of_node = np.cumsum([0, *map(len, versions)])[:-1]
-    is_logit = above.layer > recording.last_block
+    is_logit = targets[0].kind == "logit"
     with turn():
-        stop = recording.last_block if is_logit else above.layer
+        stop = recording.last_block if is_logit else targets[0].layer
         deeper = run_on(recording, number, stream.layer, changed, stop)
         if is_logit and isinstance(question, NextWord):
-            _, position = asked_position(recording, question)
+            _, position = asked_place(recording, question)
             after = logit(recording, deeper, position, question.token, question.against)[:, None]
-            effects = above.nodes[0].activation - after.double().cpu().numpy()
+            effects = targets[0].activation - after.double().cpu().numpy()
         else:
-            before = summed(recording, question, number, recording.windows[number].resid[stop][None], above)
-            effects = before - summed(recording, question, number, deeper, above)
+            before = summed(recording, question, number, recording.windows[number].resid[stop][None], targets)
+            effects = before - summed(recording, question, number, deeper, targets)
     return np.add.reduceat(effects, of_node) / np.array(list(map(len, versions)))[:, None]
 
 
 def summed(
-    recording: Recording, question: WhatFeeds | NextWord, number: int, resid: torch.Tensor, above: Level
+    recording: Recording, question: WhatFeeds | NextWord, number: int, resid: torch.Tensor, nodes: Sequence[Node]
 ) -> np.ndarray:
-    """(n, n_nodes) activation of each node on streams (n, window, d_model), over the tokens in question."""
-    sae = recording.saes[above.layer]
-    positions = tokens_in_question(recording, question)
-    if above.nodes[0].number == 0 and isinstance(question, WhatFeeds) and question.positions is not None:
-        positions = np.array(question.positions)  # the target itself is asked about on these alone
+    """(n, n_nodes) activation of each node of one layer on streams (n, window, d_model), over the tokens in question."""
+    sae = recording.saes[nodes[0].layer]
+    is_asked = nodes[0].number == 0
+    positions = asked_positions(recording, question) if is_asked else positions_before(recording, question)
     inside = position_mask(recording, number, positions).to(resid.device)
     top = sae.encode(resid[:, inside])
     by_latent = torch.zeros(len(resid), sae.n_latents, dtype=torch.float64, device=resid.device)
     by_latent.scatter_add_(1, top.indices.flatten(1), top.values.flatten(1).double())
-    columns = [by_latent[:, [feature.index for feature in node.members]].sum(dim=1) for node in above.nodes]
+    columns = [by_latent[:, [feature.index for feature in node.members]].sum(dim=1) for node in nodes]
     return torch.stack(columns, dim=1).cpu().numpy()

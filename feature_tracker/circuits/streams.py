@@ -18,11 +18,13 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from feature_tracker.circuits.question import NextWord, Question, WhatFeeds
 from feature_tracker.model.hooks import EMBEDDINGS
 from feature_tracker.model.next_token import logits_of
 from feature_tracker.sae.topk import Sae
 from feature_tracker.tracing.recording import Recording
 
+_SOURCE_PARTS = 6
 WORD_SWAPS = 3
 """A word is replaced by this many others in turn, and effects are means over them."""
 
@@ -57,8 +59,12 @@ class WindowStream:
     @cached_property
     def activations(self) -> torch.Tensor:
         """(window, n_latents), 0 where nothing counts."""
-        top = self.sae.encode(self.resid)
-        dense = self.resid.new_zeros(len(self.resid), self.sae.n_latents, dtype=self.sae.b_dec.dtype)
+        return self.encoded(self.resid)
+
+    def encoded(self, resid: torch.Tensor) -> torch.Tensor:
+        """(window, n_latents) activations of a changed stream (window, d_model), 0 where nothing counts."""
+        top = self.sae.encode(resid)
+        dense = resid.new_zeros(len(resid), self.sae.n_latents, dtype=self.sae.b_dec.dtype)
         return dense.scatter_(-1, top.indices, top.values) * self.counts.to(dense)[:, None]
 
     @property
@@ -90,6 +96,14 @@ class WindowStream:
         mean = resid[self.counts].mean(dim=0) if self.counts.any() else resid.mean(dim=0)
         return (resid - mean) * self.counts.to(resid)[:, None]
 
+    def without_half(self, part: torch.Tensor) -> torch.Tensor:
+        """(window, d_model) the stream with half of some latents taken out; all of it where these are all latents."""
+        if len(part) == self.sae.n_latents:
+            return self.resid
+        only = torch.zeros_like(self.activations)
+        only[:, part] = self.activations[:, part]
+        return (self.resid - self.decoded(only) / 2).to(self.resid)
+
     def word_swap(self, positions: Sequence[int], swap: int) -> torch.Tensor:
         """(window, d_model) what is subtracted from the embeddings to replace some words by others of the text.
 
@@ -113,10 +127,18 @@ class WindowStream:
         return difference
 
 
-def next_layer(recording: Recording, layer: int) -> int:
-    """The SAE layer after a layer; the last block where there is none."""
-    deeper = [stop for stop in recording.layers if stop > layer]
-    return deeper[0] if deeper else recording.last_block
+def source_parts(recording: Recording, layer: int) -> list[torch.Tensor]:
+    """The latents of a layer in parts, each with a gradient of its own, (n,) int64 each.
+
+    A gradient is the slope at one point, and taking a feature out is a long step. At the first SAE layer the stream is
+    short, a feature is a large part of it, and the slope alone misleads. There the gradient of each part is taken
+    where half of the part is out. docs/circuits.md has the figures.
+    """
+    n_latents = recording.saes[layer].n_latents
+    if layer != recording.layers[0]:
+        return [torch.arange(n_latents)]
+    strongest = recording.trace.layers[layer].dense().sum(axis=0).argsort(kind="stable")[::-1].copy()
+    return [torch.from_numpy(strongest[number::_SOURCE_PARTS].copy()) for number in range(_SOURCE_PARTS)]
 
 
 def layer_before(recording: Recording, layer: int) -> int:
@@ -142,7 +164,47 @@ def logit(recording: Recording, resid: torch.Tensor, position: int, token: int, 
     return logits[:, token] - (logits.mean(dim=-1) if against is None else logits[:, against])
 
 
-def windows_with(recording: Recording, positions: Sequence[int]) -> list[int]:
-    """Numbers of the windows that hold any of these tokens."""
-    numbers = np.searchsorted(recording.starts, np.asarray(positions, dtype=np.int64), side="right") - 1
+def position_mask(recording: Recording, number: int, positions: Sequence[int] | np.ndarray) -> torch.Tensor:
+    """(window,) bool: which positions of a window are these tokens of the text."""
+    chosen = np.zeros(recording.trace.n_tokens, dtype=bool)
+    chosen[np.asarray(positions, dtype=np.int64)] = True
+    first = np.zeros(recording.first, dtype=bool)
+    return torch.from_numpy(np.concatenate([first, chosen[recording.tokens_of(number)]]))
+
+
+def asked_positions(recording: Recording, question: Question) -> np.ndarray:
+    """The tokens on which the answer is read: where a feature is asked about, or the one before the next word."""
+    trace = recording.trace
+    if isinstance(question, NextWord):
+        return np.array([trace.n_tokens - 1 if question.position is None else question.position])
+    if isinstance(question, WhatFeeds) and question.positions is not None:
+        return np.array(question.positions)
+    return trace.counted
+
+
+def positions_before(recording: Recording, question: Question) -> np.ndarray:
+    """The tokens that count and can bear on the answer: of the windows in question, up to the last word asked about."""
+    counted, asked = recording.trace.counted, asked_positions(recording, question)
+    numbers = question_windows(recording, question)
+    spans = [recording.tokens_of(number) for number in numbers]
+    return np.concatenate(
+        [counted[(counted >= span.start) & (counted < span.stop) & (counted <= asked.max())] for span in spans]
+    )
+
+
+def question_windows(recording: Recording, question: Question) -> list[int]:
+    """Numbers of the windows that bear on the answer: those in which what is asked about fires."""
+    asked = asked_positions(recording, question)
+    if not isinstance(question, NextWord):
+        features = question.features if isinstance(question, WhatFeeds) else (question.feature,)
+        fires = np.any([recording.trace.column(feature)[asked] > 0 for feature in features], axis=0)
+        asked = asked[fires]
+    numbers = np.searchsorted(recording.starts, asked, side="right") - 1
     return sorted({int(number) for number in numbers})
+
+
+def asked_place(recording: Recording, question: NextWord) -> tuple[int, int]:
+    """The window, and the position in it, after which the next word would stand."""
+    (position,) = asked_positions(recording, question).tolist()
+    (number,) = question_windows(recording, question)
+    return number, position - recording.starts[number] + recording.first

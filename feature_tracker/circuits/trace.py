@@ -12,8 +12,10 @@ import torch
 from feature_tracker.circuits.circuit import EDGE_COLUMNS, MEMBER_COLUMNS, Circuit, Node
 from feature_tracker.circuits.faithfulness import measure_faithfulness
 from feature_tracker.circuits.measure import measured, measured_turns
-from feature_tracker.circuits.question import NextWord, Question, WhatFeeds, require_answerable
+from feature_tracker.circuits.question import NextWord, Question, WhatFeeds, WhatItFeeds, require_answerable
+from feature_tracker.circuits.streams import question_windows
 from feature_tracker.circuits.trace_back import Level, first_level, level_below
+from feature_tracker.circuits.trace_forward import forward_effects, forward_levels
 from feature_tracker.model.forward_queue import FORWARDS, Turn
 from feature_tracker.model.hooks import EMBEDDINGS
 from feature_tracker.progress import Progress, silent
@@ -44,15 +46,33 @@ def trace_circuit(
         TrackerError: the text can't answer the question.
     """
     require_answerable(question, recording)
+    if isinstance(question, WhatItFeeds):
+        yield from _trace_forward(recording, question, share, progress)
+    else:
+        yield from _trace_back(recording, question, share, means, progress)
+
+
+def _trace_back(
+    recording: Recording,
+    question: WhatFeeds | NextWord,
+    share: float,
+    means: Mapping[int, torch.Tensor] | None,
+    progress: Progress,
+) -> Generator[Circuit]:
     levels = [first_level(recording, question)]
-    n_windows = max(1, len(levels[0].weights))
+    n_windows = len(question_windows(recording, question))
     below = [EMBEDDINGS, *(layer for layer in recording.layers if layer < levels[0].layer)]
     n_turns = n_windows * (2 + len(levels[0].nodes)) + 10 * n_windows * (len(below) - 1)
     with FORWARDS.job("Tracing back", n_turns, progress) as job:
         while levels[-1].layer != EMBEDDINGS:
             number = sum(len(level.nodes) for level in levels)
             levels.append(level_below(recording, question, levels[-1], number, share, job.turn))
-    circuit = _unmeasured(question, share, levels)
+    nodes = [node for level in levels for node in level.nodes]
+    n_to_measure = sum(len(_to_take_out(level)) for level in levels[1:])
+    value = sum(node.activation for node in levels[0].nodes)
+    circuit = _unmeasured(
+        question, share, nodes, [row for level in levels for row in level.members], value, n_to_measure
+    )
     yield circuit
     n_turns = sum(measured_turns(recording, _to_take_out(level), n_windows) for level in levels[1:])
     with FORWARDS.job("Taking parts out", n_turns, progress) as job:
@@ -65,20 +85,48 @@ def trace_circuit(
         if kept:
             usual = _means(recording) if means is None else means
             yield replace(
-                circuit, faithfulness=measure_faithfulness(recording, question, levels[0], kept, usual, job.turn)
+                circuit, faithfulness=measure_faithfulness(recording, question, levels[0].nodes, kept, usual, job.turn)
             )
 
 
-def _unmeasured(question: WhatFeeds | NextWord, share: float, levels: list[Level]) -> Circuit:
+def _trace_forward(recording: Recording, question: WhatItFeeds, share: float, progress: Progress) -> Generator[Circuit]:
+    n_windows = len(recording.windows)
+    with FORWARDS.job("Taking the feature out", n_windows, progress) as job:
+        levels = forward_levels(recording, question, share, job.turn)
+    nodes = [node for level in levels for node in level.nodes]
     members = [row for level in levels for row in level.members]
+    n_to_measure = sum(len(level.nodes) for level in levels[:-1])
+    circuit = _unmeasured(question, share, nodes, members, nodes[0].activation, n_to_measure)
+    yield circuit
+    with FORWARDS.job("Taking parts out", n_to_measure * len(levels[0].responses), progress) as job:
+        for level, deeper in pairwise(levels):
+            for node, effects in forward_effects(recording, level, deeper, job.turn):
+                rows = [
+                    (node.number, target.number, float("nan"), effect, effect / target.activation)
+                    for target, effect in zip(deeper.nodes, effects, strict=True)
+                    if target.members
+                ]
+                edges = pd.concat([circuit.edges, pd.DataFrame(rows, columns=EDGE_COLUMNS)], ignore_index=True)
+                circuit = replace(circuit, edges=edges, n_unmeasured=circuit.n_unmeasured - 1)
+                yield circuit
+
+
+def _unmeasured(
+    question: Question,
+    share: float,
+    nodes: list[Node],
+    members: list[tuple[float, ...]],
+    value: float,
+    n_to_measure: int,
+) -> Circuit:
     return Circuit(
         question,
         share,
-        nodes=tuple(node for level in levels for node in level.nodes),
+        nodes=tuple(nodes),
         edges=pd.DataFrame({name: pd.Series(dtype=_DTYPES.get(name, float)) for name in EDGE_COLUMNS}),
         members=pd.DataFrame(members, columns=MEMBER_COLUMNS),
-        value=sum(node.activation for node in levels[0].nodes),
-        n_unmeasured=sum(len(_to_take_out(level)) for level in levels[1:]),
+        value=value,
+        n_unmeasured=n_to_measure,
     )
 
 
@@ -94,7 +142,7 @@ def _measured_rows(
 ) -> Iterator[pd.DataFrame]:
     for above, level in pairwise(levels):
         first = level.nodes[0].number
-        for node, effects in measured(recording, question, _to_take_out(level), above, turn):
+        for node, effects in measured(recording, question, _to_take_out(level), above.nodes, turn):
             contributions = level.contributions[node.number - first]
             rows = [
                 (node.number, target.number, contribution / value, effect, effect / target.activation)

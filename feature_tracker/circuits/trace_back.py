@@ -12,15 +12,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from feature_tracker.circuits.circuit import Node
+from feature_tracker.circuits.contributions import Contributions, contributions_to
 from feature_tracker.circuits.groups import group_features
 from feature_tracker.circuits.question import NextWord, WhatFeeds
-from feature_tracker.circuits.streams import WindowStream, layer_before, logit, run_on, windows_with
+from feature_tracker.circuits.streams import (
+    WindowStream,
+    asked_place,
+    asked_positions,
+    layer_before,
+    logit,
+    position_mask,
+    positions_before,
+    question_windows,
+)
 from feature_tracker.feature import Feature
 from feature_tracker.model.forward_queue import Turn
 from feature_tracker.model.hooks import EMBEDDINGS
@@ -38,7 +47,7 @@ class Level:
     Attributes:
         layer: an SAE layer, `EMBEDDINGS`, or the number of blocks for a logit.
         nodes: features in several nodes don't overlap.
-        weights: by window, (window, n_latents) weights of the kept features; none for words and logits.
+        weights: by window in question, (window, n_latents) weights of the kept features; none for words and logits.
         members: rows of `Circuit.members`.
         contributions: (n_nodes, n_deeper) estimated contribution of each node through each node of the level above.
     """
@@ -50,26 +59,6 @@ class Level:
     contributions: np.ndarray
 
 
-class _Contributions(NamedTuple):
-    """What a layer contributes to the nodes above it, over all windows.
-
-    Attributes:
-        signed, size: (n_targets, n_latents) sums over the tokens of the contributions and of their absolute values; of
-            `EMBEDDINGS` (n_targets, n_tokens).
-        error, error_size: (n_targets,) of the SAE's error.
-        sinks, sinks_size: (n_targets,) of BOS and attention sinks.
-        weights: see `Level`, for all latents.
-    """
-
-    signed: np.ndarray
-    size: np.ndarray
-    error: np.ndarray
-    error_size: np.ndarray
-    sinks: np.ndarray
-    sinks_size: np.ndarray
-    weights: dict[int, torch.Tensor]
-
-
 def first_level(recording: Recording, question: WhatFeeds | NextWord) -> Level:
     """The level of what is asked about."""
     if isinstance(question, NextWord):
@@ -77,10 +66,10 @@ def first_level(recording: Recording, question: WhatFeeds | NextWord) -> Level:
         node = Node(0, recording.last_block + 1, "logit", (), (), 1.0, value)
         return Level(node.layer, (node,), {}, (), np.zeros((1, 0)))
     layer = question.features[0].layer
-    positions = recording.trace.counted if question.positions is None else np.array(question.positions)
+    positions = asked_positions(recording, question)
     weights: dict[int, torch.Tensor] = {}
     totals = {feature: float(recording.trace.column(feature)[positions].sum()) for feature in question.features}
-    for number in windows_with(recording, positions):
+    for number in question_windows(recording, question):
         stream = WindowStream(recording, number, layer)
         inside = position_mask(recording, number, positions).to(stream.resid.device)
         weight = torch.zeros_like(stream.activations)
@@ -103,23 +92,8 @@ def _peaks(recording: Recording, feature: Feature, positions: np.ndarray) -> tup
     return strongest_words(recording, by_token)
 
 
-def position_mask(recording: Recording, number: int, positions: Sequence[int] | np.ndarray) -> torch.Tensor:
-    """(window,) bool: which positions of a window are these tokens of the text."""
-    chosen = np.zeros(recording.trace.n_tokens, dtype=bool)
-    chosen[np.asarray(positions, dtype=np.int64)] = True
-    first = np.zeros(recording.first, dtype=bool)
-    return torch.from_numpy(np.concatenate([first, chosen[recording.tokens_of(number)]]))
-
-
-def asked_position(recording: Recording, question: NextWord) -> tuple[int, int]:
-    """The window, and the position in it, after which the next word would stand."""
-    position = recording.trace.n_tokens - 1 if question.position is None else question.position
-    (number,) = windows_with(recording, [position])
-    return number, position - recording.starts[number] + recording.first
-
-
 def _logit_value(recording: Recording, question: NextWord) -> float:
-    number, position = asked_position(recording, question)
+    number, position = asked_place(recording, question)
     resid = recording.windows[number].resid[recording.last_block][None]
     with torch.inference_mode():
         return float(logit(recording, resid, position, question.token, question.against)[0])
@@ -132,15 +106,15 @@ def level_below(
 
     Args:
         first_number: of the first node.
-        turn: taken `level_turns` times.
+        turn: taken once for the forward of each window in question, and once for each node's gradient there.
     """
     layer = recording.layers[-1] if above.layer > recording.last_block else layer_before(recording, above.layer)
-    contributions = _contributions(recording, question, layer, above, turn)
+    contributions = contributions_to(recording, question, above.nodes, above.weights, layer, turn)
     influence = np.array([node.influence for node in above.nodes])
     totals = contributions.size.sum(axis=1) + contributions.error_size + contributions.sinks_size
     passed = influence / np.where(totals > 0, totals, 1.0)
     by_source = passed @ contributions.size
-    kept = _holding(by_source, share)
+    kept = holding(by_source, share)
     groups = _word_groups(recording, kept, by_source) if layer == EMBEDDINGS else _feature_groups(
         recording, layer, kept, contributions
     )  # fmt: skip
@@ -201,97 +175,13 @@ def _by_token(recording: Recording, layer: int, weights: dict[int, torch.Tensor]
     return by_token
 
 
-def level_turns(above: Level) -> int:
-    """How many turns `level_below` takes: in each window one for the forward and one for each node's gradient."""
-    return max(1, len(above.weights)) * (1 + len(above.nodes))
-
-
 def _activation(recording: Recording, question: WhatFeeds | NextWord, features: Sequence[Feature]) -> float:
-    positions = tokens_in_question(recording, question)
+    positions = positions_before(recording, question)
     return float(sum(recording.trace.column(feature)[positions].sum() for feature in features)) if features else np.nan
 
 
-def tokens_in_question(recording: Recording, question: WhatFeeds | NextWord) -> np.ndarray:
-    """The tokens that count and can bear on the answer: those up to the word that is asked about, in its window."""
-    counted = recording.trace.counted
-    asked = question.positions if isinstance(question, WhatFeeds) else (question.position,)
-    if asked is None:
-        return counted
-    last = max(recording.trace.n_tokens - 1 if position is None else position for position in asked)
-    positions = [recording.trace.n_tokens - 1 if position is None else position for position in asked]
-    first = recording.starts[windows_with(recording, positions)[0]]
-    return counted[(counted >= first) & (counted <= last)]
-
-
-def _contributions(
-    recording: Recording, question: WhatFeeds | NextWord, layer: int, above: Level, turn: Turn
-) -> _Contributions:
-    n_targets, n_tokens = len(above.nodes), recording.trace.n_tokens
-    n_sources = n_tokens if layer == EMBEDDINGS else recording.saes[layer].n_latents
-    signed, size = np.zeros((n_targets, n_sources)), np.zeros((n_targets, n_sources))
-    error, error_size, sinks, sinks_size = (np.zeros(n_targets) for _ in range(4))
-    weights: dict[int, torch.Tensor] = {}
-    numbers = [asked_position(recording, question)[0]] if isinstance(question, NextWord) else sorted(above.weights)
-    for number in numbers:
-        stream = WindowStream(recording, number, layer)
-        total = torch.zeros_like(stream.resid)
-        for row, gradient in enumerate(_gradients(recording, question, stream, above, turn)):
-            total += gradient
-            if layer == EMBEDDINGS:
-                tokens = recording.tokens_of(number)
-                words = (gradient * stream.words).sum(dim=-1)[recording.first :]
-                signed[row, tokens], size[row, tokens] = words.cpu(), words.abs().cpu()
-            else:
-                by_feature = stream.activations * _weights(stream, gradient)
-                signed[row] += by_feature.sum(dim=0).double().cpu().numpy()
-                size[row] += by_feature.abs().sum(dim=0).double().cpu().numpy()
-                by_token = (gradient * stream.error).sum(dim=-1)
-                error[row] += float(by_token.sum())
-                error_size[row] += float(by_token.abs().sum())
-            by_sink = (gradient * stream.unusual).sum(dim=-1)
-            sinks[row] += float(by_sink.sum())
-            sinks_size[row] += float(by_sink.abs().sum())
-        if layer != EMBEDDINGS:
-            weights[number] = _weights(stream, total)
-    return _Contributions(signed, size, error, error_size, sinks, sinks_size, weights)
-
-
-def _weights(stream: WindowStream, gradient: torch.Tensor) -> torch.Tensor:
-    """(window, n_latents) how much an activation of 1 adds to the target, by a gradient (window, d_model)."""
-    return (gradient.to(stream.sae.decoder) @ stream.sae.decoder.T) * stream.sae.scale(stream.resid)
-
-
-def _gradients(
-    recording: Recording, question: WhatFeeds | NextWord, stream: WindowStream, above: Level, turn: Turn
-) -> list[torch.Tensor]:
-    """(window, d_model) gradient of each node of the level above."""
-    resid = stream.resid[None].detach().clone().requires_grad_()
-    with turn():
-        if isinstance(question, NextWord) and not above.weights:
-            deeper = run_on(recording, stream.number, stream.layer, resid, recording.last_block)
-            _, position = asked_position(recording, question)
-            values = [logit(recording, deeper, position, question.token, question.against)[0]]
-        else:
-            deeper = run_on(recording, stream.number, stream.layer, resid, above.layer)
-            sae = recording.saes[above.layer]
-            pre = sae.pre_activations(deeper[0])
-            top = sae.keep(pre.detach())
-            fires = torch.zeros_like(pre).scatter(-1, top.indices, (top.values > 0).to(pre.dtype))
-            weighted = (pre * fires * above.weights[stream.number]).sum(dim=0)
-            values = [weighted[[feature.index for feature in node.members]].sum() for node in above.nodes]
-    gradients = []
-    for row, (node, value) in enumerate(zip(above.nodes, values, strict=True)):
-        if not node.members and node.kind != "logit":  # errors and sinks are leaves
-            gradients.append(torch.zeros_like(stream.resid))
-            continue
-        with turn():
-            (gradient,) = torch.autograd.grad(value, resid, retain_graph=row + 1 < len(values))
-        gradients.append(gradient[0].float())
-    return gradients
-
-
-def _holding(influence: np.ndarray, share: float) -> np.ndarray:
-    """The fewest sources that hold this share of the influence, most influential first."""
+def holding(influence: np.ndarray, share: float) -> np.ndarray:
+    """Rows of the fewest sources that hold this share of the influence, most influential first."""
     order = np.argsort(-influence, kind="stable")
     held = np.cumsum(influence[order])
     if not len(held) or held[-1] <= 0:
@@ -300,7 +190,7 @@ def _holding(influence: np.ndarray, share: float) -> np.ndarray:
 
 
 def _feature_groups(
-    recording: Recording, layer: int, kept: np.ndarray, contributions: _Contributions
+    recording: Recording, layer: int, kept: np.ndarray, contributions: Contributions
 ) -> list[np.ndarray]:
     columns = torch.from_numpy(kept)
     where = torch.cat(
