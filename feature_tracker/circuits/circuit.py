@@ -13,7 +13,6 @@ from feature_tracker.feature import Feature
 Kind = Literal["words", "features", "rest", "error", "sinks", "logit"]
 
 EDGE_COLUMNS = ["source", "target", "attribution", "effect", "lost"]
-MEMBER_COLUMNS = ["node", "layer", "feature", "influence", "contribution", "activation"]
 
 DRAWN = 0.02
 """Smallest |lost| of an edge that is drawn; weaker ones are in the table."""
@@ -52,6 +51,17 @@ class Node(NamedTuple):
         return f"{place}/{self.kind}{self.number}"
 
 
+class Member(NamedTuple):
+    """One feature of a circuit; see `Circuit.members`."""
+
+    node: int
+    layer: int
+    feature: int
+    influence: float
+    contribution: float
+    activation: float
+
+
 class Faithfulness(NamedTuple):
     """How much of the answer the circuit's features carry. NaN where it wasn't computed.
 
@@ -84,7 +94,7 @@ class Circuit:
         edges: one row per measured edge, columns as `EDGE_COLUMNS`: numbers of the nodes; `attribution`, the estimated
             share of the target's value that takes this way, NaN where not estimated; `effect`, what the deeper node's
             activation lost when the shallower node was taken out; `lost`, the effect as a share of that activation.
-        members: one row per kept feature, columns as `MEMBER_COLUMNS`: its node's number, estimated influence,
+        members: one row per kept feature, columns as `Member`: its node's number, estimated influence,
             signed contribution to the target and summed activation. Where the question is what a feature feeds, the
             contribution is what it loses without that feature.
         value: the target's activation or logit.

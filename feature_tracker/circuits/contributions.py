@@ -1,8 +1,8 @@
 """What features contribute to those of the next layer, by gradients; see docs/circuits.md.
 
-For a node H of the next layer with the weights w_j(s) of its activations, g_H(s) = d sum_{j in H, s} w_j(s) a_j(s) / d x(s) is
-the gradient at the stream x, and feature i contributes a_i(s) g_H(s).W_i. The next layer's choice of top-k latents is
-held fixed. Source: Marks et al. 2024, Sparse Feature Circuits, section 3.1.
+A node H of the next layer, with weights w_j(s) of its activations, has at the stream x the gradient
+g_H(s) = d sum_{j in H, s} w_j(s) a_j(s) / d x(s), and feature i contributes a_i(s) g_H(s).W_i to it. The next layer's
+choice of top-k latents is held fixed. Source: Marks et al. 2024, Sparse Feature Circuits, section 3.1.
 """
 
 from __future__ import annotations

@@ -24,7 +24,9 @@ def group_features(where: np.ndarray, directions: np.ndarray, feeds: np.ndarray)
     """
     if len(where) < 2:
         return [np.arange(len(where))] if len(where) else []
-    alike = sum(weight * _cosines(rows) for weight, rows in zip(_WEIGHTS, (where, directions, feeds), strict=True))
+    alike = np.zeros((len(where), len(where)))
+    for weight, rows in zip(_WEIGHTS, (where, directions, feeds), strict=True):
+        alike += weight * _cosines(rows)
     apart = np.maximum(1 - alike[np.triu_indices(len(where), 1)], 0.0)  # rounding may fall below 0
     numbers = fcluster(linkage(apart, "average"), _APART, "distance")
     return [np.flatnonzero(numbers == number) for number in np.unique(numbers)]

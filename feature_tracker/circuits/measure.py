@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from feature_tracker.circuits.circuit import Node
-from feature_tracker.circuits.question import NextWord, WhatFeeds
+from feature_tracker.circuits.question import NextWord, Question
 from feature_tracker.circuits.streams import (
     WORD_SWAPS,
     WindowStream,
@@ -44,7 +44,7 @@ def removed(stream: WindowStream, node: Node) -> torch.Tensor:
 
 
 def measured(
-    recording: Recording, question: WhatFeeds | NextWord, nodes: Sequence[Node], targets: Sequence[Node], turn: Turn
+    recording: Recording, question: Question, nodes: Sequence[Node], targets: Sequence[Node], turn: Turn
 ) -> Iterator[tuple[Node, np.ndarray]]:
     """Take out each of some nodes, several per forward, and yield what each target loses.
 
@@ -78,7 +78,7 @@ def _nodes_per_forward(longest: int, nodes: Sequence[Node]) -> int:
 @torch.inference_mode()
 def _effects(
     recording: Recording,
-    question: WhatFeeds | NextWord,
+    question: Question,
     number: int,
     nodes: Sequence[Node],
     targets: Sequence[Node],
@@ -103,9 +103,9 @@ def _effects(
 
 
 def summed(
-    recording: Recording, question: WhatFeeds | NextWord, number: int, resid: torch.Tensor, nodes: Sequence[Node]
+    recording: Recording, question: Question, number: int, resid: torch.Tensor, nodes: Sequence[Node]
 ) -> np.ndarray:
-    """(n, n_nodes) activation of each node of one layer on streams (n, window, d_model), over the tokens in question."""
+    """(n, n_nodes) activation of each node of one layer on streams (n, window, d_model), over tokens in question."""
     sae = recording.saes[nodes[0].layer]
     is_asked = nodes[0].number == 0
     positions = asked_positions(recording, question) if is_asked else positions_before(recording, question)

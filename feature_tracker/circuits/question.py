@@ -114,7 +114,7 @@ def in_words(question: Question, names: dict[Feature, str], token_text: str = ""
         return f"What makes “{token_text.strip()}”{against} the next word?"
     if isinstance(question, WhatItFeeds):
         return f"What does “{names[question.feature]}” feed?"
-    if len(question.features) > 1:
+    if len(question.features) != 1:
         return "What feeds the deepest features of this text?"
     here = "" if question.positions is None else " on this word"
     return f"What feeds “{names[question.features[0]]}”{here}?"

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pandas as pd
 import torch
 
-from feature_tracker.circuits.circuit import EDGE_COLUMNS, MEMBER_COLUMNS, Circuit, Node
+from feature_tracker.circuits.circuit import EDGE_COLUMNS, Circuit, Member, Node
 from feature_tracker.circuits.faithfulness import measure_faithfulness
 from feature_tracker.circuits.measure import measured, measured_turns
 from feature_tracker.circuits.question import NextWord, Question, WhatFeeds, WhatItFeeds, require_answerable
@@ -115,7 +115,7 @@ def _unmeasured(
     question: Question,
     share: float,
     nodes: list[Node],
-    members: list[tuple[float, ...]],
+    members: list[Member],
     value: float,
     n_to_measure: int,
 ) -> Circuit:
@@ -124,7 +124,7 @@ def _unmeasured(
         share,
         nodes=tuple(nodes),
         edges=pd.DataFrame({name: pd.Series(dtype=_DTYPES.get(name, float)) for name in EDGE_COLUMNS}),
-        members=pd.DataFrame(members, columns=MEMBER_COLUMNS),
+        members=pd.DataFrame(members, columns=list(Member._fields)),
         value=value,
         n_unmeasured=n_to_measure,
     )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from feature_tracker.circuits.circuit import Node
+from feature_tracker.circuits.circuit import Member, Node
 from feature_tracker.circuits.contributions import Contributions, contributions_to
 from feature_tracker.circuits.groups import group_features
 from feature_tracker.circuits.question import NextWord, WhatFeeds
@@ -55,7 +55,7 @@ class Level:
     layer: int
     nodes: tuple[Node, ...]
     weights: dict[int, torch.Tensor]
-    members: tuple[tuple[int, int, int, float, float, float], ...]
+    members: tuple[Member, ...]
     contributions: np.ndarray
 
 
@@ -82,7 +82,7 @@ def first_level(recording: Recording, question: WhatFeeds | NextWord) -> Level:
         Node(number, layer, "features", (feature,), _peaks(recording, feature, positions), 1 / len(totals), total)
         for number, (feature, total) in enumerate(totals.items())
     )
-    members = tuple((node.number, *node.members[0], node.influence, np.nan, node.activation) for node in nodes)
+    members = tuple(Member(node.number, *node.members[0], node.influence, np.nan, node.activation) for node in nodes)
     return Level(layer, nodes, weights, members, np.zeros((len(nodes), 0)))
 
 
@@ -144,7 +144,7 @@ def level_below(
         rows.append(contributions.sinks)
     signed = contributions.signed.sum(axis=0)
     members = tuple(
-        (node.number, *feature, float(by_source[feature.index]), float(signed[feature.index]),
+        Member(node.number, *feature, float(by_source[feature.index]), float(signed[feature.index]),
          _activation(recording, question, (feature,)))
         for node in nodes for feature in node.members
     )  # fmt: skip

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from feature_tracker.circuits.circuit import Node
+from feature_tracker.circuits.circuit import Member, Node
 from feature_tracker.circuits.groups import group_features
 from feature_tracker.circuits.question import WhatItFeeds
 from feature_tracker.circuits.streams import WindowStream, question_windows
@@ -51,7 +51,7 @@ class ForwardLevel:
     layer: int
     nodes: tuple[Node, ...]
     responses: dict[int, _Response]
-    members: tuple[tuple[int, int, int, float, float, float], ...]
+    members: tuple[Member, ...]
 
 
 def forward_levels(recording: Recording, question: WhatItFeeds, share: float, turn: Turn) -> list[ForwardLevel]:
@@ -66,7 +66,7 @@ def forward_levels(recording: Recording, question: WhatItFeeds, share: float, tu
     by_layer = _responses(recording, feature, question_windows(recording, question), turn)
     peaks = strongest_words(recording, np.where(np.isin(np.arange(len(column)), counted), column, 0))
     first = Node(0, feature.layer, "features", (feature,), peaks, 1.0, total)
-    levels = [ForwardLevel(feature.layer, (first,), by_layer[feature.layer], ((0, *feature, 1.0, total, total),))]
+    levels = [ForwardLevel(feature.layer, (first,), by_layer[feature.layer], (Member(0, *feature, 1.0, total, total),))]
     for layer in recording.layers:
         if layer > feature.layer:
             number = sum(len(level.nodes) for level in levels)
@@ -111,7 +111,7 @@ def _level(
     by_token = _by_token(recording, responses)
     counted = recording.trace.counted
     nodes: list[Node] = []
-    members = []
+    members: list[Member] = []
     for group in [*shown, *([np.concatenate(others)] if others else [])]:
         ordered = group[np.argsort(-size[group], kind="stable")]
         features = tuple(Feature(layer, int(index)) for index in ordered)
@@ -121,7 +121,7 @@ def _level(
         nodes.append(Node(number, layer, kind, features, peaks, float(size[group].sum()) / total, sum(activations)))
         signed = lost[:, torch.from_numpy(ordered)].sum(dim=0).tolist()
         members += [
-            (number, *feature, float(size[feature.index]) / total, loss, activation)
+            Member(number, *feature, float(size[feature.index]) / total, loss, activation)
             for feature, loss, activation in zip(features, signed, activations, strict=True)
         ]
     nodes.append(Node(first_number + len(nodes), layer, "error", (), (), 0.0, np.nan))

@@ -210,14 +210,16 @@ def _attention_outputs(blocks: nn.ModuleList, layers: range) -> Generator[dict[i
 
         return hook
 
-    projections = {layer: getattr(getattr(blocks[layer], "self_attn", None), "o_proj", None) for layer in layers}
+    projections: dict[int, Any] = {
+        layer: getattr(getattr(blocks[layer], "self_attn", None), "o_proj", None) for layer in layers
+    }
     unknown = [layer for layer, projection in projections.items() if projection is None]
     if unknown:
         raise TrackerError(
-            f"The attention of block {unknown[0]} has no `self_attn.o_proj`, so its heads can't be told apart. Models of "
-            "the Llama, Mistral, Qwen and Gemma families have one."
+            f"The attention of block {unknown[0]} has no `self_attn.o_proj`, so its heads can't be told apart. Models "
+            "of the Llama, Mistral, Qwen and Gemma families have one."
         )
-    handles = [module.register_forward_pre_hook(keep(layer)) for layer, module in projections.items() if module]
+    handles = [module.register_forward_pre_hook(keep(layer)) for layer, module in projections.items()]
     try:
         yield outputs
     finally:
