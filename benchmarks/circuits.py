@@ -1,98 +1,109 @@
-"""`python -m benchmarks.circuits`: how well attribution predicts ablation; what circuits and correlations cost."""
+"""`python -m benchmarks.circuits`: how well estimates predict effects, what circuits carry, what they cost."""
 
 from __future__ import annotations
 
 import gzip
 import itertools
 import json
+import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import click
-import networkx as nx
 import numpy as np
 import pandas as pd
 import torch
 from scipy.stats import spearmanr
 
-from benchmarks.alternate import alternate
 from benchmarks.planted import all_features, bursts, trace_of
-from feature_tracker.circuits.ablation import ablate
-from feature_tracker.circuits.attribution import attribute
+from feature_tracker.circuits.circuit import DRAWN, Circuit, Node
+from feature_tracker.circuits.contributions import contributions_to
 from feature_tracker.circuits.correlation import SIGNIFICANT, correlate, pearson
-from feature_tracker.circuits.paths import Node, strongest_paths
+from feature_tracker.circuits.measure import measured
+from feature_tracker.circuits.question import Question, WhatFeeds
+from feature_tracker.circuits.trace_back import first_level
+from feature_tracker.circuits.where import targets_of
 from feature_tracker.feature import Feature
-from feature_tracker.model.hooks import ReplaceResid, read_residuals, replaced_residual
-from feature_tracker.model.load import LanguageModel
 from feature_tracker.page.samples import SAMPLES
-from feature_tracker.sae.topk import Sae, TopK
 from feature_tracker.tracing.recording import Recording
+from feature_tracker.tracing.rows import feature_of, rows_of
 from feature_tracker.tracing.trace import Trace
 from feature_tracker.tracker import Tracker
 
 _N_TEXTS, _N_TOKENS = 5, 200
 _N_UPSTREAM, _N_DOWNSTREAM, _N_EDGES = 20, 10, 100
 _LAYERS = (4, 10, 16, 22, 28)  # of made-up traces, the built-in bundle's
+_MEASURED = ["agreement", "questions", "cost", "correlation", "chance"]
 
 
 @click.command()
 @click.option(
     "--corpus", type=Path, help="A .jsonl.gz file of texts, whose `validation` split is read; without it, the samples."
 )
-@click.option(
-    "--only", type=click.Choice(["agreement", "ablation", "correlation", "paths", "chance"]), help="Measure one thing."
-)
-def main(corpus: Path | None, only: str | None) -> None:
+@click.option("--only", type=click.Choice(_MEASURED), help="Measure one thing.")
+@click.option("--tokens", type=int, hidden=True, help="Trace one circuit of so many tokens, and print its memory.")
+def main(corpus: Path | None, only: str | None, tokens: int | None) -> None:
     """Measure circuits on the built-in model; prints one JSON object."""
+    texts = _corpus_texts(corpus) if corpus else _sample_texts()
+    if tokens is not None:
+        click.echo(json.dumps(_one_circuit(texts, tokens)))
+        return
     figures: dict[str, object] = {"threads": torch.get_num_threads()}
     if only in (None, "correlation"):
         figures["correlation"] = time_correlation()
-    if only in (None, "paths"):
-        figures["paths"] = time_paths()
     if only in (None, "chance"):
         figures["planted"] = measure_planted()
-    if only in (None, "agreement", "ablation", "chance"):
+    if only in (None, "cost"):
+        figures["cost"] = measure_cost(corpus)
+    if only in (None, "agreement", "questions", "chance"):
         tracker = Tracker.open()
-        recordings = [_record(text, tracker) for text in (_corpus_texts(corpus) if corpus else _sample_texts())]
+        recordings = [_record(text, tracker) for text in texts]
         if only in (None, "agreement"):
             figures["agreement"] = measure_agreement(recordings)
+        if only in (None, "questions"):
+            figures["questions"] = measure_questions(tracker, recordings)
         if only in (None, "chance"):
             figures["shuffled"] = measure_shuffled(recordings)
-        if only in (None, "ablation"):
-            figures["ablation"] = time_ablation(recordings[0], tracker.exact_model())
     click.echo(json.dumps(figures))
 
 
 def measure_agreement(recordings: Sequence[Recording]) -> dict[str, dict[str, float]]:
-    """By pair of layers, how attribution agrees with ablation: Spearman's correlation, and the share of equal signs.
+    """By pair of layers, how estimates agree with effects: Spearman's correlation, and the share of equal signs.
 
     Each text gives the edges from its 20 strongest upstream to its 10 strongest downstream features. `spearman` and
-    `same_sign` are over the 100 largest edges by attribution, `..._by_effect` over the 100 largest by effect. Figures
+    `same_sign` are over the 100 largest edges by the estimate, `..._by_effect` over the 100 largest by effect. Figures
     are medians over the texts.
     """
     names = ("spearman", "same_sign", "spearman_by_effect", "same_sign_by_effect")
     by_pair: dict[str, list[tuple[float, ...]]] = {}
     for recording in recordings:
-        strongest = {layer: _strongest(recording, layer, _N_UPSTREAM) for layer in recording.layers}
-        sources = list(itertools.chain(*strongest.values()))
-        effects = {ablation.source: ablation.effects for ablation in ablate(recording, sources)}
-        for target_layer in recording.layers[1:]:
-            targets = strongest[target_layer][:_N_DOWNSTREAM]
-            for source_layer, attribution in attribute(recording, targets).upstream.items():
-                upstream = strongest[source_layer]
-                estimated = attribution.by_feature()[:, [source.index for source in upstream]].T.ravel()
-                real = np.array([[effects[s][target_layer][t.index] for t in targets] for s in upstream]).ravel()
-                by_attribution = _agreement(estimated, real, np.abs(estimated))
-                by_effect = _agreement(estimated, real, np.abs(real))
-                by_pair.setdefault(f"{source_layer}-{target_layer}", []).append((*by_attribution, *by_effect))
+        for source_layer, target_layer in itertools.pairwise(recording.layers):
+            sources = _strongest(recording, source_layer, _N_UPSTREAM)
+            question = WhatFeeds(tuple(_strongest(recording, target_layer, _N_DOWNSTREAM)))
+            level = first_level(recording, question)
+            # Estimates are in the target's own unit where each of its activations counts once.
+            weights = {number: (weight > 0).to(weight) for number, weight in level.weights.items()}
+            signed = contributions_to(recording, question, level.nodes, weights, source_layer).signed
+            estimated = signed[:, [source.index for source in sources]].T.ravel()
+            alone = [_alone(number, source) for number, source in enumerate(sources, start=len(level.nodes))]
+            real = np.concatenate([effects for _, effects in measured(recording, question, alone, level.nodes)])
+            by_estimate = _agreement(estimated, real, np.abs(estimated))
+            by_effect = _agreement(estimated, real, np.abs(real))
+            by_pair.setdefault(f"{source_layer}-{target_layer}", []).append((*by_estimate, *by_effect))
     medians = {pair: np.median(np.array(rows), axis=0) for pair, rows in by_pair.items()}
     return {
         pair: {name: round(float(median), 3) for name, median in zip(names, medians[pair], strict=True)}
         for pair in medians
     }
+
+
+def _alone(number: int, feature: Feature) -> Node:
+    return Node(number, feature.layer, "features", (feature,), (), 0.0, float("nan"))
 
 
 def _agreement(estimated: np.ndarray, real: np.ndarray, size: np.ndarray) -> tuple[float, float]:
@@ -102,42 +113,74 @@ def _agreement(estimated: np.ndarray, real: np.ndarray, size: np.ndarray) -> tup
     return spearman, float((np.sign(estimated[largest]) == np.sign(real[largest])).mean())
 
 
-def time_ablation(recording: Recording, language_model: LanguageModel) -> dict[str, float]:
-    """20 ablations, five of each layer but the last, against one forward from the embeddings for each."""
-    sources = [source for layer in recording.layers[:-1] for source in _strongest(recording, layer, 5)]
-    (ids,) = list(recording.trace.tokens.windows())
-    row = torch.from_numpy(np.concatenate([np.array([language_model.bos_id], np.int64), ids]))[None]
+def measure_questions(tracker: Tracker, recordings: Sequence[Recording]) -> dict[str, object]:
+    """Ten questions: what feeds the most distinctive feature of layers 16 and 28 on its strongest word, in five texts.
 
-    def from_the_layer() -> None:
-        list(ablate(recording, sources))
+    `recovered` is what the kept features bring back alone, `lost_without` what is lost when only they are out.
+    `netting` is how much of the effects on single features is left once those on a node's members are added up, signs
+    included; `drawn` is the share of all measured effects that edges of the figure hold.
+    """
+    rows, netting = [], []
+    for recording, layer in itertools.product(recordings, (16, 28)):
+        feature = feature_of(rows_of(tracker.rank(recording.trace, layers=[layer], top=1))[0])
+        question = WhatFeeds((feature,), (recording.trace.peak(feature),))
+        circuit = tracker.circuit(recording, question).circuit
+        faithfulness = circuit.faithfulness
+        if faithfulness is None:
+            continue
+        lost = circuit.edges["lost"].abs()
+        rows.append(
+            {
+                "layer": layer,
+                "recovered": round(faithfulness.recovered, 3),
+                "lost_without": round(1 - faithfulness.without, 3),
+                "features": len(circuit.members),
+                "drawn": round(float(lost[lost >= DRAWN].sum() / lost.sum()), 3),
+            }
+        )
+        netting.append(_netting(recording, question, circuit))
+    frame = pd.DataFrame(rows)
+    medians = frame.drop(columns="layer").median().round(3).to_dict()
+    return {"median": medians | {"netting": round(statistics.median(netting), 3)}, "each": rows}
 
-    def encode(layer: int, resid: torch.Tensor) -> None:
-        recording.saes[layer].encode(resid[:, 1:])
 
-    def from_the_embeddings() -> None:
-        for source in sources:
-            deeper = [layer for layer in recording.layers if layer > source.layer]
-            remove = _removing(recording.saes[source.layer], source)
-            with replaced_residual(language_model.decoder, source.layer, remove):
-                read_residuals(language_model.decoder, row, deeper, encode)
-
-    timed = alternate({"layer": from_the_layer, "embeddings": from_the_embeddings}, rounds=5)
-    ratios = [b / a for a, b in zip(timed["layer"], timed["embeddings"], strict=True)]
-    return {
-        "tokens": len(ids),
-        "from_the_layer_s": round(statistics.median(timed["layer"]), 2),
-        "from_the_embeddings_s": round(statistics.median(timed["embeddings"]), 2),
-        "times_faster": round(statistics.median(ratios), 2),
-    }
+def _netting(recording: Recording, question: Question, circuit: Circuit) -> float:
+    """Of the joint effects of nodes' members on every kept feature, the share that is left after adding up by node."""
+    single = merged = 0.0
+    for node in circuit.nodes:
+        targets = [target for target in targets_of(circuit, node) if target.kind in ("features", "rest")]
+        if not node.members or not targets:
+            continue
+        members = [_alone(target.number, member) for target in targets for member in target.members]
+        ((_, effects),) = measured(recording, question, [node], members)
+        numbers = np.array([member.number for member in members])
+        single += float(np.abs(effects).sum())
+        merged += sum(abs(float(effects[numbers == target.number].sum())) for target in targets)
+    return merged / single
 
 
-def _removing(sae: Sae, source: Feature) -> ReplaceResid:
-    def remove(resid: torch.Tensor) -> torch.Tensor:
-        top = sae.encode(resid)
-        only = TopK(torch.where(top.indices == source.index, top.values, 0), top.indices)
-        return resid - (sae.decode(only) - sae.b_dec)
+def measure_cost(corpus: Path | None) -> dict[str, object]:
+    """Seconds and peak memory of what feeds a feature, verified, by tokens of the text; a process for each."""
+    figures = {}
+    for tokens in (200, 500, 5000):
+        arguments = ["--tokens", str(tokens), *(["--corpus", str(corpus)] if corpus else [])]
+        command = [sys.executable, "-m", "benchmarks.circuits", *arguments]
+        figures[tokens] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    ratio = figures[5000]["peak_mb"] / figures[500]["peak_mb"]
+    return figures | {"memory_5000_over_500": round(ratio, 2)}
 
-    return remove
+
+def _one_circuit(texts: Sequence[str], tokens: int) -> dict[str, float]:
+    tracker = Tracker.open()
+    joined = "\n\n".join(itertools.islice(itertools.cycle(texts), 1 + tokens // 300))
+    text = joined[: tracker.tokenize(joined).offsets[tokens - 1, 1]]
+    recording = tracker.record(text)
+    feature = feature_of(rows_of(tracker.rank(recording.trace, layers=[28], top=1))[0])
+    start = time.perf_counter()
+    circuit = tracker.circuit(recording, WhatFeeds((feature,))).circuit
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return {"seconds": round(seconds, 1), "peak_mb": peak, "nodes": len(circuit.nodes), "edges": len(circuit.edges)}
 
 
 def time_correlation(n_features: int = 2000, n_tokens: int = 20_000) -> dict[str, float]:
@@ -211,26 +254,8 @@ def measure_shuffled(recordings: Sequence[Recording], n_shuffles: int = 60) -> d
     return ratios
 
 
-def time_paths(n_layers: int = 5, width: int = 200, k: int = 10) -> dict[str, float]:
-    """The k strongest paths of a layered graph in which every feature is linked to every one of the next layer."""
-    generator = np.random.default_rng(0)
-    layers: list[list[Node]] = [[Feature(layer, index) for index in range(width)] for layer in range(n_layers)]
-    graph = nx.DiGraph()
-    for above, below in itertools.pairwise(layers):
-        weights = generator.normal(size=(width, width))
-        graph.add_weighted_edges_from(
-            (above[row], below[column], weight) for (row, column), weight in np.ndenumerate(weights)
-        )
-
-    def find() -> None:
-        strongest_paths(graph, layers, k, weight="weight")
-
-    timed = alternate({"paths": find}, rounds=5)
-    return {"layers": n_layers, "width": width, "k": k, "seconds": round(statistics.median(timed["paths"]), 3)}
-
-
 def _strongest(recording: Recording, layer: int, n: int) -> list[Feature]:
-    totals = recording.trace.layers[layer].dense().sum(axis=0)
+    totals = recording.trace.layers[layer].dense()[recording.trace.counted].sum(axis=0)
     return [Feature(layer, int(index)) for index in np.argsort(-totals)[:n]]
 
 

@@ -9,6 +9,7 @@ feeds the second. BOS and attention sinks are not taken out: no model works with
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ def removed(stream: WindowStream, node: Node) -> torch.Tensor:
 
 
 def measured(
-    recording: Recording, question: Question, nodes: Sequence[Node], targets: Sequence[Node], turn: Turn
+    recording: Recording, question: Question, nodes: Sequence[Node], targets: Sequence[Node], turn: Turn = nullcontext
 ) -> Iterator[tuple[Node, np.ndarray]]:
     """Take out each of some nodes, several per forward, and yield what each target loses.
 

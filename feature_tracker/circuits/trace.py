@@ -13,7 +13,7 @@ from feature_tracker.circuits.circuit import EDGE_COLUMNS, Circuit, Member, Node
 from feature_tracker.circuits.faithfulness import measure_faithfulness
 from feature_tracker.circuits.measure import measured, measured_turns
 from feature_tracker.circuits.question import NextWord, Question, WhatFeeds, WhatItFeeds, require_answerable
-from feature_tracker.circuits.streams import question_windows
+from feature_tracker.circuits.streams import WindowStream, question_windows
 from feature_tracker.circuits.trace_back import Level, first_level, level_below
 from feature_tracker.circuits.trace_forward import forward_effects, forward_levels
 from feature_tracker.model.forward_queue import FORWARDS, Turn
@@ -64,9 +64,7 @@ def _trace_back(
     below = [EMBEDDINGS, *(layer for layer in recording.layers if layer < levels[0].layer)]
     n_turns = n_windows * (2 + len(levels[0].nodes)) + 10 * n_windows * (len(below) - 1)
     with FORWARDS.job("Tracing back", n_turns, progress) as job:
-        while levels[-1].layer != EMBEDDINGS:
-            number = sum(len(level.nodes) for level in levels)
-            levels.append(level_below(recording, question, levels[-1], number, share, job.turn))
+        levels += _levels_below(recording, question, levels[0], share, job.turn)
     nodes = [node for level in levels for node in level.nodes]
     n_to_measure = sum(len(_to_take_out(level)) for level in levels[1:])
     value = sum(node.activation for node in levels[0].nodes)
@@ -87,6 +85,45 @@ def _trace_back(
             yield replace(
                 circuit, faithfulness=measure_faithfulness(recording, question, levels[0].nodes, kept, usual, job.turn)
             )
+
+
+def _levels_below(
+    recording: Recording,
+    question: WhatFeeds | NextWord,
+    first: Level,
+    share: float,
+    turn: Turn,
+    lowest: int = EMBEDDINGS,
+) -> list[Level]:
+    levels = [first]
+    while levels[-1].layer > lowest:
+        number = sum(len(level.nodes) for level in levels)
+        levels.append(level_below(recording, question, levels[-1], number, share, turn))
+    return levels[1:]
+
+
+def contributions_by_token(
+    recording: Recording, question: Question, share: float, turn: Turn
+) -> dict[int, dict[int, torch.Tensor]]:
+    """By SAE layer and window, (window, n_latents) what each activation contributes to the target.
+
+    Where the question is what a feature feeds, what each activation loses without it.
+    """
+    if isinstance(question, WhatItFeeds):
+        levels = forward_levels(recording, question, share, turn)
+        return {
+            level.layer: {number: response.features for number, response in level.responses.items()} for level in levels
+        }
+    first = first_level(recording, question)
+    below = _levels_below(recording, question, first, share, turn, lowest=recording.layers[0])
+    return {
+        level.layer: {
+            number: WindowStream(recording, number, level.layer).activations * weight
+            for number, weight in level.weights.items()
+        }
+        for level in (first, *below)
+        if level.weights
+    }
 
 
 def _trace_forward(recording: Recording, question: WhatItFeeds, share: float, progress: Progress) -> Generator[Circuit]:

@@ -165,7 +165,7 @@ def _head_effects(
     with _attention_outputs(window.blocks, range(source.layer + 1, stop + 1)) as outputs:
         value = _target_value(recording, circuit, number, run_on(recording, number, source.layer, start, stop), target)
         before = dict(outputs)
-        gradients = torch.autograd.grad(value, list(before.values()), allow_unused=True)
+        gradients = torch.autograd.grad(value, list(before.values()), materialize_grads=True)
         with torch.no_grad():
             changed = (stream.resid - removed(stream, source)[0]).to(stream.resid)[None]
             run_on(recording, number, source.layer, changed, stop)
@@ -173,8 +173,6 @@ def _head_effects(
     n_heads = recording.language_model.model.config.get_text_config().num_attention_heads
     effects = {}
     for (layer, clean), gradient in zip(before.items(), gradients, strict=True):
-        if gradient is None:
-            continue
         lost = ((clean.detach() - after[layer]) * gradient).unflatten(-1, (n_heads, -1)).sum(dim=(0, 1, 3))
         effects |= {(layer, head): float(effect) for head, effect in enumerate(lost)}
     return effects
