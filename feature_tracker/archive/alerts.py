@@ -43,8 +43,8 @@ class Alerts(NamedTuple):
 
     Attributes:
         table: one row a rule and document: `rule`, the document's `document, name, source, date, group, n_tokens`;
-            `because`, the comparisons that hold with their features' labels and values; `where`, the text around the peak
-            of the first of these features.
+            `because`, the comparisons that hold with their features' labels and values; `where`, the text around the
+            peak of the first of these features.
         counts: by rule.
         n_documents: that were looked at.
         n_empty: of the new ones, those without tokens that count, of which no rule holds.
@@ -77,7 +77,7 @@ def find_alerts(archive: Archive, rules: Sequence[Rule], labels: LabelTable, *, 
             chance = _most_by_chance(rule.condition, read)
         except TrackerError as error:
             raise TrackerError(f"Rule {rule.name!r}: {error}") from None
-        rows = np.flatnonzero(fires)
+        rows = np.flatnonzero(fires).tolist()
         told = [read.reasons(rule.condition, row) for row in rows]
         where = _peaks(
             archive, {int(documents["document"].iloc[row]): first for row, (_, first) in zip(rows, told, strict=True)}
@@ -180,7 +180,7 @@ class _Values:
 
 
 def _most_by_chance(condition: Condition, read: _Values) -> np.ndarray:
-    """(n_documents,) at most this share of ordinary passages of a document's length meets a condition; NaN if unknown."""
+    """(n_documents,) at most this share of ordinary passages of its length meets a condition; NaN if unknown."""
     if isinstance(condition, Comparison):
         n = len(read.n_counted)
         if condition.measure != "distinctiveness" or condition.sign not in (">", ">="):

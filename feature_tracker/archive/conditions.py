@@ -7,8 +7,9 @@
     subject     = L16/F283 | "words of a label"
     measure     = distinctiveness | max | mean | share
 
-Such as `L16/F283 > 3 AND NOT ("dividends" share > 0.1 OR L4/F2 max > 8)`. NOT binds closest, then AND. Without a measure
-it is distinctiveness. Words in quotes stand for every feature whose label holds them, and for the highest of these.
+Such as `L16/F283 > 3 AND NOT ("dividends" share > 0.1 OR L4/F2 max > 8)`. NOT binds closest, then AND. Without a
+measure it is distinctiveness. Words in quotes stand for every feature whose label holds them, and for the highest of
+these.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def evaluate(condition: Condition, values_of: Callable[[Comparison], np.ndarray]
     parts = np.stack([evaluate(part, values_of) for part in condition.parts])
     if condition.how == "NOT":
         return ~parts[0]
-    return parts.all(axis=0) if condition.how == "AND" else parts.any(axis=0)
+    return (np.logical_and if condition.how == "AND" else np.logical_or).reduce(parts, axis=0)
 
 
 def parse_condition(text: str) -> Condition:

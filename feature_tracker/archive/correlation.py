@@ -1,7 +1,7 @@
 """Pearson correlation between features of different layers over all tokens of an archive, by sums over its parts.
 
-Samples are the tokens that are no attention sinks; where a feature doesn't fire it counts as 0. One part is in memory at
-a time, and sums of float64.
+Samples are the tokens that are no attention sinks; where a feature doesn't fire it counts as 0. One part is in memory
+at a time, and sums of float64.
 
 An archive has so many tokens that hardly any r would be 0 within sampling error, and neighbouring tokens aren't
 independent. So r is compared with what is seen where the layers are shifted against each other by half a part: that
@@ -134,10 +134,9 @@ def correlate_archive(archive: Archive, feature: Feature | None = None) -> Archi
             f"All pairs of features of this archive take {n_bytes / 2**30:.0f} GiB of sums, and at most "
             f"{_MOST_BYTES / 2**30:.0f} are taken. Name one feature to correlate with all others."
         )
-    sums = _Sums(
-        *({layer: np.zeros(n) for layer, n in n_latents.items()} for _ in range(3)),
-        *({(a, b): np.zeros((size[a], size[b])) for a, b in pairs} for _ in range(2)),
-    )
+    first, second, firing = ({layer: np.zeros(n) for layer, n in n_latents.items()} for _ in range(3))
+    products, shifted = ({(a, b): np.zeros((size[a], size[b])) for a, b in pairs} for _ in range(2))
+    sums = _Sums(first, second, firing, products, shifted)
     n_tokens = 0
     for part in _parts(archive):
         n_tokens += _add(sums, part, kept)
@@ -193,11 +192,12 @@ def _add(sums: _Sums, part: _Part, kept: dict[int, slice]) -> int:
     """Add a part; gives the number of its tokens."""
     n_tokens = len(part.document)
     for layer, columns in part.layers.items():
-        sums.first[layer] += columns.sum(axis=0)
-        sums.second[layer] += columns.power(2).sum(axis=0)
+        sums.first[layer] += np.asarray(columns.sum(axis=0))
+        sums.second[layer] += np.asarray(columns.power(2).sum(axis=0))
         row, latent = columns.nonzero()
-        of_document = part.document[row].astype(np.int64) * columns.shape[1] + latent
-        sums.n_documents[layer] += np.bincount(np.unique(of_document) % columns.shape[1], minlength=columns.shape[1])
+        n = len(sums.first[layer])
+        of_document = np.unique(part.document[row].astype(np.int64) * n + latent)
+        sums.n_documents[layer] += np.bincount(of_document % n, minlength=n)
     half_further = np.roll(np.arange(n_tokens), n_tokens // 2)
     for a, b in sums.products:
         left, right = (part.layers[layer][:, kept[layer]] for layer in (a, b))

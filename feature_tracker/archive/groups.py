@@ -14,8 +14,8 @@ What the test can't know:
   are four voices and not a thousand; `units_of` counts them so.
 - Groups differ in more than in what they are named by. Where one group is older, or holds the annual reports, its
   features tell that too. No test over documents separates the two.
-- Short documents are openings, long ones hold notes and tables as well. Where hardly any document of the one group is as
-  long as one of the other's, nothing is left to compare, and notes say so.
+- Short documents are openings, long ones hold notes and tables as well. Where hardly any document of the one group is
+  as long as one of the other's, nothing is left to compare, and notes say so.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ def compare_groups(
     if (first & second).any():
         name = documents["name"][first & second].iloc[0]
         raise TrackerError(
-            f"{int((first & second).sum()):,} documents are in both groups, such as {name}. Choose groups that share none."
+            f"{int((first & second).sum()):,} documents are in both groups, such as {name}. Choose groups "
+            "that share none."
         )
     if not (first.any() and second.any()):
         raise TrackerError("One of the groups has no documents. Choose two that have some.")
@@ -120,7 +121,7 @@ def compare_groups(
     order = np.lexsort((-np.abs(frame["auc"] - 0.5), frame["p"]))
     frame = frame.iloc[order].reset_index(drop=True)
     notes = _notes(n_counted, is_first, n_units, len(fires), units is not None)
-    return GroupComparison(frame, int(is_first.sum()), int((~is_first).sum()), *n_units, notes)
+    return GroupComparison(frame, int(is_first.sum()), int((~is_first).sum()), n_units[0], n_units[1], notes)
 
 
 def _specialization(

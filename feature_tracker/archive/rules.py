@@ -81,8 +81,9 @@ def read_state(path: Path, archive: Archive) -> int:
         raise TrackerError(f"{path} is no state file of alerts. Name another, or delete it to start anew.") from None
     if n_documents < 0 or n_documents > len(names) or (n_documents and names.iloc[n_documents - 1] != last):
         raise TrackerError(
-            f"{path} belongs to another archive: it says that {n_documents:,} documents were looked at, the last of them "
-            f"{last}, and {archive.folder} doesn't have these. Name another state file, or delete it to look at all."
+            f"{path} belongs to another archive: it says that {n_documents:,} documents were looked at, the last of "
+            f"them {last}, and {archive.folder} doesn't have these. Name another state file, or delete it to look at "
+            "all."
         )
     return n_documents
 

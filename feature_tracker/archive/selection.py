@@ -42,7 +42,8 @@ def choose_documents(documents: pd.DataFrame, conditions: Sequence[str]) -> np.n
         match = _CONDITION.fullmatch(condition)
         if not match:
             raise TrackerError(
-                f"{condition!r} chooses no documents. Write group=GROUP, date=2023 or date=2022-05..2023, or name=*10-K*."
+                f"{condition!r} chooses no documents. Write group=GROUP, date=2023 or date=2022-05..2023, or "
+                "name=*10-K*."
             )
         key, value = match.groups()
         meets = _in_dates(documents["date"], value) if key == "date" else _matches(documents[key], value)

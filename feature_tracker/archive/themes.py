@@ -51,9 +51,9 @@ class Theme(NamedTuple):
 def archive_themes(archive: Archive, labels: LabelTable) -> list[Theme]:
     """Group features that are high in the same documents, the themes of most features first.
 
-    Features of a text's form (numbers, punctuation, grammar, position), those without a label, always-on ones, and those
-    that fire in fewer than one document in fifty, are left out. A theme has three features or more, and they correlate
-    by 0.4 on average, or by more where an archive is so small that chance gives that.
+    Features of a text's form (numbers, punctuation, grammar, position), those without a label, always-on ones, and
+    those that fire in fewer than one document in fifty, are left out. A theme has three features or more, and they
+    correlate by 0.4 on average, or by more where an archive is so small that chance gives that.
 
     Raises:
         TrackerError: fewer than 20 documents have tokens.
@@ -103,8 +103,8 @@ def theme_of_words(archive: Archive, labels: LabelTable, words: str) -> Theme:
 def _tells_of_content(archive: Archive, labels: LabelTable) -> np.ndarray:
     known = labels.describe(pd.MultiIndex.from_tuples([tuple(feature) for feature in archive.features]))
     is_form = known["kind"].isin(FORM_KINDS) | (known["density"] > ALWAYS_ON)
-    unlabelled = known["label"] == UNLABELLED
-    return (~is_form & (~unlabelled | unlabelled.all())).to_numpy()
+    is_labelled = (known["label"] != UNLABELLED).to_numpy()
+    return ~is_form.to_numpy() & (is_labelled | (not is_labelled.any()))
 
 
 def _theme(archive: Archive, labels: LabelTable, members: np.ndarray, candidates: np.ndarray, r: np.ndarray) -> Theme:

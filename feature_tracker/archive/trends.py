@@ -8,9 +8,10 @@ depend on how many documents it has, or how long they are; a mean activation's d
 What the test can't know:
 
 - Which documents there are changes over the years. Where a company enters the archive late, its features rise. By
-  `units`, a document counts by how far it stands above its unit's own mean, so that only changes within a company count;
-  a rise that all companies share is then still seen.
-- Periods that follow each other are alike. A wave of a few years looks like a trend where the archive ends on its slope.
+  `units`, a document counts by how far it stands above its unit's own mean, so that only changes within a company
+  count; a rise that all companies share is then still seen.
+- Periods that follow each other are alike. A wave of a few years looks like a trend where the archive ends on its
+  slope.
 - Monotone is what is tested: up and down again is no trend.
 """
 
@@ -135,10 +136,9 @@ def trend_table(ranks: np.ndarray, period: pd.Series) -> pd.DataFrame:
     first, last = ranks[number < third].mean(axis=0), ranks[number >= n_periods - third].mean(axis=0)
     columns = dict.fromkeys(("tau", "p", "q"), np.full(n, np.nan))
     if n_periods >= FEWEST_PERIODS and n:
-        tests = [kendalltau(np.arange(n_periods), means[:, at]) for at in range(n)]
+        tau, p = np.array([kendalltau(np.arange(n_periods), means[:, at]) for at in range(n)]).T
         # A feature that stands the same in every period has no tau and no trend.
-        tau = np.nan_to_num([test.statistic for test in tests])
-        p = np.nan_to_num([test.pvalue for test in tests], nan=1.0)
+        tau, p = np.nan_to_num(tau), np.nan_to_num(p, nan=1.0)
         columns = {"tau": tau, "p": p, "q": false_discovery_control(p)}
     return pd.DataFrame({**columns, "first": first, "last": last})
 
