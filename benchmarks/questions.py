@@ -29,7 +29,7 @@ from tests.archive.made import made_labels, write_archive
 
 LATENTS = {4: 100, 10: 100}
 PLANTED = [Feature(4, 10 * i) for i in range(10)] + [Feature(10, 10 * i) for i in range(10)]
-_LARGE = dict.fromkeys((4, 10, 16, 22, 28), 400)
+_LARGE: dict[int, int] = dict.fromkeys((4, 10, 16, 22, 28), 400)
 _ARCHIVES, _SHUFFLES = 10, 200
 
 

@@ -124,8 +124,7 @@ class _Parser:
 
     def _comparison(self) -> Comparison:
         token = self._next(r'L\d+/F\d+|".*\S.*"', 'a feature such as L16/F283, words of a label in "quotes", NOT or (')
-        numbers = re.fullmatch(r"L(\d+)/F(\d+)", token)
-        subject = Feature(int(numbers[1]), int(numbers[2])) if numbers else token.strip('"').strip()
+        subject = Feature.named(token) or token.strip('"').strip()
         measure: Measure = "distinctiveness"
         if self._peek() in get_args(Measure):
             measure = cast(Measure, self._next(".*", "a measure"))

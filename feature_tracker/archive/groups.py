@@ -33,8 +33,9 @@ from feature_tracker.archive.standing import length_strata, standing, unit_means
 from feature_tracker.errors import TrackerError
 from feature_tracker.labels.columns import KEYS
 
-SIGNIFICANT = 0.05
-"""Largest q of a feature that counts as setting groups apart."""
+SIGNIFICANT = 0.03
+"""Largest q of what counts as found, here and in trends. Up to 5 % of discoveries may be false, and Benjamini and
+Hochberg's rule keeps its level on average alone."""
 _DRAWS = 1000
 _SEED = 0
 _AT_ONCE = 100  # draws; their sums of 2,000 features are in memory together
@@ -239,7 +240,7 @@ def _notes(
         )
     if not has_units:
         notes.append(
-            "Every document counts as a voice of its own. If several are of one company or source, say by --unit which "
-            "ones: otherwise what is peculiar to a company looks like a difference of the groups."
+            "Every document counts as a voice of its own. Where several are of one company or source, what is peculiar "
+            "to that company looks like a difference of the groups: count companies instead (--unit)."
         )
     return tuple(notes)

@@ -25,6 +25,7 @@ import pandas as pd
 from scipy.stats import false_discovery_control, kendalltau
 
 from feature_tracker.archive.archive import Archive
+from feature_tracker.archive.groups import SIGNIFICANT
 from feature_tracker.archive.selection import FEWEST
 from feature_tracker.archive.standing import length_strata, standing, unit_means
 from feature_tracker.errors import TrackerError
@@ -33,8 +34,6 @@ from feature_tracker.labels.columns import KEYS
 Period = Literal["month", "quarter", "year"]
 FEWEST_PERIODS = 5
 """With four, even a steady rise has p = 0.08."""
-SIGNIFICANT = 0.05
-"""Largest q of what counts as a trend."""
 _CODES: dict[Period, str] = {"month": "M", "quarter": "Q", "year": "Y"}
 _DRAWS = 1000
 _SEED = 0

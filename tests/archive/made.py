@@ -30,6 +30,7 @@ from feature_tracker.archive.schema import (
 )
 from feature_tracker.feature import Feature
 from feature_tracker.labels.columns import KEYS
+from feature_tracker.labels.csv_files import save_labels
 from feature_tracker.labels.table import LabelTable
 
 SENTENCES = (
@@ -175,6 +176,17 @@ def made_labels(n_latents: Mapping[int, int], *, bundle: str = "made") -> LabelT
             index=index,
         )
     )
+
+
+def write_bundle(folder: Path, n_latents: Mapping[int, int], *, bundle: str = "made") -> Path:
+    """Write `made_labels` and a bundle that names them; gives its TOML file. Model and SAEs are not there."""
+    save_labels(made_labels(n_latents, bundle=bundle), folder / f"{bundle}.csv")
+    path = folder / f"{bundle}.toml"
+    path.write_text(
+        f'title = "Made up"\nlayers = {sorted(n_latents)}\nwindow = 512\nmax_tokens = 1000\ndtype = "float32"\n'
+        f'sae_folder = "saes"\nlabels = "{bundle}.csv"\n[model]\nfolder = "model"\n'
+    )
+    return path
 
 
 def _documents(
