@@ -162,7 +162,7 @@ def _drawn_means(sums: np.ndarray, tokens: np.ndarray, rng: np.random.Generator)
 def _rank_test(
     root_mean: np.ndarray, n_counted: np.ndarray, is_first: np.ndarray, unit: np.ndarray | None
 ) -> dict[str, np.ndarray]:
-    strata = length_strata(n_counted)
+    strata = _strata(n_counted, is_first)
     ranks = standing(root_mean, strata)
     if unit is not None:
         sides = [unit_means(ranks[side], unit[side]) for side in (is_first, ~is_first)]
@@ -172,6 +172,11 @@ def _rank_test(
     auc, p = stratified_rank_test(ranks, is_first, strata)
     # Without a stratum that has documents of both groups, there is nothing to compare.
     return {"auc": auc, "p": p, "q": false_discovery_control(p) if np.isfinite(p).all() else p}
+
+
+def _strata(n_counted: np.ndarray, is_first: np.ndarray) -> np.ndarray:
+    n_first = int(np.count_nonzero(is_first))
+    return length_strata(n_counted, smallest_group=min(n_first, len(is_first) - n_first))
 
 
 def stratified_rank_test(ranks: np.ndarray, is_first: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -229,14 +234,13 @@ def _notes(
             f"sure: of {n_features:,} features, chance alone sets {rarest * n_features:.1g} apart so far."
         )
     lengths = [float(np.median(n_counted[side])) for side in (is_first, ~is_first)]
-    strata = length_strata(n_counted)
-    shared = np.intersect1d(strata[is_first], strata[~is_first])
-    n_left_out = int((~np.isin(strata, shared)).sum())
-    if max(lengths) >= _UNLIKE_LENGTHS * min(lengths) or n_left_out:
-        left_out = f"; {n_left_out:,} documents have none in the other group to be compared with" if n_left_out else ""
+    strata = _strata(n_counted, is_first)
+    n_left_out = int((~np.isin(strata, np.intersect1d(strata[is_first], strata[~is_first]))).sum())
+    if max(lengths) >= _UNLIKE_LENGTHS * min(lengths):
+        left_out = f"; {n_left_out:,} have none in the other group to be compared with" if n_left_out else ""
         notes.append(
             f"The groups' documents are of unlike length ({lengths[0]:,.0f} and {lengths[1]:,.0f} tokens at the "
-            f"median). The test compares documents of like length{left_out}. Differences of means are over all."
+            f"median). The test compares documents of like length{left_out}. Means are over all."
         )
     if not has_units:
         notes.append(

@@ -11,17 +11,23 @@ import numpy as np
 from scipy.stats import rankdata
 
 _FEWEST_ALIKE, _MOST_STRATA = 20, 10
+_FEWEST_OF_GROUP = 5
 
 
-def length_strata(n_counted: np.ndarray) -> np.ndarray:
+def length_strata(n_counted: np.ndarray, *, smallest_group: int | None = None) -> np.ndarray:
     """(n_documents,) int, the same for documents of like length.
 
-    Up to ten strata of as many documents each, at least twenty; documents of one length are in one stratum.
+    Up to ten strata of as many documents each, at least twenty, of which a group has five on average; documents of one
+    length are in one stratum.
 
     Args:
         n_counted: (n_documents,) the documents' tokens that count.
+        smallest_group: documents of the smaller one of two groups that are to be compared.
     """
-    n_strata = int(np.clip(len(n_counted) // _FEWEST_ALIKE, 1, _MOST_STRATA))
+    most = len(n_counted) // _FEWEST_ALIKE
+    if smallest_group is not None:
+        most = min(most, smallest_group // _FEWEST_OF_GROUP)
+    n_strata = int(np.clip(most, 1, _MOST_STRATA))
     edges = np.quantile(n_counted, np.arange(1, n_strata) / n_strata)
     return np.unique(np.searchsorted(edges, n_counted, side="right"), return_inverse=True)[1]
 

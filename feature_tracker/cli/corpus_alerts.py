@@ -31,7 +31,7 @@ FIRED = 3
 def main(
     ctx: click.Context, archive: Archive, labels: LabelTable, rules: Path, state: Path | None, csv_file: Path | None
 ) -> None:
-    r"""Print as CSV which rules hold of which documents of an archive.
+    """Print as CSV which rules hold of which documents of an archive.
 
     RULES is a TOML file with conditions by name, such as
 
@@ -42,7 +42,7 @@ def main(
     Counts go to standard error. The exit status is 0 if no rule holds, 3 if one does, 1 for an error, and 2 for a wrong
     command line. With --state, only documents are looked at that came after the last run with the same file; it is
     written after the table is.
-    """
+    """  # noqa: D301 - click takes the escape for "leave these lines as they are"
     asked = read_rules(rules)
     found = find_alerts(archive, asked, labels, since=0 if state is None else read_state(state, archive))
     new = "" if state is None else "new "
@@ -52,7 +52,7 @@ def main(
         f"{counted(len(found.table), 'alert')} in {counted(found.table['document'].nunique(), 'document')}.{empty}",
         err=True,
     )
-    for count in found.counts:
+    for count in found.counts if found.n_documents else []:
         click.echo(_in_words(count, found.n_documents), err=True)
     if csv_file is None:
         click.echo(to_csv(found.table).decode("utf-8-sig"), nl=False)

@@ -19,7 +19,7 @@ from feature_tracker.files import replacing
 from feature_tracker.labels.csv_files import storable, to_csv
 from feature_tracker.labels.table import LabelTable
 
-_WIDEST = 48  # characters of a cell; the whole text is in the CSV file
+_WIDEST, _WIDEST_LAST = 40, 160  # characters of a cell; the whole text is in the CSV file
 
 _OPTIONS = (
     click.argument("archive", type=click.Path(file_okay=False, path_type=Path)),
@@ -93,14 +93,10 @@ def print_table(table: pd.DataFrame, top: int, csv_file: Path | None, *, columns
     if csv_file is not None:
         with replacing(csv_file) as beside:
             beside.write_bytes(to_csv(table))
-    if len(table):
-        shown = table.head(top)[list(table.columns if columns is None else columns)]
-        texts = shown.select_dtypes(exclude="number").columns
-        shown = shown.assign(**{name: shown[name].map(_line) for name in texts})
-        rows = shown.to_string(index=False, float_format="{:.3g}".format, na_rep="").splitlines()
-        click.echo("\n" + "\n".join(row.rstrip() for row in rows))
+    if len(table) and top:
+        click.echo("\n" + _aligned(table.head(top)[list(table.columns if columns is None else columns)]))
     more = len(table) - top
-    if more > 0 and csv_file is None:
+    if more > 0 and top and csv_file is None:
         click.echo(f"\n{more:,} more rows: --top {len(table)} prints them, and --csv FILE writes all to a file.")
     if csv_file is not None:
         click.echo(f"\nWrote {len(table):,} rows to {csv_file}.")
@@ -111,6 +107,24 @@ def counted(n: int, what: str) -> str:
     return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
-def _line(cell: object) -> str:
-    text = "" if cell is None else " ".join(storable(str(cell)).split())
-    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
+def _aligned(table: pd.DataFrame) -> str:
+    """A table as lines: numbers to the right, texts to the left."""
+    columns = []
+    for name, column in table.items():
+        is_number = pd.api.types.is_numeric_dtype(column)
+        widest = _WIDEST_LAST if name == table.columns[-1] else _WIDEST
+        cells = [str(name), *(_number(cell) if is_number else _line(cell, widest) for cell in column)]
+        width = max(map(len, cells))
+        columns.append([cell.rjust(width) if is_number else cell.ljust(width) for cell in cells])
+    return "\n".join("  ".join(cells).rstrip() for cells in zip(*columns, strict=True))
+
+
+def _number(value: float) -> str:
+    if pd.isna(value):
+        return ""
+    return f"{value:,}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:.3g}"
+
+
+def _line(cell: object, widest: int = _WIDEST) -> str:
+    text = "" if pd.isna(cell) else " ".join(storable(str(cell)).split())  # pyright: ignore[reportArgumentType, reportCallIssue]
+    return text if len(text) <= widest else f"{text[: widest - 1]}…"

@@ -78,9 +78,8 @@ def report_groups(
         ]
     )
     columns = ["feature", "label", "f1", "higher_in", "auc", "q", "first_mean", "second_mean", "index", "interval"]
-    if not compared.can_tell:
-        columns = ["feature", "label", "f1", "first_mean", "second_mean", "index"]
-    print_table(shown, top, csv_file, columns=columns)
+    # Means that nothing can be told from would be read all the same.
+    print_table(shown, top if compared.can_tell else 0, csv_file, columns=columns)
 
 
 def _in_words(compared: GroupComparison, labels: LabelTable, names: tuple[str, str]) -> str:
@@ -89,7 +88,7 @@ def _in_words(compared: GroupComparison, labels: LabelTable, names: tuple[str, s
         counted(n, "document") + (f" of {counted(n_units, 'unit')}" if has_units else "")
         for n, n_units in ((compared.n_first, compared.n_first_units), (compared.n_second, compared.n_second_units))
     ]
-    groups = f"first ({names[0]}, {sizes[0]}) and second ({names[1]}, {sizes[1]})"
+    groups = f"the first group ({names[0]}, {sizes[0]}) and the second ({names[1]}, {sizes[1]})"
     n, n_apart = len(compared.features), len(compared.apart)
     if not n:
         return f"No feature fires in {FEWEST} documents of {groups}, so there is nothing to compare."

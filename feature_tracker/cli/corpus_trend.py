@@ -85,7 +85,7 @@ def main(
     else:
         trends = feature_trends(archive, by=by, units=units)
         tell([_in_words(trends, labels, by), _undated(trends.n_undated), _advice(units)])
-        print_table(with_labels(trends.features, labels), top, csv_file)
+        print_table(with_labels(trends.features, labels), top if trends.can_tell else 0, csv_file)
 
 
 def _in_words(trends: Trends, labels: LabelTable, by: Period) -> str:
@@ -105,7 +105,8 @@ def _in_words(trends: Trends, labels: LabelTable, by: Period) -> str:
         )
     n_rising = int((trends.trending["tau"] > 0).sum())
     return (
-        f"Over {where}, {n_rising:,} of {counted(n, 'feature')} rise and {n_trending - n_rising:,} fall. The surest is "
+        f"Over {where}, {n_trending:,} of {counted(n, 'feature')} {'has' if n_trending == 1 else 'have'} a trend: "
+        f"{n_rising:,} rising, {n_trending - n_rising:,} falling. The surest is "
         f"{feature}, which {'rises' if surest['tau'] > 0 else 'falls'} (tau {surest['tau']:+.2f}): a "
         f"document stood above {surest['first']:.0%} of those of like length in the first third of the time, and above "
         f"{surest['last']:.0%} in the last. Of those found, about {SIGNIFICANT:.0%} may be chance (q at most "
@@ -173,7 +174,7 @@ def _tell_themes(asked: _Asked) -> None:
     table = pd.concat([table, trend_table(standing, period)], axis=1)
     n_trending = int((table["q"] <= SIGNIFICANT).sum())
     n_periods = period.nunique()
-    found = f"{n_trending:,} of them rise or fall over {counted(n_periods, asked.by)} beyond chance"
+    found = f"With a trend over {counted(n_periods, asked.by)}: {n_trending:,}"
     tell(
         [
             f"{counted(len(themes), 'theme')} in {counted(len(period), 'document')} with a date: features that are "
