@@ -223,14 +223,14 @@ def _notes(
     n_counted: np.ndarray, is_first: np.ndarray, n_units: list[int], n_features: int, has_units: bool
 ) -> tuple[str, ...]:
     notes = []
-    smallest, unit = min(n_units), "units" if has_units else "documents"
+    smallest, unit = min(n_units), "unit" if has_units else "document"
     if smallest < FEWEST:
-        notes.append(f"A group of {smallest} {unit} is too small to tell anything; at least {FEWEST} are needed.")
-        return tuple(notes)
+        plural = "" if smallest == 1 else "s"
+        return (f"A group of {smallest} {unit}{plural} is too small to tell anything; at least {FEWEST} are needed.",)
     rarest = 2 / comb(sum(n_units), smallest)
     if rarest * n_features > SIGNIFICANT:
         notes.append(
-            f"With {n_units[0]} and {n_units[1]} {unit} not even a feature that always stands higher in one group is "
+            f"With {n_units[0]} and {n_units[1]} {unit}s not even a feature that always stands higher in one group is "
             f"sure: of {n_features:,} features, chance alone sets {rarest * n_features:.1g} apart so far."
         )
     lengths = [float(np.median(n_counted[side])) for side in (is_first, ~is_first)]

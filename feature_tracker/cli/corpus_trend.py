@@ -84,7 +84,7 @@ def main(
         report_groups(compared, labels, (f"after, {between[1]}", f"before, {between[0]}"), top, csv_file)
     else:
         trends = feature_trends(archive, by=by, units=units)
-        tell([_in_words(trends, labels, by), _undated(trends.n_undated), _advice(units)])
+        tell([_in_words(trends, labels, by), _undated(trends.n_undated), _advice(units) if trends.can_tell else ""])
         print_table(with_labels(trends.features, labels), top if trends.can_tell else 0, csv_file)
 
 
