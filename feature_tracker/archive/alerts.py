@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 
 from feature_tracker.archive.archive import Archive
 from feature_tracker.archive.conditions import Comparison, Condition, Measure, comparisons, evaluate
+from feature_tracker.archive.labels import labelled_with
 from feature_tracker.archive.rules import Rule
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.labels.columns import KEYS
-from feature_tracker.labels.search import search_words
 from feature_tracker.labels.table import LabelTable
 from feature_tracker.tracing.distinctive import distinctiveness_of_means, share_above
 
@@ -130,10 +130,7 @@ class _Values:
                 layers = ", ".join(f"{layer} (F0 to F{n - 1})" for layer, n in n_latents.items())
                 raise TrackerError(f"the archive has no feature {subject}. Its layers are {layers}.")
             return [subject]
-        matches = [Feature(*key) for key in search_words(self._labels.frame, subject).index if key[0] in n_latents]
-        if not matches:
-            raise TrackerError(f'no feature\'s label holds "{subject}". Take other words, or name a feature.')
-        return matches
+        return labelled_with(self._labels, subject, self._archive)
 
     def rows(self, features: Sequence[Feature]) -> pd.DataFrame:
         """The features' rows of the label table."""

@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from feature_tracker.archive.archive import Archive
 from feature_tracker.bundles.bundle import load_bundle
 from feature_tracker.errors import TrackerError
+from feature_tracker.feature import ALWAYS_ON, Feature
+from feature_tracker.labels.columns import FORM_KINDS, UNLABELLED
 from feature_tracker.labels.csv_files import load_labels, open_labels
 from feature_tracker.labels.own import load_own_labels, own_labels_path, with_own_labels
+from feature_tracker.labels.search import search_words
 from feature_tracker.labels.table import LabelTable
 
 
@@ -44,3 +50,29 @@ def archive_labels(archive: Archive, *, bundle: str = "", path: Path | None = No
     opened = replace(opened, layers=tuple(archive.manifest.layers), layers_chosen=True)
     table = open_labels(opened, n_latents) if path is None else load_labels(path, n_latents, opened)
     return with_own_labels(table, load_own_labels(own_labels_path(made_by), archive.manifest.fingerprint))
+
+
+def labelled_with(labels: LabelTable, words: str, archive: Archive) -> list[Feature]:
+    """The archive's features whose label holds every one of these words, whatever their endings.
+
+    Raises:
+        TrackerError: there is none.
+    """
+    keys = search_words(labels.frame[["label"]], words).index if words.strip() else []
+    n_latents = archive.manifest.n_latents
+    features = [Feature(*key) for key in keys if key[1] < n_latents.get(key[0], 0)]
+    if not features:
+        raise TrackerError(f"No feature's label holds “{words}”. Take one word of it, or a feature such as L16/F283.")
+    return sorted(features)
+
+
+def tells_of_content(labels: LabelTable, features: list[Feature]) -> np.ndarray:
+    """(n,) bool, which features tell of what a text is about, as far as their labels say.
+
+    Not those of its form (numbers, punctuation, grammar, position), always-on ones, or, where any has a label, those
+    without one.
+    """
+    known = labels.describe(pd.MultiIndex.from_tuples([tuple(feature) for feature in features]))
+    is_form = known["kind"].isin(FORM_KINDS) | (known["density"] > ALWAYS_ON)
+    is_labelled = (known["label"] != UNLABELLED).to_numpy()
+    return ~is_form.to_numpy() & (is_labelled | (not is_labelled.any()))

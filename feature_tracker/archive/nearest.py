@@ -8,7 +8,7 @@ on the same things, not that they say the same about them: a rise and a fall of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from feature_tracker.archive.selection import FEWEST
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 
+_REASONS = 3
 _LARGEST = 6.0
 """Standard deviations that count at most, lest a feature of six short documents decides what is near them."""
 
@@ -27,7 +28,7 @@ class Reason(NamedTuple):
 
     Attributes:
         feature: which.
-        share: of all that brings the document near.
+        share: of all that brings the document near; small where many features do.
         standing: the document's standard deviations above the archive's mean.
     """
 
@@ -68,11 +69,14 @@ class Nearest(NamedTuple):
     n_documents: int
 
 
-def nearest_to_document(archive: Archive, document: int, *, top: int = 10, n_reasons: int = 3) -> Nearest:
+def nearest_to_document(
+    archive: Archive, document: int, *, top: int = 10, no_reasons: Collection[Feature] = frozenset()
+) -> Nearest:
     """The documents nearest to one.
 
     Args:
         document: its number.
+        no_reasons: features that count like all others and aren't named as reasons, such as those of punctuation.
 
     Raises:
         TrackerError: it has no counted tokens, or no other document does.
@@ -81,10 +85,10 @@ def nearest_to_document(archive: Archive, document: int, *, top: int = 10, n_rea
     if document not in described.rows:
         raise TrackerError(f"{archive.documents['name'][document]} has no tokens that count, so nothing is near it.")
     own = described.values[np.flatnonzero(described.rows == document)[0]]
-    return _nearest(archive, described, own, top, n_reasons, without=document)
+    return _nearest(archive, described, own, top, no_reasons, without=document)
 
 
-def nearest_to_features(archive: Archive, features: Sequence[Feature], *, top: int = 10, n_reasons: int = 3) -> Nearest:
+def nearest_to_features(archive: Archive, features: Sequence[Feature], *, top: int = 10) -> Nearest:
     """The documents in which these features, all alike, stand out most beside everything else that does.
 
     Raises:
@@ -99,7 +103,7 @@ def nearest_to_features(archive: Archive, features: Sequence[Feature], *, top: i
                 f"(layers {', '.join(map(str, archive.manifest.layers))}). Name another."
             )
         own[described.features.index(feature)] = 1.0
-    return _nearest(archive, described, own, top, n_reasons, without=None)
+    return _nearest(archive, described, own, top, frozenset(), without=None)
 
 
 class _Described(NamedTuple):
@@ -126,7 +130,13 @@ def _described(archive: Archive) -> _Described:
 
 
 def _nearest(
-    archive: Archive, described: _Described, own: np.ndarray, top: int, n_reasons: int, *, without: int | None
+    archive: Archive,
+    described: _Described,
+    own: np.ndarray,
+    top: int,
+    no_reasons: Collection[Feature],
+    *,
+    without: int | None,
 ) -> Nearest:
     values, rows = described.values, described.rows
     size = np.maximum(np.linalg.norm(values, axis=1) * np.linalg.norm(own), 1e-12)
@@ -139,11 +149,12 @@ def _nearest(
         )
     best = others[np.argsort(-cosine[others], kind="stable")[:top]]
     texts = archive.texts([*rows[best], *([] if without is None else [without])])
+    is_reason = (own > 0) & [feature not in no_reasons for feature in described.features]
     near = []
     for row in best:
         parts = np.maximum(values[row] * own, 0.0)
-        total, parts = parts.sum(), np.where(own > 0, parts, 0.0)
-        strongest = [at for at in np.argsort(-parts, kind="stable")[:n_reasons] if parts[at] > 0]
+        total, parts = parts.sum(), np.where(is_reason, parts, 0.0)
+        strongest = [at for at in np.argsort(-parts, kind="stable")[:_REASONS] if parts[at] > 0]
         reasons = [Reason(described.features[at], float(parts[at] / total), float(values[row, at])) for at in strongest]
         same = without is not None and texts[int(rows[row])] == texts[without]
         near.append(Near(int(rows[row]), float(cosine[row]), reasons, same))

@@ -11,18 +11,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from scipy.stats import norm
 
 from feature_tracker.archive.archive import Archive
+from feature_tracker.archive.labels import labelled_with, tells_of_content
 from feature_tracker.archive.selection import FEWEST
 from feature_tracker.archive.standing import length_strata, standing
 from feature_tracker.errors import TrackerError
-from feature_tracker.feature import ALWAYS_ON, Feature
-from feature_tracker.labels.columns import FORM_KINDS, UNLABELLED
-from feature_tracker.labels.search import search_words
+from feature_tracker.feature import Feature
 from feature_tracker.labels.table import LabelTable
 
 _ALIKE = 0.4
@@ -65,7 +63,7 @@ def archive_themes(archive: Archive, labels: LabelTable) -> list[Theme]:
         )
     values = archive.matrix("root_mean")[rows]
     share = (values > 0).mean(axis=0)
-    candidates = np.flatnonzero(_tells_of_content(archive, labels) & (share >= max(FEWEST / len(rows), 0.02)))
+    candidates = np.flatnonzero(tells_of_content(labels, archive.features) & (share >= max(FEWEST / len(rows), 0.02)))
     if len(candidates) > _MOST_FEATURES:  # those that vary most in whether they fire
         candidates = np.sort(candidates[np.argsort(np.abs(share[candidates] - 0.5), kind="stable")[:_MOST_FEATURES]])
     if len(candidates) < _FEWEST_FEATURES:
@@ -85,26 +83,14 @@ def archive_themes(archive: Archive, labels: LabelTable) -> list[Theme]:
 
 
 def theme_of_words(archive: Archive, labels: LabelTable, words: str) -> Theme:
-    """The features whose label, top words or detail hold these words, as a theme of the user's own.
+    """The features whose labels hold these words, as a theme of the user's own.
 
     Raises:
         TrackerError: no label holds them.
     """
-    scores = search_words(labels.frame, words) if words.strip() else pd.Series(dtype=float)
-    columns = {feature: column for column, feature in enumerate(archive.features)}
-    matches = [feature for feature in map(Feature._make, scores.index) if feature in columns]
-    if not matches:
-        raise TrackerError(
-            f"No feature's label holds {words!r}. Try one word of it, or name a feature such as L16/F283."
-        )
-    return Theme(words, matches, np.array([columns[feature] for feature in matches]), float("nan"))
-
-
-def _tells_of_content(archive: Archive, labels: LabelTable) -> np.ndarray:
-    known = labels.describe(pd.MultiIndex.from_tuples([tuple(feature) for feature in archive.features]))
-    is_form = known["kind"].isin(FORM_KINDS) | (known["density"] > ALWAYS_ON)
-    is_labelled = (known["label"] != UNLABELLED).to_numpy()
-    return ~is_form.to_numpy() & (is_labelled | (not is_labelled.any()))
+    features = labelled_with(labels, words, archive)
+    column_of = {feature: column for column, feature in enumerate(archive.features)}
+    return Theme(words, features, np.array([column_of[feature] for feature in features]), float("nan"))
 
 
 def _theme(archive: Archive, labels: LabelTable, members: np.ndarray, candidates: np.ndarray, r: np.ndarray) -> Theme:

@@ -19,7 +19,7 @@ from feature_tracker.files import replacing
 from feature_tracker.labels.csv_files import storable, to_csv
 from feature_tracker.labels.table import LabelTable
 
-_WIDEST, _WIDEST_LAST = 40, 160  # characters of a cell; the whole text is in the CSV file
+_WIDEST, _WIDEST_LAST = 56, 240  # characters of a cell; the whole text is in the CSV file
 
 _OPTIONS = (
     click.argument("archive", type=click.Path(file_okay=False, path_type=Path)),
@@ -60,11 +60,11 @@ def archive_command(command: Callable[..., None]) -> Callable[..., None]:
 
 def quoted(feature: Feature, labels: LabelTable) -> str:
     """A feature with its label, for a sentence."""
-    return f"{feature} “{_line(labels.name(feature))}”"
+    return f"{feature} “{_line(labels.name(feature), _WIDEST_LAST)}”"
 
 
 def with_labels(table: pd.DataFrame, labels: LabelTable, prefix: str = "") -> pd.DataFrame:
-    """A table with each feature as one text, and behind it its label and the label's F1.
+    """A table with each feature as one text, and behind it its label, and the label's kind and F1.
 
     Args:
         prefix: of the columns `layer` and `feature`, which are replaced.
@@ -75,7 +75,8 @@ def with_labels(table: pd.DataFrame, labels: LabelTable, prefix: str = "") -> pd
     at = int(table.columns.get_loc(f"{prefix}layer"))  # pyright: ignore[reportArgumentType]  # names are unique
     named.insert(at, f"{prefix}feature", [str(Feature(*key)) for key in keys.itertuples(index=False)])
     named.insert(at + 1, f"{prefix}label", known["label"].to_numpy())
-    named.insert(at + 2, f"{prefix}f1", known["f1"].to_numpy())
+    named.insert(at + 2, f"{prefix}kind", known["kind"].to_numpy())
+    named.insert(at + 3, f"{prefix}f1", known["f1"].to_numpy())
     return named
 
 

@@ -71,7 +71,7 @@ def report_groups(
     tell([_in_words(compared, labels, names), *compared.notes])
     table = with_labels(compared.features, labels)
     higher = np.where(table["auc"].isna(), "", np.where(table["auc"] > 0.5, "first", "second"))
-    table.insert(3, "higher_in", higher)
+    table.insert(4, "higher_in", higher)
     shown = table.assign(
         interval=[
             f"{low:+.2f} to {high:+.2f}" for low, high in zip(table["index_low"], table["index_high"], strict=True)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from feature_tracker.archive.archive import Archive
+from feature_tracker.archive.labels import tells_of_content
 from feature_tracker.archive.nearest import Nearest, nearest_to_document, nearest_to_features
 from feature_tracker.archive.selection import choose_documents
 from feature_tracker.cli.corpus_asking import archive_command, counted, print_table, quoted, tell, top_option
@@ -31,14 +32,20 @@ def main(
     """Print the documents nearest to a document or to features, and the features that bring them near.
 
     Near is the cosine, from −1 to 1, between how far features stand above the mean of all documents. Documents are near
-    that dwell on the same things, whatever they say of them. --csv writes the nearest 1,000.
+    that dwell on the same things, whatever they say of them. Beside each stand the features that bring it nearest, with
+    its standard deviations above the mean. --csv writes the nearest 1,000.
     """
     if (document is None) == (not features):
         raise click.UsageError("Give --document or --feature.")
     n = top if csv_file is None else _WRITTEN
     if document is not None:
         number = _number(archive, document)
-        found, what = nearest_to_document(archive, number, top=n), f"“{archive.documents['name'][number]}”"
+        content = tells_of_content(labels, archive.features)
+        form = {feature for feature, tells in zip(archive.features, content, strict=True) if not tells}
+        found, what = (
+            nearest_to_document(archive, number, top=n, no_reasons=form),
+            f"“{archive.documents['name'][number]}”",
+        )
     else:
         named = [_feature(text) for text in features]
         found = nearest_to_features(archive, named, top=n)
@@ -78,7 +85,7 @@ def _in_words(found: Nearest, archive: Archive, what: str) -> str:
 def _table(found: Nearest, archive: Archive, labels: LabelTable) -> pd.DataFrame:
     documents = archive.documents.iloc[[near.document for near in found.near]].reset_index(drop=True)
     because = [
-        "; ".join(f"{quoted(reason.feature, labels)} {reason.share:.0%}" for reason in near.reasons)
+        "; ".join(f"{quoted(reason.feature, labels)} {reason.standing:+.1f} sd" for reason in near.reasons)
         for near in found.near
     ]
     return documents[["document", "name", "source", "date", "group"]].assign(

@@ -161,7 +161,7 @@ def _tell_themes(asked: _Asked) -> None:
         return
     period = periods_of(asked.archive.documents, asked.by)
     standing = np.stack([_theme_standing(asked, theme, period) for theme in themes], axis=1)
-    others = [", ".join(map(str, theme.features[1:])) for theme in themes]
+    others = ["; ".join(quoted(feature, asked.labels) for feature in theme.features[1:]) for theme in themes]
     table = pd.DataFrame(
         {
             "theme": [theme.name for theme in themes],
@@ -171,7 +171,7 @@ def _tell_themes(asked: _Asked) -> None:
             "correlation": [theme.correlation for theme in themes],
         }
     )
-    table = pd.concat([table, trend_table(standing, period)], axis=1)
+    table = pd.concat([table, trend_table(standing, period)], axis=1).sort_values("p", kind="stable")
     n_trending = int((table["q"] <= SIGNIFICANT).sum())
     n_periods = period.nunique()
     found = f"With a trend over {counted(n_periods, asked.by)}: {n_trending:,}"
@@ -182,7 +182,7 @@ def _tell_themes(asked: _Asked) -> None:
             + (f"{found} (q at most {SIGNIFICANT})." if n_periods >= FEWEST_PERIODS else _too_few(n_periods, asked.by))
         ]
     )
-    print_table(table, asked.top, asked.csv_file)
+    print_table(table, asked.top, asked.csv_file, columns=[str(name) for name in table if name not in ("with", "p")])
 
 
 def _theme_standing(asked: _Asked, theme: Theme, period: pd.Series) -> np.ndarray:

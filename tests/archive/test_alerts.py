@@ -55,7 +55,7 @@ def test_distinctiveness_is_that_of_a_ranking_of_the_same_text(archive: Archive,
     assert trace.attention_sink.any()
     ranked = rank_features(trace, LABELS, layers=list(LATENTS), top=None, hide_always_on=False)
     for row in ranked.sample(6, random_state=0).itertuples():
-        feature, z = Feature(row.layer, row.feature), row.distinctiveness
+        feature, z = Feature(row.layer, row.feature), float(row.distinctiveness)
         assert document in fired(archive, f"{feature} > {z - 1e-3:.6f}")
         assert document not in fired(archive, f"{feature} > {z + 1e-3:.6f}")
 
@@ -120,7 +120,7 @@ def test_what_ordinary_text_would_give_is_told_for_thresholds_of_distinctiveness
     [
         ("L4/F20 > 1", "no feature L4/F20. Its layers are 4 \\(F0 to F19\\)"),
         ("L5/F1 > 1", "no feature L5/F1"),
-        ('"zebra" > 1', "no feature's label holds"),
+        ('"zebra" > 1', "No feature's label holds"),
     ],
 )
 def test_a_rule_about_what_is_not_there_is_refused_by_name(archive: Archive, condition: str, message: str) -> None:

@@ -40,8 +40,9 @@ def test_what_rises_and_falls_is_found_and_hardly_anything_else(rising: Archive)
 
 def test_standing_is_that_of_the_first_and_the_last_third(rising: Archive) -> None:
     top = feature_trends(rising).trending.set_index(["layer", "feature"])
-    assert top.at[(4, 0), "first"] < 0.45 < 0.55 < top.at[(4, 0), "last"]
-    assert top.at[(10, 0), "first"] > 0.55 > 0.45 > top.at[(10, 0), "last"]
+    first, last = top["first"].to_dict(), top["last"].to_dict()
+    assert first[4, 0] < 0.45 < 0.55 < last[4, 0]
+    assert first[10, 0] > 0.55 > 0.45 > last[10, 0]
 
 
 def test_no_trend_is_found_where_dates_are_shuffled(tmp_path: Path) -> None:
