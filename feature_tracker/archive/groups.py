@@ -101,10 +101,10 @@ def compare_groups(
             f"{int((first & second).sum()):,} documents are in both groups, such as {name}. Choose groups "
             "that share none."
         )
-    if not (first.any() and second.any()):
-        raise TrackerError("One of the groups has no documents. Choose two that have some.")
     rows = np.flatnonzero((first | second) & (documents["n_counted"] > 0))
     is_first = first[rows]
+    if is_first.all() or not is_first.any():
+        raise TrackerError("One of the groups has no documents with tokens that count. Choose two that have some.")
     n_counted = documents["n_counted"].to_numpy()[rows]
     unit = rows if units is None else units[rows]
     root_mean = archive.matrix("root_mean")[rows]

@@ -73,11 +73,10 @@ def read_dates(text: str) -> Days:
     if not any(ends) or not all(_DAY_OR_PERIOD.fullmatch(end) for end in ends if end):
         raise _no_date(text)
     try:
-        periods = [pd.Period(end) if end else None for end in ends]
-    except ValueError:  # there is no 13th month
+        start, end = (pd.Period(end) if end else None for end in ends)
+        days = Days(start.start_time if start is not None else None, end.end_time if end is not None else None)
+    except ValueError:  # there is no 13th month, and no time stamp of the year 1
         raise _no_date(text) from None
-    start, end = periods
-    days = Days(start.start_time if start is not None else None, end.end_time if end is not None else None)
     if days.first is not None and days.last is not None and days.first > days.last:
         raise TrackerError(f"{text} ends before it begins. Exchange the two dates.")
     return days
@@ -136,7 +135,7 @@ def _known(documents: pd.DataFrame, key: str) -> str:
         return f"The documents' dates go from {known.min()} to {known.max()}."
     distinct = sorted(known.unique())
     more = f" and {len(distinct) - _NAMED_IN_ERRORS:,} more" if len(distinct) > _NAMED_IN_ERRORS else ""
-    return f"There is {', '.join(distinct[:_NAMED_IN_ERRORS])}{more}."
+    return f"The archive has {', '.join(distinct[:_NAMED_IN_ERRORS])}{more}."
 
 
 def _no_date(text: str) -> TrackerError:

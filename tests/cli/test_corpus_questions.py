@@ -186,7 +186,7 @@ def test_an_error_leaves_the_state_as_it_was(folder: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("command", "arguments", "message"),
     [
-        ("groups", ["--first", "group=x"], "There is bank, retail"),
+        ("groups", ["--first", "group=x"], "The archive has bank, retail"),
         ("groups", ["--first", "bank"], "chooses no documents"),
         ("trend", ["--feature", "L5/F0"], "has no feature L5/F0"),
         ("trend", ["--words", "zebra"], "No feature's label holds"),
