@@ -21,6 +21,7 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from feature_tracker.archive.archive import Archive
+from feature_tracker.archive.schema import ACTIVATIONS
 from feature_tracker.archive.selection import FEWEST
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
@@ -179,7 +180,7 @@ def _parts(archive: Archive) -> Iterator[_Part]:
         row_of = np.where(sink, -1, np.cumsum(~sink) - 1)
         layers = {}
         for (layer, n), fragment in zip(n_latents.items(), activations, strict=True):
-            table = fragment.to_table(columns=["document", "token", "feature", "activation"])
+            table = fragment.to_table(schema=ACTIVATIONS, columns=["document", "token", "feature", "activation"])
             at, token, latent, value = (column.to_numpy() for column in table.columns)
             row = row_of[start[at - first] + token]
             counts = row >= 0

@@ -4,6 +4,8 @@ import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from feature_tracker.archive.archive import Archive
@@ -90,6 +92,16 @@ def test_memory_does_not_grow_with_the_number_of_parts(tmp_path: Path) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.3 * peaks[0]
+
+
+def test_files_in_half_precision_are_read_as_the_schema_has_them(tmp_path: Path) -> None:
+    archive = write_archive(tmp_path / "archive", n_documents=20)
+    expected = correlate_archive(archive).r[4, 10]
+    for path in (archive.folder / "activations").glob("*/*.parquet"):
+        table = pq.read_table(path, partitioning=None)
+        half = table["activation"].cast(pa.float16(), safe=False)
+        pq.write_table(table.set_column(3, "activation", half), path)
+    np.testing.assert_allclose(correlate_archive(archive).r[4, 10], expected, atol=1e-3)
 
 
 def test_one_layer_and_too_many_pairs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
