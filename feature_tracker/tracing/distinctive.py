@@ -30,13 +30,23 @@ def distinctiveness(dense: np.ndarray, labels: pd.DataFrame) -> np.ndarray:
     """
     if len(dense) == 0:
         return np.full(len(labels), np.nan)
-    mean, sd = _passage_means(labels, len(dense))
+    return distinctiveness_of_means(np.sqrt(dense).mean(axis=0, dtype=float), labels, len(dense))
+
+
+def distinctiveness_of_means(root_mean: np.ndarray, labels: pd.DataFrame, n_tokens: int | np.ndarray) -> np.ndarray:
+    """(..., n) distinctiveness from means of sqrt(activation) that are known already.
+
+    Args:
+        root_mean: (..., n) over each text's tokens that count.
+        labels: (n,) as `distinctiveness` takes them.
+        n_tokens: those tokens' number; for several texts (n_texts, 1).
+    """
+    mean, sd = _passage_means(labels, n_tokens)
     with np.errstate(divide="ignore", invalid="ignore"):
-        z = (np.sqrt(dense).mean(axis=0, dtype=float) - mean) / sd
-    return np.where(sd > 0, z, np.nan)
+        return np.where(sd > 0, (root_mean - mean) / sd, np.nan)
 
 
-def share_above(z: np.ndarray, labels: pd.DataFrame, n_tokens: int) -> np.ndarray:
+def share_above(z: np.ndarray, labels: pd.DataFrame, n_tokens: int | np.ndarray) -> np.ndarray:
     """(n,) the share of ordinary passages of `n_tokens` tokens that put each feature at least as high.
 
     A feature's mean over passages can't be negative and has a long tail, so it is taken to follow the gamma
@@ -46,6 +56,7 @@ def share_above(z: np.ndarray, labels: pd.DataFrame, n_tokens: int) -> np.ndarra
     Args:
         z: what `distinctiveness` gives; NaN stays NaN.
         labels: (n,) the features' rows of a label table.
+        n_tokens: for texts of several lengths (n_texts, 1); the shares are then (n_texts, n).
     """
     return _gamma_above(z, *_passage_means(labels, n_tokens))
 
@@ -67,7 +78,7 @@ def _gamma_above(z: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
         return gammaincc((mean / sd) ** 2, np.maximum(mean + z * sd, 0.0) * mean / sd**2)
 
 
-def _passage_means(labels: pd.DataFrame, n_tokens: int) -> tuple[np.ndarray, np.ndarray]:
+def _passage_means(labels: pd.DataFrame, n_tokens: int | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of sqrt(activation), averaged over passages of so many tokens; see above."""
     measured = labels.reindex(columns=["window_mean", "window_sd", "window_sd_64"]).to_numpy(dtype=float)
     mean, sd, sd_short = measured.T
