@@ -1,0 +1,118 @@
+"""What the analyst looks for in the documents: themes of the archive, or features whose labels hold some words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from feature_tracker.errors import TrackerError
+from feature_tracker.feature import Feature
+from feature_tracker.labels.search import search_meaning, search_words
+from feature_tracker.page.documents.cabinet import Cabinet
+from feature_tracker.page.errors import plain
+
+_QUERY, _THEMES = "documents_query", "documents_themes"
+_OFFERED, _CHOSEN_AT_FIRST = 12, 4
+
+
+class Subject(NamedTuple):
+    """What is looked for.
+
+    Attributes:
+        name: in words.
+        features: that together tell how much of it is in a document.
+    """
+
+    name: str
+    features: tuple[Feature, ...]
+
+
+def choose_subject(cabinet: Cabinet) -> Subject | None:
+    """Draw the search box and the choice of what it finds; `None` where nothing is looked for."""
+    query = st.text_input(
+        "Which documents are about …",
+        key=_QUERY,
+        persist_state="page",
+        placeholder="layoffs, loan losses, interest rates, lawsuits …",
+        help="Words of labels; where no label holds them, labels that say something near it. Or choose from the themes "
+        "below, which stand out in most of these documents.",
+    ).strip()
+    if query:
+        return _choose_found(cabinet, query)
+    themes = cabinet.themes
+    if not themes:
+        return None
+    titles = _unlike([theme.name for theme in themes], [theme.features[0] for theme in themes])
+    chosen = st.pills(
+        "Themes of these documents",
+        list(range(len(themes))),
+        selection_mode="multi",
+        key=f"{_THEMES}_{abs(hash(tuple(titles)))}",
+        persist_state="page",
+        format_func=lambda number: plain(titles[number]) if number < len(titles) else "",
+        help="Features that stand out in most documents; those that go together are one theme, named by the most "
+        "reliable label.",
+    )
+    picked = [themes[number] for number in chosen if number < len(themes)]
+    if not picked:
+        return None
+    return Subject(" + ".join(theme.name for theme in picked), _members(theme.features for theme in picked))
+
+
+def _choose_found(cabinet: Cabinet, query: str) -> Subject | None:
+    frame = cabinet.tracker.labels.frame
+    shown = {
+        tuple(feature) for feature, is_shown in zip(cabinet.archive.features, cabinet.shown, strict=True) if is_shown
+    }
+    frame = frame[[key in shown for key in frame.index]]
+    found = search_words(frame, query)
+    near = ""
+    if found.empty:
+        try:
+            found = search_meaning(frame, query).head(_OFFERED)
+        except TrackerError:  # the package isn't there
+            found = pd.Series(dtype=float)
+        near = "No label holds these words; these say something near it. "
+    if found.empty:
+        st.info("No label holds these words. Use fewer words, or others.")
+        return None
+    features = [Feature(int(layer), int(index)) for layer, index in _best_first(cabinet, found)][:_OFFERED]
+    titles = _unlike([cabinet.name(feature) for feature in features], features)
+    chosen = st.pills(
+        f"{near}Labels found",
+        list(range(len(features))),
+        selection_mode="multi",
+        default=list(range(1 if near else min(_CHOSEN_AT_FIRST, len(features)))),
+        key=f"documents_found_{abs(hash((query, *features)))}",
+        format_func=lambda number: plain(titles[number]) if number < len(titles) else "",
+        help="What the documents are searched for. Take away what you don't mean.",
+    )
+    picked = [features[number] for number in chosen if number < len(features)]
+    return Subject(query, tuple(picked)) if picked else None
+
+
+def _best_first(cabinet: Cabinet, found: pd.Series) -> list[tuple[int, int]]:
+    """The features found, reliable labels first within a score, and those before that fire in these documents."""
+    labels = cabinet.tracker.labels
+    fires = set(np.unique(cabinet.standing.column).tolist())
+    columns = {tuple(feature): column for column, feature in enumerate(cabinet.archive.features)}
+    keys = [(int(layer), int(index)) for layer, index in found.index]
+    scores = dict(zip(keys, found, strict=True))
+    return sorted(
+        keys, key=lambda key: (columns[key] in fires, scores[key], labels.is_reliable(Feature(*key))), reverse=True
+    )
+
+
+def _unlike(names: Sequence[str], features: Sequence[Feature]) -> list[str]:
+    """Names that differ from each other: Streamlit tells options apart by their text."""
+    return [
+        f"{name} ({feature})" if names.count(name) > 1 else name for name, feature in zip(names, features, strict=True)
+    ]
+
+
+def _members(groups: Iterable[Sequence[Feature]]) -> tuple[Feature, ...]:
+    return tuple(dict.fromkeys(feature for group in groups for feature in group))
