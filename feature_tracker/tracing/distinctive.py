@@ -32,7 +32,18 @@ def distinctiveness(dense: np.ndarray, labels: pd.DataFrame) -> np.ndarray:
     """
     if len(dense) == 0:
         return np.full(len(labels), np.nan)
-    return ordinary_passages(labels).distinctiveness(np.sqrt(dense).mean(axis=0, dtype=float), len(dense))
+    return distinctiveness_of_means(np.sqrt(dense).mean(axis=0, dtype=float), labels, len(dense))
+
+
+def distinctiveness_of_means(root_mean: np.ndarray, labels: pd.DataFrame, n_tokens: int | np.ndarray) -> np.ndarray:
+    """(..., n) distinctiveness from means of sqrt(activation) that are known already.
+
+    Args:
+        root_mean: (..., n) over each text's tokens that count.
+        labels: (n,) as `distinctiveness` takes them.
+        n_tokens: those tokens' number; for several texts (n_texts, 1).
+    """
+    return ordinary_passages(labels).distinctiveness(root_mean, n_tokens)
 
 
 class OrdinaryPassages(NamedTuple):
@@ -49,12 +60,12 @@ class OrdinaryPassages(NamedTuple):
     power: np.ndarray
 
     def sd_over(self, n_tokens: np.ndarray | int) -> np.ndarray:
-        """(n,) the standard deviation over passages of so many tokens."""
+        """(..., n) the standard deviation over passages of so many tokens."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.sd * (PIECES[0] / n_tokens) ** self.power
 
     def distinctiveness(self, root_mean: np.ndarray, n_tokens: np.ndarray | int) -> np.ndarray:
-        """(n,) by how many standard deviations these means over so many tokens lie above ordinary text's.
+        """(..., n) by how many standard deviations these means over so many tokens lie above ordinary text's.
 
         NaN for a feature that was not measured or never fired.
         """
@@ -78,7 +89,7 @@ def ordinary_passages(labels: pd.DataFrame) -> OrdinaryPassages:
     return OrdinaryPassages(mean, sd, power)
 
 
-def share_above(z: np.ndarray, labels: pd.DataFrame, n_tokens: int) -> np.ndarray:
+def share_above(z: np.ndarray, labels: pd.DataFrame, n_tokens: int | np.ndarray) -> np.ndarray:
     """(n,) the share of ordinary passages of `n_tokens` tokens that put each feature at least as high.
 
     A feature's mean over passages can't be negative and has a long tail, so it is taken to follow the gamma
@@ -88,6 +99,7 @@ def share_above(z: np.ndarray, labels: pd.DataFrame, n_tokens: int) -> np.ndarra
     Args:
         z: what `distinctiveness` gives; NaN stays NaN.
         labels: (n,) the features' rows of a label table.
+        n_tokens: for texts of several lengths (n_texts, 1); the shares are then (n_texts, n).
     """
     return _gamma_above(z, *_passage_means(labels, n_tokens))
 
@@ -109,7 +121,7 @@ def _gamma_above(z: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
         return gammaincc((mean / sd) ** 2, np.maximum(mean + z * sd, 0.0) * mean / sd**2)
 
 
-def _passage_means(labels: pd.DataFrame, n_tokens: int) -> tuple[np.ndarray, np.ndarray]:
+def _passage_means(labels: pd.DataFrame, n_tokens: int | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of sqrt(activation), averaged over passages of so many tokens."""
     passages = ordinary_passages(labels)
     return passages.mean, passages.sd_over(n_tokens)
