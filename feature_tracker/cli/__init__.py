@@ -18,6 +18,7 @@ _SUMMARIES = {
     "fetch": "Download a bundle's model ahead of time.",
     "sae": "Train, tune and measure sparse autoencoders.",
     "labels": "Import, check and measure label tables.",
+    "corpus": "Run many documents into an archive.",
 }
 """By command; each is the function `main` of the module of its name in this package."""
 
