@@ -1,7 +1,7 @@
 """What stands out in most documents of an archive, as a few themes.
 
-`themes.archive_themes` asks what goes together, whether it is much or little; this asks what the documents are about, and
-takes together what goes together among that.
+`themes.archive_themes` asks what goes together, whether it is much or little; this asks what the documents are about,
+and takes together what goes together among that.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from feature_tracker.labels.columns import KEYS
 from feature_tracker.labels.table import LabelTable
 from feature_tracker.tracing.distinctive import OrdinaryPassages
 
-MOST = 12
+MOST = 10
 """Themes of an archive."""
 _CANDIDATES = 48
 _APART = 0.6

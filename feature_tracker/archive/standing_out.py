@@ -170,14 +170,16 @@ def _highest(
     *,
     above: float,
 ) -> Standing:
-    kept = [Standing(*np.zeros((2, 0), dtype=np.int64), np.zeros(0))]
+    nothing = np.zeros(0, dtype=np.int64)
+    kept = [Standing(nothing, nothing, np.zeros(0))]
     for document, column, root_mean in _rows(archive):
         rows = shown[column]
         document, column = document[rows], column[rows]
         values = score(document, column, root_mean[rows])
         rows = values > above
         kept.append(_first(Standing(document[rows], column[rows], values[rows]), most))
-    return _first(Standing(*map(np.concatenate, zip(*kept, strict=True))), most)  # a document may lie in two pieces
+    document, column, scores = (np.concatenate(parts) for parts in zip(*kept, strict=True))
+    return _first(Standing(document, column, scores), most)  # a document may lie in two pieces
 
 
 def _first(standing: Standing, most: int) -> Standing:

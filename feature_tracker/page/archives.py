@@ -17,12 +17,11 @@ from feature_tracker.tracker import Tracker
 
 _CHOSEN = "archive"
 _MARK = "archive.json"
-HOW_TO = (
+_HOW_TO = (
     "An archive holds the features of many documents. `feature-tracker corpus run FOLDER --out ARCHIVES/NAME` makes "
     "one of a folder of documents, and `feature-tracker page --archives ARCHIVES` shows those in the folder ARCHIVES "
     "here."
 )
-"""How to make an archive, as Markdown."""
 
 
 def offered() -> dict[str, Path]:
@@ -36,30 +35,31 @@ def offered() -> dict[str, Path]:
 
 
 def choose_archive() -> Archive | None:
-    """Draw the choice of archives, and open the chosen one; where there is none, say how to make one.
+    """Draw the choice of archives, and open the chosen one; `None` where there is none.
 
     Raises:
         TrackerError: it can't be read.
     """
     folders = offered()
     if not folders:
-        named = Environment().archives
-        if named is not None:
-            st.info(f"There is no archive in {plain(str(named))} yet. {HOW_TO}")
-        else:
-            st.info(HOW_TO)
         return None
     name = st.selectbox(
         "Archive",
         list(folders),
         key=_CHOSEN,
         persist_state="page",
-        label_visibility="collapsed" if len(folders) == 1 else "visible",
+        label_visibility="collapsed",
         help="The archives in the folder that was named when the page was started.",
     )
     if name not in folders:  # it was taken away
         return None
     return open_archive(folders[name])
+
+
+def show_how_to() -> None:
+    """Say that there is no archive, and how to make one."""
+    named = Environment().archives
+    st.info((f"There is no archive in the folder {plain(str(named))}. " if named else "") + _HOW_TO)
 
 
 def open_archive(folder: Path) -> Archive:

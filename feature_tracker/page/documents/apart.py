@@ -32,8 +32,8 @@ def show(cabinet: Cabinet, _topic: Subject | None) -> None:
     sets = sets_of(cabinet.documents)
     if not sets:
         st.info(
-            "These documents have neither groups nor dates, so there is nothing to compare. `feature-tracker corpus run "
-            "--help` tells how to give them some."
+            "These documents have neither groups nor dates, so there is nothing to compare. `feature-tracker corpus "
+            "run --help` tells how to give them some."
         )
         return
     names = list(sets)
@@ -59,8 +59,8 @@ def show(cabinet: Cabinet, _topic: Subject | None) -> None:
 
 def _show_compared(cabinet: Cabinet, compared: GroupComparison, first: str, second: str) -> None:
     rows = shown_rows(cabinet, compared)
-    sides = f"{plain(first)} ({compared.n_first:,} documents) from {plain(second.lower() if second == _OTHERS else second)} "
-    sides += f"({compared.n_second:,})"
+    against = second.lower() if second == _OTHERS else plain(second)
+    sides = f"{plain(first)} ({compared.n_first:,} documents) from {against} ({compared.n_second:,})"
     if rows.empty:
         st.markdown(f"**Nothing sets {sides} apart for sure.**")
     else:
@@ -77,15 +77,14 @@ def _show_compared(cabinet: Cabinet, compared: GroupComparison, first: str, seco
         )
         more = f" The {_MOST_BARS} surest are shown." if n > _MOST_BARS else ""
         st.caption(
-            "Of one document of each side, the bar tells how often that of its side has more of it; half the time is no "
-            f"difference.{more} Click a bar to see where its feature fires."
+            "Of one document of each side, the bar tells how often that of its side has more of it; half the time is "
+            f"no difference.{more} Click a bar to see where its feature fires."
         )
     for note in compared.notes:
         st.caption(plain(note))
-    weak = compared.features
     offer_download(
         "Download as CSV",
-        partial(to_csv, weak),
+        partial(to_csv, compared.features),
         file_name="what-sets-them-apart.csv",
         mime="text/csv",
         key="apart_csv",
@@ -95,7 +94,7 @@ def _show_compared(cabinet: Cabinet, compared: GroupComparison, first: str, seco
 def shown_rows(cabinet: Cabinet, compared: GroupComparison) -> pd.DataFrame:
     """The features that set the groups apart and pass the page's filters, with their labels."""
     rows = compared.apart
-    shown = {tuple(f) for f, is_shown in zip(cabinet.archive.features, cabinet.shown, strict=True) if is_shown}
+    shown = cabinet.shown_features
     keys = list(zip(rows["layer"].astype(int), rows["feature"].astype(int), strict=True))
     rows = rows[[key in shown for key in keys]].reset_index(drop=True)
     known = cabinet.tracker.labels.describe(pd.MultiIndex.from_frame(rows[KEYS])).reset_index(drop=True)

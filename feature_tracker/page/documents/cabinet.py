@@ -58,6 +58,11 @@ class Cabinet:
         """One row a document; see `archive.schema.DOCUMENTS`."""
         return self.archive.documents
 
+    @property
+    def shown_features(self) -> set[tuple[int, int]]:
+        """(layer, index) of the features that pass the filters."""
+        return {tuple(self.archive.features[column]) for column in np.flatnonzero(self.shown)}
+
     def label(self, column: int) -> str:
         """A feature's label, with ` ?` where it is unreliable."""
         return self.name(self.archive.features[column])

@@ -1,4 +1,4 @@
-"""The chosen document: what it is, what stands out in it, where the chosen feature fires, and the way to its analysis."""
+"""The chosen document: what it is, what stands out in it, the chosen feature, and the way to its own analysis."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from feature_tracker.page.clicks import show_chart
 from feature_tracker.page.documents.cabinet import Cabinet
 from feature_tracker.page.documents.subject import Subject
 from feature_tracker.page.errors import plain
+from feature_tracker.tracing.rows import Row, rows_of
 
 _BY: dict[Period, str] = {"month": "Months", "quarter": "Quarters", "year": "Years"}
 _MOST_LINES = 4
@@ -26,7 +27,7 @@ def show(cabinet: Cabinet, topic: Subject | None) -> None:
     except TrackerError as error:
         st.info(plain(str(error)))
         return
-    by = st.segmented_control(
+    by: Period = st.segmented_control(
         "By",
         list(_BY),
         default=_by_at_first(cabinet.documents),
@@ -41,7 +42,7 @@ def show(cabinet: Cabinet, topic: Subject | None) -> None:
     if topic is not None:
         name = shorten(topic.name, 80)
         values = cabinet.measured(topic.features)[rows]
-        trend = trend_table(values[:, None], period).iloc[0]
+        trend = rows_of(trend_table(values[:, None], period))[0]
         series = {name: by_period(values, period)}
         st.markdown(_told(plain(name), trend, alone=True))
     else:
@@ -51,9 +52,9 @@ def show(cabinet: Cabinet, topic: Subject | None) -> None:
         trends = trend_table(cabinet.values[rows], period)
         moving = trends[trends["q"] <= SIGNIFICANT].sort_values("tau", key=abs, ascending=False)
         chosen = [int(number) for number in (moving if len(moving) else trends).head(_MOST_LINES).index]
-        names = [theme.name for theme in cabinet.themes]
+        names, told = [theme.name for theme in cabinet.themes], rows_of(trends)
         st.markdown(
-            "  \n".join(_told(plain(names[number]), trends.iloc[number], alone=False) for number in chosen)
+            "  \n".join(_told(plain(names[number]), told[number], alone=False) for number in chosen)
             if len(moving)
             else "**No theme rises or falls steadily.** Choose one above to follow it alone."
         )
@@ -72,17 +73,19 @@ def show(cabinet: Cabinet, topic: Subject | None) -> None:
     )
 
 
-def _told(name: str, trend: pd.Series, *, alone: bool) -> str:
+def _told(name: str, trend: Row, *, alone: bool) -> str:
     if pd.isna(trend["tau"]):
         return f"**{name}**: there are too few periods to tell a trend."
     moves = "rises" if trend["tau"] > 0 else "falls"
     sure = trend["p" if alone else "q"] <= SIGNIFICANT
     if not sure:
         return f"**{name}** neither rises nor falls steadily (p = {trend['p']:.2g})."
-    return f"**{name}** {moves}: from {trend['first']:.1f} in the first third of the time to {trend['last']:.1f} in the last."
+    return f"**{name}** {moves}: from {trend['first']:.1f} in the first third of the time to {trend['last']:.1f} now."
 
 
 def _by_at_first(documents: pd.DataFrame) -> Period:
     """The longest period of which there are enough."""
     counts = {by: periods_of(documents, by).nunique() for by in _BY}
-    return next((by for by in ("year", "quarter") if counts[by] >= _ENOUGH_PERIODS), "month")
+    if counts["year"] >= _ENOUGH_PERIODS:
+        return "year"
+    return "quarter" if counts["quarter"] >= _ENOUGH_PERIODS else "month"

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from feature_tracker.charts.theme import shorten
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.labels.search import search_meaning, search_words
@@ -16,7 +17,8 @@ from feature_tracker.page.documents.cabinet import Cabinet
 from feature_tracker.page.errors import plain
 
 _QUERY, _THEMES = "documents_query", "documents_themes"
-_OFFERED, _CHOSEN_AT_FIRST = 12, 4
+_OFFERED, _CHOSEN_AT_FIRST = 10, 4
+_WIDTH = 44  # characters
 
 
 class Subject(NamedTuple):
@@ -46,7 +48,7 @@ def choose_subject(cabinet: Cabinet) -> Subject | None:
     themes = cabinet.themes
     if not themes:
         return None
-    titles = _unlike([theme.name for theme in themes], [theme.features[0] for theme in themes])
+    titles = _unlike([shorten(theme.name, _WIDTH) for theme in themes], [theme.features[0] for theme in themes])
     chosen = st.pills(
         "Themes of these documents",
         list(range(len(themes))),
@@ -65,9 +67,7 @@ def choose_subject(cabinet: Cabinet) -> Subject | None:
 
 def _choose_found(cabinet: Cabinet, query: str) -> Subject | None:
     frame = cabinet.tracker.labels.frame
-    shown = {
-        tuple(feature) for feature, is_shown in zip(cabinet.archive.features, cabinet.shown, strict=True) if is_shown
-    }
+    shown = cabinet.shown_features
     frame = frame[[key in shown for key in frame.index]]
     found = search_words(frame, query)
     near = ""
@@ -81,7 +81,7 @@ def _choose_found(cabinet: Cabinet, query: str) -> Subject | None:
         st.info("No label holds these words. Use fewer words, or others.")
         return None
     features = [Feature(int(layer), int(index)) for layer, index in _best_first(cabinet, found)][:_OFFERED]
-    titles = _unlike([cabinet.name(feature) for feature in features], features)
+    titles = _unlike([shorten(cabinet.name(feature), _WIDTH) for feature in features], features)
     chosen = st.pills(
         f"{near}Labels found",
         list(range(len(features))),

@@ -8,7 +8,7 @@ import streamlit as st
 
 from feature_tracker.archive.archive import Archive
 from feature_tracker.bundles.bundle import Bundle
-from feature_tracker.page.archives import choose_archive
+from feature_tracker.page.archives import choose_archive, show_how_to
 from feature_tracker.page.documents import apart, card, find, over_time, subject, theme_map
 from feature_tracker.page.documents.cabinet import choose_document, chosen_document, open_cabinet
 from feature_tracker.page.errors import plain, shown_errors
@@ -21,22 +21,31 @@ from feature_tracker.tracker import Tracker
 TITLES = ("Find documents", "What sets them apart", "Odd ones out", "Over time", "Map")
 """Titles of the views, in the order of their tabs."""
 _OPEN = "documents_open"
+_CHOICE_WIDTH = 300  # pixels
 
 
 def show_documents(bundle: Bundle, settings: Settings) -> None:
     """Draw the choice of an archive and the views of it."""
-    archive = choose_archive()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        with st.container(width=_CHOICE_WIDTH):
+            archive = choose_archive()
+        if archive is not None:
+            st.markdown(summary(archive), width="stretch")
+            settings = read_form_setting(settings)
     if archive is None:
+        show_how_to()
         return
     with progress_bar() as report:
         tracker = wait_for_tracker(bundle, report, retry=True)
     if st.session_state.get(_OPEN) != str(archive.folder):  # a document's number means another one in another archive
         st.session_state[_OPEN] = str(archive.folder)
         choose_document(None)
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.markdown(summary(archive), width="stretch")
-        settings = read_form_setting(settings)
+    with shown_errors("drawing the documents"):
+        _show_archive(archive, tracker, settings)
     _show_unread(archive)
+
+
+def _show_archive(archive: Archive, tracker: Tracker, settings: Settings) -> None:
     if not archive.n_parts or archive.documents.empty:
         st.info("No document is in this archive yet. Its run may be under way: look again later.")
         return
@@ -99,8 +108,9 @@ def _show_without_features(archive: Archive, tracker: Tracker) -> None:
         f"This archive was made with other SAEs of the bundle {plain(name)} than the page has open, so its features "
         "are other ones and have no labels here. Run the documents again to ask about them."
         if same
-        else f"This archive was made with the bundle {plain(name)}, and the page has {plain(tracker.bundle.name)} open. "
-        f"Labels belong to a bundle's own features: choose {plain(name)} in the sidebar to ask about these documents."
+        else f"This archive was made with the bundle {plain(name)}, and the page has {plain(tracker.bundle.name)} "
+        f"open. Labels belong to a bundle's own features: choose {plain(name)} in the sidebar to ask about these "
+        "documents."
     )
     documents = archive.documents
     table = documents[["name", "date", "group", "n_tokens"]].set_axis(["Document", "Date", "Group", "Tokens"], axis=1)
