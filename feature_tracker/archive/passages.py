@@ -61,8 +61,8 @@ def strongest_excerpts(archive: Archive, feature: Feature, *, most: int = 5) -> 
         marks = [
             (from_ - start, to - start, int(10 * value / rows[0]["activation"]))
             for token, value in firing[document]
-            for from_, to in [spans[document][token]]
-            if start <= from_ and to <= end
+            for from_, to in [_without_spaces(texts[document], *spans[document][token])]
+            if start <= from_ < to <= end
         ]
         share = row["activation"] / rows[0]["activation"]
         excerpts.append(Excerpt(document, texts[document][start:end], share, marks))
@@ -129,6 +129,12 @@ def _firings(archive: Archive, feature: Feature, documents: Sequence[int]) -> di
     for row in table.sort_by([("document", "ascending"), ("token", "ascending")]).to_pylist():
         firings[row["document"]].append((row["token"], row["activation"]))
     return firings
+
+
+def _without_spaces(text: str, start: int, end: int) -> tuple[int, int]:
+    """Characters of a token without the white space before and after its word."""
+    word = text[start:end]
+    return end - len(word.lstrip()), start + len(word.rstrip())
 
 
 def _sentence(text: str, start: int, end: int) -> tuple[int, int]:

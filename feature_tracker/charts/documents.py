@@ -27,9 +27,10 @@ from feature_tracker.tracing.rows import Row, feature_of, features_of, rows_of
 
 MOST_COLUMNS = 160
 """Columns of a map; more documents share columns."""
+HIGHEST = 6.0
+"""Standard deviations of full colour, or of a bar's full height: beyond, nobody needs to tell cells apart."""
 _LABEL_WIDTH = 30  # characters a line, two lines
 _ROW_HEIGHT = 40
-_HIGHEST = 6.0  # standard deviations of full colour: beyond, nobody needs to tell cells apart
 _LINES = (POSITIVE, "#B98700", "#16A085", "#C46FB0", NEGATIVE)
 
 
@@ -57,7 +58,7 @@ def plot_map(values: np.ndarray, themes: list[str], names: list[str], when: list
         go.Heatmap(
             z=means.T,
             zmin=0,
-            zmax=_HIGHEST,
+            zmax=HIGHEST,
             colorscale=[[0, with_alpha(POSITIVE, 0.04)], [1, with_alpha(POSITIVE, 1)]],
             showscale=False,
             hoverinfo="skip",

@@ -59,9 +59,9 @@ class Cabinet:
         return self.archive.documents
 
     @property
-    def shown_features(self) -> set[tuple[int, int]]:
-        """(layer, index) of the features that pass the filters."""
-        return {tuple(self.archive.features[column]) for column in np.flatnonzero(self.shown)}
+    def shown_features(self) -> set[Feature]:
+        """The features that pass the filters."""
+        return {self.archive.features[column] for column in np.flatnonzero(self.shown)}
 
     def label(self, column: int) -> str:
         """A feature's label, with ` ?` where it is unreliable."""

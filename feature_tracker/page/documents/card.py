@@ -65,7 +65,7 @@ def show_head(archive: Archive, tracker: Tracker, document: int) -> None:
     ]
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-            st.subheader(plain(shorten(str(row["name"]), 90)), anchor=False, width="stretch")
+            st.markdown(f"##### {plain(shorten(str(row['name']), 90))}", width="stretch")
             _offer_analysis(archive, tracker, document, int(row["n_tokens"]))
         st.caption(" · ".join(filter(None, facts)) + (f"  \n{plain(str(row['notes']))}" if row["notes"] else ""))
         text = archive.texts([document])[document]

@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from feature_tracker.archive.standing_out import UNUSUAL, Standing
+from feature_tracker.charts.documents import HIGHEST
 from feature_tracker.charts.theme import shorten
 from feature_tracker.page.documents.cabinet import Cabinet, choose_document
 from feature_tracker.page.documents.subject import Subject
@@ -17,6 +18,7 @@ from feature_tracker.page.tables import show_table
 
 _LABELS = 3  # that are told of a document
 _MOST_ODD = 30
+_NEARLY_ALL = 0.999
 
 
 def show(cabinet: Cabinet, topic: Subject | None) -> None:
@@ -36,20 +38,24 @@ def show(cabinet: Cabinet, topic: Subject | None) -> None:
             f"{UNUSUAL:g} standard deviations above {cabinet.against}."
         )
         table["How much"] = np.round(about, 1)
-        table["From start to end"] = np.round(cabinet.along(topic.features), 3).tolist()
+        along = cabinet.along(topic.features)
+        table["From start to end"] = np.round(along, 3).tolist()
         settings["How much"] = st.column_config.NumberColumn(
             format="%.1f", help=f"Standard deviations above {cabinet.against}, the mean of what was chosen."
         )
         settings["From start to end"] = st.column_config.BarChartColumn(
-            y_min=0, help="Where in the document it is, from its first words at the left to its last at the right."
+            y_min=0,
+            y_max=float(np.quantile(along, _NEARLY_ALL)) or 1.0,  # of all documents, so that rows can be compared
+            help="Where in the document it is, from its first words at the left to its last at the right.",
         )
     table["What stands out"] = _told(cabinet, cabinet.standing, len(table))
     settings["What stands out"] = st.column_config.TextColumn(width="large")
     if cabinet.themes:
-        table["Themes"] = np.round(np.clip(cabinet.values, 0, None), 1).tolist()
+        table["Themes"] = np.round(np.clip(cabinet.values, 0, HIGHEST), 1).tolist()
         names = " · ".join(shorten(theme.name, 40) for theme in cabinet.themes)
         settings["Themes"] = st.column_config.BarChartColumn(
             y_min=0,
+            y_max=HIGHEST,
             help=f"How much of each theme of these documents is in this one, from left to right: {plain(names)}",
         )
     _show(cabinet, table, order, settings, key=f"documents_{abs(hash(topic))}")

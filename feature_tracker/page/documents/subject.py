@@ -18,6 +18,7 @@ from feature_tracker.page.errors import plain
 
 _QUERY, _THEMES = "documents_query", "documents_themes"
 _OFFERED, _CHOSEN_AT_FIRST = 10, 4
+_AS_GOOD = 0.6  # of the best score; what holds the words in its detail only has less
 _WIDTH = 44  # characters
 
 
@@ -80,13 +81,15 @@ def _choose_found(cabinet: Cabinet, query: str) -> Subject | None:
     if found.empty:
         st.info("No label holds these words. Use fewer words, or others.")
         return None
-    features = [Feature(int(layer), int(index)) for layer, index in _best_first(cabinet, found)][:_OFFERED]
+    best = _best_first(cabinet, found)[:_OFFERED]
+    features = [feature for feature, _ in best]
+    likely = sum(score >= _AS_GOOD * best[0][1] for _, score in best)
     titles = _unlike([shorten(cabinet.name(feature), _WIDTH) for feature in features], features)
     chosen = st.pills(
         f"{near}Labels found",
         list(range(len(features))),
         selection_mode="multi",
-        default=list(range(1 if near else min(_CHOSEN_AT_FIRST, len(features)))),
+        default=list(range(1 if near else min(_CHOSEN_AT_FIRST, likely))),
         key=f"documents_found_{abs(hash((query, *features)))}",
         format_func=lambda number: plain(titles[number]) if number < len(titles) else "",
         help="What the documents are searched for. Take away what you don't mean.",
@@ -95,16 +98,13 @@ def _choose_found(cabinet: Cabinet, query: str) -> Subject | None:
     return Subject(query, tuple(picked)) if picked else None
 
 
-def _best_first(cabinet: Cabinet, found: pd.Series) -> list[tuple[int, int]]:
-    """The features found, reliable labels first within a score, and those before that fire in these documents."""
+def _best_first(cabinet: Cabinet, found: pd.Series) -> list[tuple[Feature, float]]:
+    """The features found with their scores, the best first; of like ones those that stand out in a document."""
     labels = cabinet.tracker.labels
-    fires = set(np.unique(cabinet.standing.column).tolist())
-    columns = {tuple(feature): column for column, feature in enumerate(cabinet.archive.features)}
-    keys = [(int(layer), int(index)) for layer, index in found.index]
-    scores = dict(zip(keys, found, strict=True))
-    return sorted(
-        keys, key=lambda key: (columns[key] in fires, scores[key], labels.is_reliable(Feature(*key))), reverse=True
-    )
+    standing = {cabinet.archive.features[column] for column in np.unique(cabinet.standing.column)}
+    keys = found.index.tolist()
+    scores = [(Feature(*key), float(score)) for key, score in zip(keys, found, strict=True)]
+    return sorted(scores, key=lambda one: (-one[1], one[0] not in standing, not labels.is_reliable(one[0])))
 
 
 def _unlike(names: Sequence[str], features: Sequence[Feature]) -> list[str]:
