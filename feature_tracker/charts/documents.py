@@ -274,5 +274,5 @@ def plot_standing(rows: pd.DataFrame, *, against: str, selected: Feature | None)
         showgrid=False,
         fixedrange=True,
     )
-    figure.update_xaxes(title={"text": f"Standard deviations above {against}"}, nticks=5, fixedrange=True)
+    figure.update_xaxes(title={"text": f"Standard deviations<br>above {against}"}, nticks=5, fixedrange=True)
     return finish(figure, height=34 * len(rows) + 56, bargap=0.25)

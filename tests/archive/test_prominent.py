@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from feature_tracker.archive.prominent import mean_values, prominent_themes
+from feature_tracker.archive.standing_out import measured, ordinary_text, stands_out
+from feature_tracker.feature import Feature
+from tests.archive.made import made_labels, write_archive
+
+N_LATENTS = {4: 15, 10: 15}
+
+
+def test_features_that_go_together_over_documents_are_one_theme_with_the_surest_name(tmp_path: Path) -> None:
+    planted = [Feature(4, 2), Feature(10, 7)]
+    archive = write_archive(
+        tmp_path / "made", n_documents=150, n_latents=N_LATENTS, tokens=(100, 200), themes=[planted], spread=0.3
+    )
+    labels = made_labels(N_LATENTS)
+    labels.frame.loc[(10, 7), "f1"], labels.frame.loc[(4, 2), "f1"] = 0.95, 0.6
+    ordinary = ordinary_text(archive, labels)
+    standing = stands_out(archive, ordinary, np.ones(30, bool), most=8)
+    directions = {layer: np.random.default_rng(layer).standard_normal((n, 16)) for layer, n in N_LATENTS.items()}
+    themes = prominent_themes(archive, standing, ordinary, labels, directions)
+    theme = next(theme for theme in themes if Feature(4, 2) in theme.features)
+    assert theme.features == [Feature(10, 7), Feature(4, 2)]
+    assert theme.name == "thing 7 of layer 10"
+    values = mean_values(archive, ordinary, [theme.features])
+    assert values[:, 0] == pytest.approx(measured(archive, ordinary, planted).mean(axis=1))
+
+
+def test_an_archive_in_which_nothing_stands_out_has_no_themes(tmp_path: Path) -> None:
+    archive = write_archive(tmp_path / "made", n_documents=5, n_latents=N_LATENTS)
+    labels = made_labels(N_LATENTS)
+    ordinary = ordinary_text(archive, labels)
+    standing = stands_out(archive, ordinary, np.zeros(30, bool))
+    assert prominent_themes(archive, standing, ordinary, labels, {}) == []
+    assert mean_values(archive, ordinary, []).shape == (5, 0)
