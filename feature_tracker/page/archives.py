@@ -43,6 +43,8 @@ def choose_archive() -> Archive | None:
     folders = offered()
     if not folders:
         return None
+    if st.session_state.get(_CHOSEN) not in folders:  # it was taken away, or never there
+        st.session_state.pop(_CHOSEN, None)
     name = st.selectbox(
         "Archive",
         list(folders),
@@ -51,8 +53,6 @@ def choose_archive() -> Archive | None:
         label_visibility="collapsed",
         help="The archives in the folder that was named when the page was started.",
     )
-    if name not in folders:  # it was taken away
-        return None
     return open_archive(folders[name])
 
 

@@ -20,6 +20,7 @@ from feature_tracker.page.components.download import offer_download
 from feature_tracker.page.documents.cabinet import Cabinet
 from feature_tracker.page.documents.subject import Subject
 from feature_tracker.page.errors import plain
+from feature_tracker.tracing.rows import features_of
 
 _FIRST, _SECOND = "apart_first", "apart_second"
 _OTHERS = "All others"
@@ -95,8 +96,7 @@ def shown_rows(cabinet: Cabinet, compared: GroupComparison) -> pd.DataFrame:
     """The features that set the groups apart and pass the page's filters, with their labels."""
     rows = compared.apart
     shown = cabinet.shown_features
-    keys = list(zip(rows["layer"].astype(int), rows["feature"].astype(int), strict=True))
-    rows = rows[[key in shown for key in keys]].reset_index(drop=True)
+    rows = rows[np.array([feature in shown for feature in features_of(rows)], dtype=bool)].reset_index(drop=True)
     known = cabinet.tracker.labels.describe(pd.MultiIndex.from_frame(rows[KEYS])).reset_index(drop=True)
     return rows.join(known[["label", "reliable"]])
 

@@ -69,7 +69,7 @@ def choose_subject(cabinet: Cabinet) -> Subject | None:
 def _choose_found(cabinet: Cabinet, query: str) -> Subject | None:
     frame = cabinet.tracker.labels.frame
     shown = cabinet.shown_features
-    frame = frame[[key in shown for key in frame.index]]
+    frame = frame[np.array([key in shown for key in frame.index], dtype=bool)]
     found = search_words(frame, query)
     near = ""
     if found.empty:
