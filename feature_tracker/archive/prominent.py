@@ -60,13 +60,26 @@ def prominent_themes(
     return [theme for _, theme in sorted(themes, key=lambda counted: -counted[0])[:MOST]]
 
 
-def mean_values(archive: Archive, ordinary: OrdinaryPassages, themes: Sequence[Sequence[Feature]]) -> np.ndarray:
-    """(n_documents, n_themes) the mean distinctiveness of each theme's features in each document."""
+def combined_values(archive: Archive, ordinary: OrdinaryPassages, themes: Sequence[Sequence[Feature]]) -> np.ndarray:
+    """(n_documents, n_themes) how far each theme's features together stand out in each document.
+
+    It is the mean of their distinctiveness, over the standard deviation of a mean of features that are correlated as
+    these are in the archive. Where they measure the same it is their mean; where each tells something of its own, all
+    together are surer than one.
+    """
     features = sorted({feature for theme in themes for feature in theme})
     values = measured(archive, ordinary, features)
     place = {feature: number for number, feature in enumerate(features)}
-    means = [values[:, [place[feature] for feature in theme]].mean(axis=1) for theme in themes]
-    return np.stack(means, axis=1) if means else np.zeros((len(values), 0))
+    columns = [_combined(values[:, [place[feature] for feature in theme]]) for theme in themes]
+    return np.stack(columns, axis=1) if columns else np.zeros((len(values), 0))
+
+
+def _combined(values: np.ndarray) -> np.ndarray:
+    centered = values - values.mean(axis=0)
+    centered /= np.linalg.norm(centered, axis=0) + 1e-12
+    together = np.clip(centered.T @ centered, 0.0, 1.0)
+    np.fill_diagonal(together, 1.0)
+    return values.sum(axis=1) / np.sqrt(together.sum())
 
 
 def _groups(values: np.ndarray, directions: np.ndarray) -> np.ndarray:

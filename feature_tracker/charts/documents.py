@@ -46,6 +46,7 @@ def plot_map(values: np.ndarray, themes: list[str], names: list[str], when: list
         themes: names.
         names: of the documents.
         when: what is said of each document beside its name, such as its date; may be empty.
+        ticks: what stands below some documents, by row of `values`.
     """
     if not len(names) or not len(themes):
         return empty_figure("Nothing stands out in these documents.")
@@ -87,11 +88,12 @@ def plot_map(values: np.ndarray, themes: list[str], names: list[str], when: list
         automargin=True,
         fixedrange=True,
         showgrid=False,
+        zeroline=False,
     )
-    ends = {0: pieces[0][0], len(pieces) - 1: pieces[-1][-1]}
+    column_of = {int(row): column for column, piece in enumerate(pieces) for row in piece}
     figure.update_xaxes(
-        tickvals=list(ends),
-        ticktext=[plotly_text(shorten(when[row] or names[row], 24)) for row in ends.values()],
+        tickvals=[column_of[row] for row in ticks],
+        ticktext=[plotly_text(shorten(tick, 24)) for tick in ticks.values()],
         range=[-0.5, len(pieces) - 0.5],
         ticklabelposition="outside",
         fixedrange=True,
@@ -111,7 +113,7 @@ def _span(piece: np.ndarray, names: list[str], when: list[str]) -> str:
 
 
 def plot_over_time(series: Mapping[str, pd.DataFrame], *, against: str) -> go.Figure:
-    """Themes over dates: a line each, with the band of its 95 % interval over documents.
+    """Themes over dates: a line each, with its 95 % intervals over documents.
 
     Args:
         series: by theme, rows `period, n_documents, mean, low, high`; see `archive.trends.by_period`.
@@ -122,17 +124,6 @@ def plot_over_time(series: Mapping[str, pd.DataFrame], *, against: str) -> go.Fi
     figure = go.Figure()
     for number, (name, rows) in enumerate(series.items()):
         colour = _LINES[number % len(_LINES)]
-        known = rows.dropna(subset=["low", "high"])
-        figure.add_scatter(
-            x=[*known["period"], *known["period"][::-1]],
-            y=[*known["high"], *known["low"][::-1]],
-            fill="toself",
-            fillcolor=with_alpha(colour, 0.15),
-            line={"width": 0},
-            mode="lines",
-            hoverinfo="skip",
-            showlegend=False,
-        )
         figure.add_scatter(
             x=rows["period"],
             y=rows["mean"],
@@ -140,6 +131,14 @@ def plot_over_time(series: Mapping[str, pd.DataFrame], *, against: str) -> go.Fi
             name=plotly_text(shorten(name, 60)),
             line={"color": colour, "width": 2},
             marker={"color": colour, "size": 6},
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": rows["high"] - rows["mean"],
+                "arrayminus": rows["mean"] - rows["low"],
+                "thickness": 1,
+                "width": 3,
+            },
             hovertext=[_period_hover(name, row) for row in rows_of(rows)],
             hovertemplate="%{hovertext}<extra></extra>",
         )

@@ -5,6 +5,7 @@ A visitor chooses among their names. No path comes from the browser.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import streamlit as st
@@ -17,6 +18,7 @@ from feature_tracker.tracker import Tracker
 
 _CHOSEN = "archive"
 _MARK = "archive.json"
+_FOLDERS = re.compile(r"^.*[/\\]", re.DOTALL)
 _HOW_TO = (
     "An archive holds the features of many documents. `feature-tracker corpus run FOLDER --out ARCHIVES/NAME` makes "
     "one of a folder of documents, and `feature-tracker page --archives ARCHIVES` shows those in the folder ARCHIVES "
@@ -76,6 +78,11 @@ def key_of(archive: Archive) -> tuple[str, int, int]:
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _kept(folder: str, begun: int, n_parts: int, *, _archive: Archive) -> Archive:
     return _archive
+
+
+def file_name(source: str) -> str:
+    """A document's source without the folders of the machine that read it, which concern no visitor."""
+    return _FOLDERS.sub("", source)
 
 
 def archive_of(tracker: Tracker) -> Archive | None:

@@ -22,7 +22,14 @@ def assert_harmless(figure: object) -> None:
 
 def test_a_map_has_a_column_a_document_and_a_click_gives_its_row() -> None:
     values = np.arange(12.0).reshape(4, 3)
-    figure = plot_map(values, list("abc"), list("wxyz"), ["2024-01-01", "", "", "2024-02-01"], against="ordinary text")
+    figure = plot_map(
+        values,
+        list("abc"),
+        list("wxyz"),
+        ["2024-01-01", "", "", "2024-02-01"],
+        ticks={0: "2024-01-01", 3: "2024-02-01"},
+        against="ordinary text",
+    )
     assert np.array(figure.data[0].z) == pytest.approx(values.T)
     assert [row for (row,) in figure.data[1].customdata] == [0, 1, 2, 3] * 3
     assert list(figure.layout.xaxis.ticktext) == ["2024-01-01", "2024-02-01"]
@@ -32,19 +39,20 @@ def test_many_documents_share_columns_and_a_click_gives_the_strongest_of_them() 
     values = np.zeros((5 * MOST_COLUMNS, 1))
     values[7] = 10.0
     names = [f"document {number}" for number in range(len(values))]
-    figure = plot_map(values, ["theme"], names, [""] * len(names), against="ordinary text")
+    figure = plot_map(values, ["theme"], names, [""] * len(names), ticks={6: "here"}, against="ordinary text")
     assert np.array(figure.data[0].z).shape == (1, MOST_COLUMNS)
     assert figure.data[0].z[0][1] == 2.0
     assert list(figure.data[1].customdata[1]) == [7]
+    assert list(figure.layout.xaxis.tickvals) == [1]
     assert "5 documents" in figure.data[1].hovertext[1]
 
 
 def test_a_map_without_documents_or_themes_says_so() -> None:
     for values, themes, names in ((np.zeros((0, 2)), ["a", "b"], []), (np.zeros((2, 0)), [], ["a", "b"])):
-        assert plot_map(values, themes, names, [""] * len(names), against="x").layout.annotations[0].text
+        assert plot_map(values, themes, names, [""] * len(names), ticks={}, against="x").layout.annotations[0].text
 
 
-def test_a_line_over_time_has_a_band_where_there_are_enough_documents() -> None:
+def test_a_line_over_time_has_intervals_where_there_are_enough_documents() -> None:
     rows = pd.DataFrame(
         {
             "period": ["2023Q1", "2023Q2", "2023Q4"],
@@ -55,9 +63,9 @@ def test_a_line_over_time_has_a_band_where_there_are_enough_documents() -> None:
         }
     )
     figure = plot_over_time({HOSTILE[0]: rows, "other": rows.iloc[:0]}, against="ordinary text")
-    assert list(figure.data[0].x) == ["2023Q1", "2023Q4", "2023Q4", "2023Q1"]
-    assert list(figure.data[1].y) == [1.0, 2.0, 3.0]
-    assert "too few" in figure.data[1].hovertext[1]
+    assert list(figure.data[0].y) == [1.0, 2.0, 3.0]
+    assert list(figure.data[0].error_y.array) == pytest.approx([0.5, np.nan, 0.5], nan_ok=True)
+    assert "too few" in figure.data[0].hovertext[1]
     assert list(figure.layout.xaxis.categoryarray) == ["2023Q1", "2023Q2", "2023Q4"]
     assert_harmless(figure)
     assert plot_over_time({}, against="x").layout.annotations[0].text

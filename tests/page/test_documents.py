@@ -267,7 +267,7 @@ def test_a_label_table_without_measures_is_told_and_the_documents_are_compared_w
 def test_names_that_are_formulas_or_markup_stay_text(page: AppTest, folder: Path, tiny_tracker: Tracker) -> None:
     archive = small_archive(folder, tiny_tracker)
     names = ["=HYPERLINK(1)", "<b>x</b> www.example.com", "# head", *"defgh"]
-    give_documents(archive, name=names, group="+cmd", date=None, notes="**note**")
+    give_documents(archive, name=names, group="+cmd", date=None, notes="**note**", source="/srv/secret/a.jsonl, line 3")
     look_at_documents(page)
     table = page.dataframe[0].value
     assert "'=HYPERLINK(1)" in table["Document"].tolist()
@@ -278,6 +278,8 @@ def test_names_that_are_formulas_or_markup_stay_text(page: AppTest, folder: Path
     assert "<b>" not in shown
     assert "www.example" not in shown
     assert "**note**" not in shown
+    assert "a\\.jsonl, line 3" in shown
+    assert "secret" not in shown  # folders of the server
 
 
 def test_a_damaged_or_newer_archive_is_told_by_what_is_wrong(

@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from feature_tracker.archive.groups import GroupComparison, compare_groups
+from feature_tracker.archive.selection import FEWEST
 from feature_tracker.charts.documents import plot_apart
 from feature_tracker.feature import Feature
 from feature_tracker.labels.columns import KEYS
@@ -24,6 +25,7 @@ from feature_tracker.tracing.rows import features_of
 
 _FIRST, _SECOND = "apart_first", "apart_second"
 _OTHERS = "All others"
+_QUARTER = ", quarter "
 _MOST_BARS = 20
 _MOST_QUARTERS = 12
 
@@ -38,7 +40,7 @@ def show(cabinet: Cabinet, _topic: Subject | None) -> None:
         )
         return
     names = list(sets)
-    first_at_first, second_at_first = _at_first(cabinet.documents, names)
+    first_at_first, second_at_first = _at_first(sets)
     with st.container(horizontal=True):
         first = st.selectbox(
             "These documents", names, index=names.index(first_at_first), key=_FIRST, persist_state="page"
@@ -61,7 +63,8 @@ def show(cabinet: Cabinet, _topic: Subject | None) -> None:
 def _show_compared(cabinet: Cabinet, compared: GroupComparison, first: str, second: str) -> None:
     rows = shown_rows(cabinet, compared)
     against = second.lower() if second == _OTHERS else plain(second)
-    sides = f"{plain(first)} ({compared.n_first:,} documents) from {against} ({compared.n_second:,})"
+    n_first = f"{compared.n_first:,} document{'' if compared.n_first == 1 else 's'}"
+    sides = f"{plain(first)} ({n_first}) from {against} ({compared.n_second:,})"
     if rows.empty:
         st.markdown(f"**Nothing sets {sides} apart for sure.**")
     else:
@@ -110,15 +113,16 @@ def sets_of(documents: pd.DataFrame) -> dict[str, np.ndarray]:
     for code, most in (("Q", _MOST_QUARTERS), ("Y", None)):
         periods = dates.dt.to_period(code)
         for period in sorted(periods.dropna().unique(), reverse=True)[:most]:
-            name = f"{period.year}, quarter {period.quarter}" if code == "Q" else str(period.year)
+            name = f"{period.year}{_QUARTER}{period.quarter}" if code == "Q" else str(period.year)
             sets.setdefault(name, (periods == period).to_numpy())
     return {name: chosen for name, chosen in sets.items() if not chosen.all()}
 
 
-def _at_first(documents: pd.DataFrame, names: list[str]) -> tuple[str, str]:
-    """The last quarter against the one before it, or the first group against the second."""
-    quarters = [name for name in names if ", quarter " in name]
-    if len(quarters) > 1:
+def _at_first(sets: dict[str, np.ndarray]) -> tuple[str, str]:
+    """The last quarter against the one before it, or the first group against the second, where they are large enough."""
+    names = [name for name, chosen in sets.items() if chosen.sum() >= FEWEST] or list(sets)
+    quarters = [name for name in sets if _QUARTER in name]
+    if len(quarters) > 1 and set(quarters[:2]) <= set(names):
         return quarters[0], quarters[1]
     return names[0], names[1] if len(names) > 1 else _OTHERS
 

@@ -11,7 +11,7 @@ import streamlit as st
 
 from feature_tracker.archive.archive import Archive
 from feature_tracker.archive.passages import along_documents
-from feature_tracker.archive.prominent import mean_values, prominent_themes
+from feature_tracker.archive.prominent import combined_values, prominent_themes
 from feature_tracker.archive.standing_out import Odd, Standing, odd_ones, ordinary_text, stands_out
 from feature_tracker.archive.themes import Theme
 from feature_tracker.feature import Feature
@@ -120,7 +120,7 @@ def _overview(
         standing = odd_ones(_archive, _ordinary, _shown).features
     directions = {layer: sae.decoder.float().cpu().numpy() for layer, sae in _tracker.saes.items()}
     themes = prominent_themes(_archive, standing, _ordinary, _tracker.labels, directions)
-    return standing, themes, mean_values(_archive, _ordinary, [theme.features for theme in themes])
+    return standing, themes, combined_values(_archive, _ordinary, [theme.features for theme in themes])
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -130,7 +130,7 @@ def _odd(key: tuple[object, ...], _cabinet: Cabinet) -> Odd:
 
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _measured(key: tuple[object, ...], features: tuple[Feature, ...], _cabinet: Cabinet) -> np.ndarray:
-    return mean_values(_cabinet.archive, _cabinet.ordinary, [features])[:, 0]
+    return combined_values(_cabinet.archive, _cabinet.ordinary, [features])[:, 0]
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

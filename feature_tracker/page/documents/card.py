@@ -15,7 +15,7 @@ from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.labels.columns import KEYS
 from feature_tracker.page import state
-from feature_tracker.page.archives import open_archive
+from feature_tracker.page.archives import file_name, open_archive
 from feature_tracker.page.clicks import show_feature_chart
 from feature_tracker.page.documents.cabinet import Cabinet, chosen_document
 from feature_tracker.page.documents.subject import Subject
@@ -61,7 +61,7 @@ def show_head(archive: Archive, tracker: Tracker, document: int) -> None:
         "" if pd.isna(row["date"]) else str(row["date"]),
         "" if pd.isna(row["group"]) else plain(str(row["group"])),
         f"{row['n_tokens']:,} tokens",
-        plain(str(row["source"])),
+        plain(file_name(str(row["source"]))),
     ]
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):

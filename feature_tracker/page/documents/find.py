@@ -41,7 +41,8 @@ def show(cabinet: Cabinet, topic: Subject | None) -> None:
         along = cabinet.along(topic.features)
         table["From start to end"] = np.round(along, 3).tolist()
         settings["How much"] = st.column_config.NumberColumn(
-            format="%.1f", help=f"Standard deviations above {cabinet.against}, the mean of what was chosen."
+            format="%.1f",
+            help=f"By how many standard deviations what was chosen lies above {cabinet.against}, all together.",
         )
         settings["From start to end"] = st.column_config.BarChartColumn(
             y_min=0,

@@ -32,14 +32,14 @@ def show(cabinet: Cabinet, topic: Subject | None) -> None:
     else:
         keys = pd.DataFrame({"date": dates, **({"group": group} if by == "Group" else {})})
         order = keys.sort_values(["group", "date"] if by == "Group" else ["date"], kind="stable").index.to_numpy()
-    if by == "Group":
-        when = [" ".join(filter(None, pair)) for pair in zip(group, when, strict=True)]
+    said = [" ".join(filter(None, pair)) for pair in zip(group, when, strict=True)]
 
     def choose(rows: list[int]) -> None:
         choose_document(int(order[rows[-1]]) if rows else None)
 
     figure = plot_map(
-        values[order], names, documents["name"].iloc[order].tolist(), [when[row] for row in order],
+        values[order], names, documents["name"].iloc[order].tolist(), [said[row] for row in order],
+        ticks=_ticks(by, order, when, group),
         against=cabinet.against,
     )  # fmt: skip
     show_word_chart(
@@ -51,3 +51,14 @@ def show(cabinet: Cabinet, topic: Subject | None) -> None:
     st.caption(
         f"The darker, the further a theme lies above {cabinet.against}. Click a cell to open its document{shared}."
     )
+
+
+def _ticks(by: str, order: np.ndarray, when: list[str], group: pd.Series) -> dict[int, str]:
+    """What stands below the map: the first and last day, where each group begins, or most and least."""
+    if by == "How much":
+        return {0: "most", len(order) - 1: "least"}
+    if by == "Group":
+        ordered = group.iloc[order].tolist()
+        return {row: name for row, name in enumerate(ordered) if row == 0 or name != ordered[row - 1]}
+    dated = [row for row, document in enumerate(order) if when[document]]
+    return {row: when[order[row]] for row in (dated[0], dated[-1])} if dated else {}

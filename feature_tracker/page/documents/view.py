@@ -8,7 +8,7 @@ import streamlit as st
 
 from feature_tracker.archive.archive import Archive
 from feature_tracker.bundles.bundle import Bundle
-from feature_tracker.page.archives import choose_archive, show_how_to
+from feature_tracker.page.archives import choose_archive, file_name, show_how_to
 from feature_tracker.page.documents import apart, card, find, over_time, subject, theme_map
 from feature_tracker.page.documents.cabinet import choose_document, chosen_document, open_cabinet
 from feature_tracker.page.errors import plain, shown_errors
@@ -94,6 +94,7 @@ def _show_unread(archive: Archive) -> None:
     if not archive.n_parts:
         return
     unread = archive.dataset("unread").to_table().to_pandas()
+    unread["source"] = unread["source"].map(file_name)
     if unread.empty:
         return
     with st.expander(f"{len(unread):,} document{' was' if len(unread) == 1 else 's were'} not read"):
