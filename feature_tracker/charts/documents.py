@@ -34,7 +34,9 @@ _ROW_HEIGHT = 40
 _LINES = (POSITIVE, "#B98700", "#16A085", "#C46FB0", NEGATIVE)
 
 
-def plot_map(values: np.ndarray, themes: list[str], names: list[str], when: list[str], *, against: str) -> go.Figure:
+def plot_map(
+    values: np.ndarray, themes: list[str], names: list[str], when: list[str], *, ticks: Mapping[int, str], against: str
+) -> go.Figure:
     """Themes against documents: the darker, the further a theme lies above `against` in a document.
 
     More than `MOST_COLUMNS` documents share columns with their neighbors; a cell then shows their mean. An invisible

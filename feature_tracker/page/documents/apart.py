@@ -119,7 +119,7 @@ def sets_of(documents: pd.DataFrame) -> dict[str, np.ndarray]:
 
 
 def _at_first(sets: dict[str, np.ndarray]) -> tuple[str, str]:
-    """The last quarter against the one before it, or the first group against the second, where they are large enough."""
+    """The last quarter against the one before it, or the first group against the second, where these are large."""
     names = [name for name, chosen in sets.items() if chosen.sum() >= FEWEST] or list(sets)
     quarters = [name for name in sets if _QUARTER in name]
     if len(quarters) > 1 and set(quarters[:2]) <= set(names):
