@@ -7,13 +7,14 @@ and takes together what goes together among that.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from feature_tracker.archive.archive import Archive
-from feature_tracker.archive.standing_out import Standing, columns_of, measured
+from feature_tracker.archive.standing_out import Standing, measured
 from feature_tracker.archive.themes import Theme
 from feature_tracker.feature import Feature
 from feature_tracker.labels.columns import KEYS
@@ -31,13 +32,25 @@ _FEW = 10
 """Documents by which a correlation over them counts half."""
 
 
+class Prominent(NamedTuple):
+    """Themes of an archive.
+
+    Attributes:
+        themes: the commonest first.
+        values: (n_documents, n_themes) as `combined_values` has them.
+    """
+
+    themes: list[Theme]
+    values: np.ndarray
+
+
 def prominent_themes(
     archive: Archive,
     standing: Standing,
     ordinary: OrdinaryPassages,
     labels: LabelTable,
     directions: Mapping[int, np.ndarray],
-) -> list[Theme]:
+) -> Prominent:
     """The themes that stand out in most documents, the commonest first.
 
     Args:
@@ -49,15 +62,20 @@ def prominent_themes(
     columns = columns[counts[columns] > 0]
     features = [archive.features[column] for column in columns]
     if not features:
-        return []
+        return Prominent([], np.zeros((len(archive.documents), 0)))
     values = measured(archive, ordinary, features)
     groups = _groups(values, np.stack([directions[feature.layer][feature.index] for feature in features]))
-    themes = []
+    order = _naming_order(features, labels)
+    found: list[tuple[int, Theme, np.ndarray]] = []
     for group in np.unique(groups):
-        members = np.flatnonzero(groups == group)
+        members = order[groups[order] == group]
         n_documents = len(np.unique(standing.document[np.isin(standing.column, columns[members])]))
-        themes.append((n_documents, _theme(archive, [features[member] for member in members], labels)))
-    return [theme for _, theme in sorted(themes, key=lambda counted: -counted[0])[:MOST]]
+        theme = Theme(
+            labels.name(features[members[0]]), [features[member] for member in members], columns[members], float("nan")
+        )
+        found.append((n_documents, theme, _combined(values[:, members])))
+    found = sorted(found, key=lambda one: -one[0])[:MOST]
+    return Prominent([theme for _, theme, _ in found], np.stack([combined for *_, combined in found], axis=1))
 
 
 def combined_values(archive: Archive, ordinary: OrdinaryPassages, themes: Sequence[Sequence[Feature]]) -> np.ndarray:
@@ -95,10 +113,8 @@ def _groups(values: np.ndarray, directions: np.ndarray) -> np.ndarray:
     return fcluster(linkage(apart, "average"), _APART, "distance")
 
 
-def _theme(archive: Archive, features: list[Feature], labels: LabelTable) -> Theme:
-    """Named by a reliable label before others, by a topic before others, and by the best F1."""
-    index = pd.MultiIndex.from_tuples([tuple(feature) for feature in features], names=KEYS)
-    described = labels.describe(index)
-    keys = list(zip(described["reliable"], described["kind"] == "topic", described["f1"].fillna(0.0), strict=True))
-    features = [features[place] for place in sorted(range(len(features)), key=keys.__getitem__, reverse=True)]
-    return Theme(labels.name(features[0]), features, columns_of(archive, features), float("nan"))
+def _naming_order(features: list[Feature], labels: LabelTable) -> np.ndarray:
+    """Places of the features, of reliable labels before others, of topics before others, and by F1."""
+    described = labels.describe(pd.MultiIndex.from_tuples([tuple(feature) for feature in features], names=KEYS))
+    keys = described["f1"].fillna(0.0).to_numpy(), described["kind"] == "topic", described["reliable"].to_numpy()
+    return np.lexsort(keys)[::-1]

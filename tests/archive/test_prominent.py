@@ -23,8 +23,9 @@ def test_features_that_go_together_over_documents_are_one_theme_with_the_surest_
     ordinary = ordinary_text(archive, labels)
     standing = stands_out(archive, ordinary, np.ones(30, bool), most=8)
     directions = {layer: np.random.default_rng(layer).standard_normal((n, 16)) for layer, n in N_LATENTS.items()}
-    themes = prominent_themes(archive, standing, ordinary, labels, directions)
+    themes, values = prominent_themes(archive, standing, ordinary, labels, directions)
     theme = next(theme for theme in themes if Feature(4, 2) in theme.features)
+    assert values == pytest.approx(combined_values(archive, ordinary, [theme.features for theme in themes]))
     assert theme.features == [Feature(10, 7), Feature(4, 2)]
     assert theme.name == "thing 7 of layer 10"
 
@@ -46,5 +47,5 @@ def test_an_archive_in_which_nothing_stands_out_has_no_themes(tmp_path: Path) ->
     labels = made_labels(N_LATENTS)
     ordinary = ordinary_text(archive, labels)
     standing = stands_out(archive, ordinary, np.zeros(30, bool))
-    assert prominent_themes(archive, standing, ordinary, labels, {}) == []
+    assert prominent_themes(archive, standing, ordinary, labels, {}).themes == []
     assert combined_values(archive, ordinary, []).shape == (5, 0)

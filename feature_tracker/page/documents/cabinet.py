@@ -11,7 +11,7 @@ import streamlit as st
 
 from feature_tracker.archive.archive import Archive
 from feature_tracker.archive.passages import along_documents
-from feature_tracker.archive.prominent import combined_values, prominent_themes
+from feature_tracker.archive.prominent import Prominent, combined_values, prominent_themes
 from feature_tracker.archive.standing_out import Odd, Standing, odd_ones, ordinary_text, stands_out
 from feature_tracker.archive.themes import Theme
 from feature_tracker.feature import Feature
@@ -95,9 +95,9 @@ def open_cabinet(archive: Archive, tracker: Tracker, settings: Settings) -> Cabi
     ).to_numpy() & np.isin(described.index.get_level_values("layer"), settings.layers)
     key = (*key_of(archive), tracker.fingerprint, hash(tuple(described["label"])), hash(shown.tobytes()))
     ordinary = ordinary_text(archive, labels)
-    standing, themes, values = _overview(key, _archive=archive, _tracker=tracker, _ordinary=ordinary, _shown=shown)
+    standing, prominent = _overview(key, _archive=archive, _tracker=tracker, _ordinary=ordinary, _shown=shown)
     against = "ordinary text" if labels.has_passages else "the other documents"
-    return Cabinet(archive, tracker, settings, key, ordinary, shown, standing, against, themes, values)
+    return Cabinet(archive, tracker, settings, key, ordinary, shown, standing, against, *prominent)
 
 
 def chosen_document() -> int | None:
@@ -113,14 +113,13 @@ def choose_document(document: int | None) -> None:
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _overview(
     key: tuple[object, ...], _archive: Archive, _tracker: Tracker, _ordinary: OrdinaryPassages, _shown: np.ndarray
-) -> tuple[Standing, list[Theme], np.ndarray]:
+) -> tuple[Standing, Prominent]:
     if _tracker.labels.has_passages:
         standing = stands_out(_archive, _ordinary, _shown)
     else:
         standing = odd_ones(_archive, _ordinary, _shown).features
     directions = {layer: sae.decoder.float().cpu().numpy() for layer, sae in _tracker.saes.items()}
-    themes = prominent_themes(_archive, standing, _ordinary, _tracker.labels, directions)
-    return standing, themes, combined_values(_archive, _ordinary, [theme.features for theme in themes])
+    return standing, prominent_themes(_archive, standing, _ordinary, _tracker.labels, directions)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
