@@ -80,7 +80,7 @@ def _told(name: str, trend: Row, *, alone: bool) -> str:
     sure = trend["p" if alone else "q"] <= SIGNIFICANT
     if not sure:
         return f"**{name}** neither rises nor falls steadily (p = {trend['p']:.2g})."
-    return f"**{name}** {moves}: from {trend['first']:.1f} in the first third of the time to {trend['last']:.1f} now."
+    return f"**{name}** {moves}: {trend['first']:.1f} in the first third of the time, {trend['last']:.1f} in the last."
 
 
 def _by_at_first(documents: pd.DataFrame) -> Period:
