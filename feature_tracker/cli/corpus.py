@@ -11,6 +11,7 @@ from feature_tracker.cli import LazyGroup
     cls=LazyGroup,
     package="feature_tracker.cli.corpus_",
     summaries={
+        "run": "Run folders of documents into an archive.",
         "groups": "Tell what sets two groups of documents apart.",
         "trend": "Tell what rises and falls over the documents' dates.",
         "nearest": "Find the documents nearest to one, or to features.",
