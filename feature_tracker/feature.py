@@ -1,5 +1,8 @@
 """What a feature is."""
 
+from __future__ import annotations
+
+import re
 from typing import NamedTuple
 
 ALWAYS_ON = 0.8
@@ -16,3 +19,9 @@ class Feature(NamedTuple):
 
     def __str__(self) -> str:
         return f"L{self.layer}/F{self.index}"
+
+    @classmethod
+    def named(cls, text: str) -> Feature | None:
+        """The feature that a text such as `L16/F11` names; `None` if it names none."""
+        match = re.fullmatch(r"L(\d{1,4})/F(\d{1,9})", text.strip())
+        return cls(int(match[1]), int(match[2])) if match else None

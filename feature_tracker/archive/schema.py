@@ -38,7 +38,7 @@ DOCUMENTS = pa.schema(
         ("date", pa.date32()),  # null where unknown
         ("group", pa.string()),  # null where there is none
         ("n_tokens", pa.int32()),  # BOS left out
-        ("n_counted", pa.int32()),  # of them, those that aren't attention sinks
+        ("n_counted", pa.int32()),  # of them, those that aren't marked `attention_sink`
         ("notes", pa.string()),  # how the file was read, in sentences; empty where there is nothing to say
         ("text", pa.large_string()),
     ]
@@ -50,6 +50,7 @@ TOKENS = pa.schema(
         ("token_id", pa.int32()),
         ("start", pa.int32()),  # characters of the document's text
         ("end", pa.int32()),
+        # Not counted: an attention sink, or the first token after a cut between windows; see `Trace.counted`.
         ("attention_sink", pa.bool_()),
     ]
 )
@@ -81,7 +82,7 @@ STATISTICS = pa.schema(
         ("feature", pa.int32()),
         ("n_documents", pa.int32()),  # in which it fires
         ("density", pa.float64()),  # share of the counted tokens on which it fires
-        ("mean", pa.float64()),
+        ("mean", pa.float64()),  # over all counted tokens
         ("q50", pa.float32()),  # of its activations above 0
         ("q90", pa.float32()),
         ("q99", pa.float32()),

@@ -86,6 +86,7 @@ class Environment(Overrides, BaseSettings):
     Attributes:
         bundle: the user's own bundle, by name or as a TOML file's path; see `user_bundle`.
         bundles: a folder with more of the user's bundles.
+        archives: a folder of archives, which everybody who reaches the page may read.
         cache: where fetched models lie; see `cache_folder`.
         wheel: the built-in model's wheel, where it lies on this machine already.
     """
@@ -95,6 +96,7 @@ class Environment(Overrides, BaseSettings):
 
     bundle: str | None = None
     bundles: _UserPath = None
+    archives: _UserPath = None
     cache: _UserPath = None
     wheel: _UserPath = None
     xdg_cache_home: Annotated[Path | None, Field(validation_alias="XDG_CACHE_HOME")] = None

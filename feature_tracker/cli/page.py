@@ -7,9 +7,11 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 
+from feature_tracker.bundles.settings import child_environment
 from feature_tracker.cli.options import telling_errors
 from feature_tracker.errors import TrackerError
 from feature_tracker.files import data_root
@@ -26,20 +28,28 @@ from feature_tracker.files import data_root
     help="IP address to serve the page on. The default can be reached from this machine only; 0.0.0.0 lets in all who "
     "can reach it. The page asks nobody to sign in: docs/serving.md says how to put a proxy with sign-in before it.",
 )
+@click.option(
+    "--archives",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder of archives that `feature-tracker corpus run` made, or one archive, for the page's Many documents. "
+    "Everybody who reaches the page may read their documents. FEATURE_TRACKER_ARCHIVES where left out.",
+)
 @click.option("--no-browser", is_flag=True, help="Don't open a browser.")
 @telling_errors
-def main(port: int, address: str, no_browser: bool) -> None:
+def main(port: int, address: str, archives: Path | None, no_browser: bool) -> None:
     """Serve the page at http://localhost:PORT and open it in a browser. Ctrl-C ends it."""
     _check_place(address, port)
     # -P: a `feature_tracker` or `streamlit` in the working folder must not stand in for the installed one.
     command = [sys.executable, "-P", "-m", "streamlit", "run", str(data_root() / "feature_activation_tracker.py")]
     command += ["--server.address", address, "--server.port", str(port)]
     command += ["--server.headless", str(no_browser).lower()]
+    environment = child_environment(**({"FEATURE_TRACKER_ARCHIVES": str(archives.resolve())} if archives else {}))
     if os.name == "posix":
         # Streamlit takes this process's place, so that Ctrl-C and `kill` reach it and nothing outlives the command.
-        os.execv(sys.executable, command)
+        os.execve(sys.executable, command, environment)
     try:
-        sys.exit(subprocess.call(command))
+        sys.exit(subprocess.call(command, env=environment))
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -45,6 +45,42 @@ def show_page() -> None:
         initial_sidebar_state="collapsed",  # it holds settings that few change, and the charts need its room
     )
     st.html(_STYLE)
+    looks_at = st.segmented_control(
+        "Look at",
+        [state.ONE_TEXT, state.MANY_DOCUMENTS],
+        key=state.PAGE,
+        default=state.ONE_TEXT,
+        required=True,
+        label_visibility="collapsed",
+        bind="query-params",
+    )
+    if looks_at == state.MANY_DOCUMENTS:
+        _show_documents()
+    else:
+        _show_one_text()
+    send_downloads()
+
+
+def _show_documents() -> None:
+    with shown_errors("opening the archive"):
+        bundle = choose_bundle()
+        settings = read_settings(bundle.layers)
+        _require_files(bundle)
+        # They import charts and PyTorch, which nobody should wait for who looks at one text.
+        from feature_tracker.page.documents.view import show_documents  # noqa: PLC0415
+        from feature_tracker.page.results import KEPT  # noqa: PLC0415
+
+        state.keep_widget_values(state.TEXT, state.SAMPLE, *KEPT)
+        show_documents(bundle, settings)
+
+
+def _require_files(bundle: Bundle) -> None:
+    missing = missing_parts(bundle)
+    if missing:
+        raise TrackerError(f"{bundle.title} can't be loaded yet. {' '.join(missing)}")
+
+
+def _show_one_text() -> None:
     analysis = state.current_analysis()
     if analysis is None:
         st.header("Feature Activation Tracker", anchor=False)
@@ -61,9 +97,7 @@ def show_page() -> None:
             else st.expander(_text_title(analysis), icon=":material/notes:")
         ):
             pressed = read_inputs(max_tokens=bundle.max_tokens, tall=analysis is None)
-        missing = missing_parts(bundle)
-        if missing:
-            raise TrackerError(f"{bundle.title} can't be loaded yet. {' '.join(missing)}")
+        _require_files(bundle)
         if pressed:
             st.session_state[state.PENDING_TEXT] = st.session_state[state.TEXT]
         if state.PENDING_TEXT in st.session_state:
@@ -86,7 +120,6 @@ def show_page() -> None:
             with progress_bar() as report:
                 tracker = wait_for_tracker(bundle, report, retry=False)
             show_results(analysis, tracker, settings)
-    send_downloads()
 
 
 def _text_title(analysis: state.Analysis) -> str:

@@ -8,12 +8,14 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
+from feature_tracker.archive.passages import strongest_excerpts
 from feature_tracker.charts.theme import shorten
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.labelling.examples import examples_path, load_examples, parse_marks, read_sentences
 from feature_tracker.labels.table import LabelTable
 from feature_tracker.page import state
+from feature_tracker.page.archives import archive_of
 from feature_tracker.page.errors import plain
 from feature_tracker.tracing.themes import Theme
 from feature_tracker.tracker import Tracker
@@ -34,6 +36,7 @@ def show_card(feature: Feature, tracker: Tracker, theme: Theme | None) -> None:
             st.markdown(plain(detail))
         st.caption(" · ".join(filter(None, [_trust(row), row["kind"], _beside(str(row["label"]), top_words)])))
         _show_examples(feature, tracker)
+        _show_own_documents(feature, tracker)
         if theme is not None and len(theme.features) > 1:
             _show_members(theme, tracker)
 
@@ -97,6 +100,27 @@ def _show_examples(feature: Feature, tracker: Tracker) -> None:
         for number, share, marks in zip(*columns, strict=True):
             marked = _marked(sentences[number], parse_marks(marks))
             st.markdown(f"{marked} :small[:gray[{share:.0%} of the maximum]]")
+
+
+def _show_own_documents(feature: Feature, tracker: Tracker) -> None:
+    """The sentences of the analyst's own documents in which the feature fires most, read once they are asked for."""
+    archive = archive_of(tracker)
+    if archive is None:
+        return
+    own = st.expander("In your documents, where it fires most", key="own_documents", on_change="rerun")
+    if not own.open:
+        return
+    with own:
+        excerpts = strongest_excerpts(archive, feature)
+        if not excerpts:
+            st.caption(
+                "It fires in none of them."
+                if (archive.folder / "excerpts.parquet").exists()
+                else "They are chosen when the archive's run ends, and it has not ended yet."
+            )
+        for excerpt in excerpts:
+            name = plain(shorten(str(archive.documents["name"].iat[excerpt.document]), 60))
+            st.markdown(f"{_marked(excerpt.text, excerpt.marks)} :small[:gray[{name}]]")
 
 
 @st.cache_resource(show_spinner=False)

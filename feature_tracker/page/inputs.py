@@ -7,15 +7,17 @@ import streamlit as st
 from feature_tracker.errors import TrackerError
 from feature_tracker.page.errors import plain
 from feature_tracker.page.samples import SAMPLES
-from feature_tracker.page.state import TEXT
+from feature_tracker.page.state import (
+    FILE_ERROR as _FILE_ERROR,
+    FILE_NOTES as _FILE_NOTES,
+    OWN_TEXT as _OWN_TEXT,
+    SAMPLE as _SAMPLE,
+    TEXT,
+)
 from feature_tracker.reading import MAX_BYTES, SUFFIXES, has_tags, language_note, read_document, strip_tags
 
 _YOUR_TEXT = "Your own text"
-_SAMPLE = "sample"
 _FILE = "file"
-_OWN_TEXT = "own_text"
-_FILE_ERROR = "file_error"
-_FILE_NOTES = "file_notes"
 _WORDS_PER_TOKEN = 0.75  # in English prose
 
 

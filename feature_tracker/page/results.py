@@ -55,20 +55,23 @@ _TABS = {
 TITLES = tuple(_TABS)
 """Titles of the views, in the order of their tabs."""
 
+KEPT = (
+    heatmap.MODE,
+    circuit.AMOUNT,
+    inside.TRIAL,
+    compare.OTHER,
+    compare.ORDER,
+    find.QUERY,
+    find.BY,
+    *examples.KEPT,
+    *steer.KEYS,
+)
+"""Keys of widgets whose values stay while they are not on the page."""
+
 
 def show_results(analysis: Analysis, tracker: Tracker, settings: Settings) -> None:
     """Draw everything below the text box. Only the open tab's view is computed."""
-    state.keep_widget_values(
-        heatmap.MODE,
-        circuit.AMOUNT,
-        inside.TRIAL,
-        compare.OTHER,
-        compare.ORDER,
-        find.QUERY,
-        find.BY,
-        *examples.KEPT,
-        *steer.KEYS,
-    )
+    state.keep_widget_values(*KEPT)
     trace = analysis.trace
     if st.session_state[state.TEXT] != trace.tokens.text:
         st.info(

@@ -25,6 +25,13 @@ if TYPE_CHECKING:  # these import torch, which takes seconds; the inputs are dra
     from feature_tracker.tracker import Tracker
 
 TEXT = "text"
+SAMPLE = "sample"
+OWN_TEXT = "own_text"
+FILE_ERROR = "file_error"
+FILE_NOTES = "file_notes"
+ONE_TEXT, MANY_DOCUMENTS = "One text", "Many documents"
+PAGE = "look_at"
+"""Key of the switch between one text and many documents."""
 LAYERS = "layers"
 PENDING_TEXT = "pending_text"
 PENDING_CIRCUIT = "pending_circuit"
@@ -194,6 +201,14 @@ def _forget(*keys: str) -> None:
     for key in keys:
         st.session_state.pop(key, None)
     choose_positions(None)
+
+
+def analyze_next(text: str) -> None:
+    """Put a text into the box and analyze it in the next run, as if it had been pasted."""
+    for key in (SAMPLE, FILE_ERROR, FILE_NOTES):
+        st.session_state.pop(key, None)
+    st.session_state[TEXT] = st.session_state[OWN_TEXT] = st.session_state[PENDING_TEXT] = text
+    st.session_state[PAGE] = ONE_TEXT
 
 
 def chosen_feature() -> tuple[int, int] | None:

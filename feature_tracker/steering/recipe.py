@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import re
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Annotated, NamedTuple
@@ -32,7 +31,6 @@ LARGEST_FILE = 100_000
 _RULE = "resid_after_block[layer] += strength * max_activation * decoder[latent], where only_where fires, never on BOS"
 _SAME_UNIT = 1e-3
 """Relative difference below which two largest activations are one, written with fewer digits."""
-_FEATURE = re.compile(r"L(\d{1,4})/F(\d{1,9})")
 
 _STRICT = ConfigDict(strict=True, extra="forbid")
 _Index = Annotated[int, Field(ge=0)]
@@ -150,10 +148,10 @@ def parse_feature(text: str) -> Feature:
     Raises:
         TrackerError: it names none.
     """
-    named = _FEATURE.fullmatch(text.strip())
+    named = Feature.named(text)
     if named is None:
         raise TrackerError(f"{text!r} names no feature. Write layer and number, such as L16/F11.")
-    return Feature(int(named[1]), int(named[2]))
+    return named
 
 
 class Weights(NamedTuple):

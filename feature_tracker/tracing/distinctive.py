@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 from scipy.special import gammaincc
@@ -30,13 +32,64 @@ def distinctiveness(dense: np.ndarray, labels: pd.DataFrame) -> np.ndarray:
     """
     if len(dense) == 0:
         return np.full(len(labels), np.nan)
-    mean, sd = _passage_means(labels, len(dense))
+    return distinctiveness_of_means(np.sqrt(dense).mean(axis=0, dtype=float), labels, len(dense))
+
+
+def distinctiveness_of_means(root_mean: np.ndarray, labels: pd.DataFrame, n_tokens: int | np.ndarray) -> np.ndarray:
+    """(..., n) distinctiveness from means of sqrt(activation) that are known already.
+
+    Args:
+        root_mean: (..., n) over each text's tokens that count.
+        labels: (n,) as `distinctiveness` takes them.
+        n_tokens: those tokens' number; for several texts (n_texts, 1).
+    """
+    return ordinary_passages(labels).distinctiveness(root_mean, n_tokens)
+
+
+class OrdinaryPassages(NamedTuple):
+    """How much features fire in ordinary passages: means over a passage of sqrt(activation).
+
+    Attributes:
+        mean: (n,) over passages.
+        sd: (n,) their standard deviation over passages of `PIECES[0]` tokens.
+        power: (n,) of the number of tokens, with which it falls; see `distinctiveness`.
+    """
+
+    mean: np.ndarray
+    sd: np.ndarray
+    power: np.ndarray
+
+    def sd_over(self, n_tokens: np.ndarray | int) -> np.ndarray:
+        """(..., n) the standard deviation over passages of so many tokens."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.sd * (PIECES[0] / n_tokens) ** self.power
+
+    def distinctiveness(self, root_mean: np.ndarray, n_tokens: np.ndarray | int) -> np.ndarray:
+        """(..., n) by how many standard deviations these means over so many tokens lie above ordinary text's.
+
+        NaN for a feature that was not measured or never fired.
+        """
+        sd = self.sd_over(n_tokens)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(sd > 0, (root_mean - self.mean) / sd, np.nan)
+
+    def take(self, rows: np.ndarray) -> OrdinaryPassages:
+        """Those of some rows, in their order."""
+        return OrdinaryPassages(self.mean[rows], self.sd[rows], self.power[rows])
+
+
+def ordinary_passages(labels: pd.DataFrame) -> OrdinaryPassages:
+    """What rows of a label table say of ordinary passages; NaN where that was not measured."""
+    measured = labels.reindex(columns=["window_mean", "window_sd", "window_sd_64"]).to_numpy(dtype=float)
+    mean, sd, sd_short = measured.T
+    long, short = PIECES
     with np.errstate(divide="ignore", invalid="ignore"):
-        z = (np.sqrt(dense).mean(axis=0, dtype=float) - mean) / sd
-    return np.where(sd > 0, z, np.nan)
+        # Between 0, where length doesn't matter, and 1/2, where tokens are independent of each other.
+        power = np.clip(np.log(sd_short / sd) / np.log(long / short), 0.0, 0.5)
+    return OrdinaryPassages(mean, sd, power)
 
 
-def share_above(z: np.ndarray, labels: pd.DataFrame, n_tokens: int) -> np.ndarray:
+def share_above(z: np.ndarray, labels: pd.DataFrame, n_tokens: int | np.ndarray) -> np.ndarray:
     """(n,) the share of ordinary passages of `n_tokens` tokens that put each feature at least as high.
 
     A feature's mean over passages can't be negative and has a long tail, so it is taken to follow the gamma
@@ -46,6 +99,7 @@ def share_above(z: np.ndarray, labels: pd.DataFrame, n_tokens: int) -> np.ndarra
     Args:
         z: what `distinctiveness` gives; NaN stays NaN.
         labels: (n,) the features' rows of a label table.
+        n_tokens: for texts of several lengths (n_texts, 1); the shares are then (n_texts, n).
     """
     return _gamma_above(z, *_passage_means(labels, n_tokens))
 
@@ -67,12 +121,7 @@ def _gamma_above(z: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
         return gammaincc((mean / sd) ** 2, np.maximum(mean + z * sd, 0.0) * mean / sd**2)
 
 
-def _passage_means(labels: pd.DataFrame, n_tokens: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of sqrt(activation), averaged over passages of so many tokens; see above."""
-    measured = labels.reindex(columns=["window_mean", "window_sd", "window_sd_64"]).to_numpy(dtype=float)
-    mean, sd, sd_short = measured.T
-    long, short = PIECES
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # Between 0, where length doesn't matter, and 1/2, where tokens are independent of each other.
-        power = np.clip(np.log(sd_short / sd) / np.log(long / short), 0.0, 0.5)
-        return mean, sd * (long / n_tokens) ** power
+def _passage_means(labels: pd.DataFrame, n_tokens: int | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of sqrt(activation), averaged over passages of so many tokens."""
+    passages = ordinary_passages(labels)
+    return passages.mean, passages.sd_over(n_tokens)

@@ -119,7 +119,7 @@ def rank_features(
     ranked = []
     for layer in layers:
         features = table.describe(pd.MultiIndex.from_product([[layer], range(trace.layers[layer].n_latents)]))
-        passes = _passes_filters(features, hide_always_on=hide_always_on, min_f1=min_f1, hide_form=hide_form)
+        passes = passes_filters(features, hide_always_on=hide_always_on, min_f1=min_f1, hide_form=hide_form)
         features = features[passes]
         firing = _measure(trace.layers[layer], ranked_positions, features, table, aggregation)
         order = [by, "activation"] if by != "activation" else ["activation"]
@@ -134,7 +134,8 @@ def rank_features(
     )
 
 
-def _passes_filters(features: pd.DataFrame, *, hide_always_on: bool, min_f1: float, hide_form: bool) -> pd.Series:
+def passes_filters(features: pd.DataFrame, *, hide_always_on: bool, min_f1: float, hide_form: bool) -> pd.Series:
+    """Which rows of `LabelTable.describe` pass the filters of `rank_features`."""
     passes = pd.Series(True, index=features.index)
     if hide_always_on:
         passes &= ~(features["density"] > ALWAYS_ON)  # not `<=`, which an unknown density (NaN) would fail

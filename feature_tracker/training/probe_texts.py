@@ -9,7 +9,6 @@ Source: Kantamneni et al. 2025, Are Sparse Autoencoders Useful? A Case Study in 
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 from typing import NamedTuple
 
 import numpy as np
@@ -87,7 +86,7 @@ def load_tasks(*, examples: int = 400, seed: int = 0) -> list[LabelledTexts]:
         seed: of the draw, and of the split into halves.
 
     Raises:
-        TrackerError: scikit-learn or the right release of sae-probes isn't installed.
+        TrackerError: the right release of sae-probes isn't installed.
     """
     _require_packages()
     folder = importlib.metadata.distribution("sae-probes").locate_file("sae_probes/data/cleaned_data")
@@ -118,11 +117,6 @@ def draw_texts(task: ProbeTask, table: pd.DataFrame, *, examples: int, seed: int
 
 
 def _require_packages() -> None:
-    if importlib.util.find_spec("sklearn") is None:
-        raise TrackerError(
-            "Sparse probing fits its probes with scikit-learn, which isn't installed. Install the extra `quality`: "
-            "pip install 'feature-activation-tracker[quality]'"
-        )
     try:
         release = importlib.metadata.version("sae-probes")
     except importlib.metadata.PackageNotFoundError:

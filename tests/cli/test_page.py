@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -80,3 +81,24 @@ def test_an_address_of_another_machine_is_refused_by_name() -> None:
     assert ended.exit_code == 1
     assert "192.0.2.1" in ended.output
     assert "--address" in ended.output
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere the page is a child process")
+def test_the_named_folder_of_archives_reaches_the_page_in_its_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[dict[str, str]] = []
+    monkeypatch.setattr(os, "execve", lambda _program, _command, environment: given.append(environment))
+    monkeypatch.setattr(subprocess, "call", lambda *_, **__: 0)
+    monkeypatch.delenv("FEATURE_TRACKER_ARCHIVES", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "archives").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    for options in ([], ["--archives", "archives"]):
+        CliRunner().invoke(main, ["--no-browser", "--port", port, *options])
+    assert "FEATURE_TRACKER_ARCHIVES" not in given[0]
+    assert given[1]["FEATURE_TRACKER_ARCHIVES"] == str(tmp_path / "archives")
+    refused = CliRunner().invoke(main, ["--archives", "absent"])
+    assert refused.exit_code == 2
+    assert len(given) == 2

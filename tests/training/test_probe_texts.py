@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -84,15 +83,7 @@ def test_another_release_is_refused(install) -> None:
         load_tasks()
 
 
-def test_a_missing_package_is_told_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "sklearn" else find(name, *a))
-    with pytest.raises(TrackerError, match=r"scikit-learn.*\[quality\]"):
-        load_tasks()
-
-
 def test_the_real_texts_suffice_for_every_task() -> None:
-    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     try:
         tasks = load_tasks()
     except TrackerError as error:

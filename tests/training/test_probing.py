@@ -22,8 +22,6 @@ from feature_tracker.training.probing import (
 )
 from tests.support import SENTENCES, random_sae
 
-pytest.importorskip("sklearn", reason="scikit-learn is not installed: the extra `quality`")
-
 WINDOW = 24
 RATES = ["bank", "policy", "rate", "quarter", "inflation", "target", "credit", "spreads"]
 SALES = ["net", "sales", "million", "operating", "margin", "company", "repaid", "loan"]

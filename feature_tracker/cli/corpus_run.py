@@ -1,0 +1,80 @@
+"""`feature-tracker corpus run`: the features of many documents, written to an archive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from feature_tracker.archive.inputs import Inputs
+from feature_tracker.archive.metadata import NamePattern, SideTable
+from feature_tracker.archive.run import RunReport, run_corpus
+from feature_tracker.bundles.bundle import Bundle
+from feature_tracker.cli.options import bundle_options
+from feature_tracker.cli.progress import terminal_progress
+from feature_tracker.tracker import Tracker
+
+_MOST_REASONS = 10
+
+
+@click.command()
+@click.argument("paths", metavar="INPUT...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the archive.")
+@bundle_options
+@click.option("--text-column", help="Column of the texts in .jsonl, .csv and .parquet. Default: text, content or body.")
+@click.option("--name-column", help="Column of the documents' names. Default: name, id or title.")
+@click.option("--date-column", help="Column of their dates. Default: date.")
+@click.option("--group-column", help="Column of their groups. Default: group or source.")
+@click.option(
+    "--pattern",
+    help="Regular expression for files' paths; its groups name, date and group are metadata, as in "
+    r"“(?P<group>[A-Z]+)_(?P<date>\d{4}-\d{2}-\d{2})”.",
+)
+@click.option(
+    "--metadata",
+    type=click.Path(path_type=Path),
+    help="CSV file with a row a document: name (its path, file name, or that without suffix), date, group.",
+)
+def run(
+    paths: tuple[Path, ...], out: Path, bundle: Bundle, text_column: str | None, name_column: str | None,
+    date_column: str | None, group_column: str | None, pattern: str | None, metadata: Path | None,
+) -> None:  # fmt: skip
+    """Run documents into an archive.
+
+    INPUT is a folder or a file: .txt, .md, .html, .pdf and .docx are a document each, .jsonl, .jsonl.gz, .csv and
+    .parquet hold one a row. The archive holds every activation, and the documents' text.
+
+    The same command goes on after an interruption, and adds documents that came since. What can't be read is listed
+    with its reason.
+    """
+    inputs = Inputs(
+        paths=paths,
+        text_column=text_column,
+        name_column=name_column,
+        date_column=date_column,
+        group_column=group_column,
+        pattern=NamePattern(pattern) if pattern is not None else None,
+        side_table=SideTable(metadata) if metadata is not None else None,
+        leave_out=out,
+    )
+    inputs.check()
+    with terminal_progress("Looking for the model") as progress:
+        tracker = Tracker.open(bundle, progress=progress)
+        report = run_corpus(tracker, inputs, out, progress=progress)
+    click.echo(run_summary(report, out))
+
+
+def run_summary(report: RunReport, out: Path) -> str:
+    """What a run did, in sentences."""
+    n_documents = report.n_before + report.n_documents
+    lines = [
+        f"{report.n_documents:,} documents were read, {report.n_tokens:,} tokens in {report.seconds:,.0f} s "
+        f"({report.n_tokens / max(report.seconds, 1e-9):,.0f} a second).",
+        f"{out} has {n_documents:,} documents now and takes {report.n_bytes / 1e6:,.1f} MB.",
+    ]
+    if report.unread:
+        lines.append(f"{report.unread.total():,} could not be read; the table `unread` names them:")
+        lines += [f"  {n:,}: {reason}" for reason, n in report.unread.most_common(_MOST_REASONS)]
+        if len(report.unread) > _MOST_REASONS:
+            lines.append(f"  and {len(report.unread) - _MOST_REASONS:,} reasons more.")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""The page for many documents: an archive, asked."""
