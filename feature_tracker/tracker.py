@@ -438,32 +438,22 @@ class Tracker:
             for layer, sae in self.saes.items()
         }
 
-    def circuit_files(self, traced: TracedCircuit) -> dict[str, bytes]:
-        """A circuit by file name: CSV tables, graphs for other tools, the figure.
+    def circuit_files(self, traced: TracedCircuit, *, progress: Progress = silent) -> dict[str, bytes]:
+        """A circuit by file name: CSV tables, graphs for other tools, and the figure.
 
-        `features.csv` holds every feature that fires, `correlations.csv` all pairs that could be judged, and
-        `edges.csv` the circuit's links; a measure that was not computed is empty.
+        `edges.csv` holds every measured edge, also those that are too weak to be drawn.
         """
-        from feature_tracker.charts.network import circuit_page
+        from feature_tracker.charts.circuit import circuit_page
         from feature_tracker.charts.theme import layer_colours
-        from feature_tracker.circuits.export import attribution_graph, export_files
-        from feature_tracker.model.next_token import next_token
+        from feature_tracker.circuits.answer import answer
+        from feature_tracker.circuits.export import table_files, to_json
+        from feature_tracker.circuits.positions import attribution_graph_of
 
-        trace, graph, language_model = traced.recording.trace, traced.graph(), self.exact_model()
-        bos_id = language_model.bos_id
-        viewer = attribution_graph(
-            graph,
-            trace,
-            slug="circuit",
-            scan=self.bundle.name,
-            bos=None if bos_id is None else str(language_model.tokenizer.decode([bos_id])),
-            n_layers=language_model.n_layers,
-            expected=next_token(language_model, trace.tokens),
+        viewer = attribution_graph_of(traced, slug="circuit", scan=self.bundle.name, progress=progress)
+        page = circuit_page(
+            traced.graph(), colours=layer_colours(self.bundle.layers), title=traced.question(), answer=answer(traced)
         )
-        fired = self.rank(trace, top=None, by="activation", hide_always_on=False)
-        files = export_files(traced.circuit, graph, traced.correlations, fired, viewer)
-        title = f"What feeds what in a text of {trace.n_tokens:,} tokens: {self.bundle.title}"
-        return files | {"figure.html": circuit_page(graph, colours=layer_colours(self.bundle.layers), title=title)}
+        return table_files(traced) | {"attribution_graph.json": to_json(viewer), "figure.html": page}
 
     def export(self, traced: TracedCircuit, folder: Path) -> None:
         """Write `circuit_files` into a folder, which is made if it doesn't exist.

@@ -12,13 +12,8 @@ from typing import Any
 import networkx as nx
 import pandas as pd
 
-from feature_tracker.circuits.circuit import EDGE_COLUMNS, Circuit
-from feature_tracker.circuits.correlation import Correlations
-from feature_tracker.circuits.graph import ErrorNode
-from feature_tracker.feature import Feature
+from feature_tracker.circuits.traced import TracedCircuit
 from feature_tracker.labels.csv_files import to_csv
-from feature_tracker.model.next_token import NextToken
-from feature_tracker.tracing.trace import Trace
 
 # Characters that XML 1.0 can't hold, and the line breaks and tabs that its readers turn into spaces.
 _NOT_XML = re.compile("[^\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -30,14 +25,16 @@ _RESERVED = frozenset({"id", "source", "target", "key", "viz", "pid", "start", "
 def portable(graph: nx.DiGraph[Any]) -> nx.DiGraph[Any]:
     """A copy of the graph that every format can store without loss.
 
-    Nodes become strings (`L4/F283`) and values plain strings, numbers and booleans. Characters that XML can't hold
-    become U+FFFD, missing numbers are left out, and reserved attribute names get a trailing underscore.
+    Nodes become their names (`L4/F283`, `L4/features7`, `words/words38`), and values plain strings, numbers and
+    booleans. Characters that XML can't hold become U+FFFD, missing numbers are left out, and reserved attribute names
+    get a trailing underscore.
     """
     plain = nx.DiGraph()
+    names = {node: str(values.get("name", node)) for node, values in graph.nodes(data=True)}
     for node, values in graph.nodes(data=True):
-        plain.add_node(str(node), **_plain_values(values))
+        plain.add_node(names[node], **_plain_values(values))
     for source, target, values in graph.edges(data=True):
-        plain.add_edge(str(source), str(target), **_plain_values(values))
+        plain.add_edge(names[source], names[target], **_plain_values(values))
     return plain
 
 
@@ -65,27 +62,31 @@ def to_gexf(graph: nx.DiGraph[Any]) -> bytes:
 
 def to_node_link(graph: nx.DiGraph[Any]) -> bytes:
     """Node-link JSON, which NetworkX and D3 read."""
-    return _json(nx.node_link_data(portable(graph), edges="links"))
+    return to_json(nx.node_link_data(portable(graph), edges="links"))
 
 
-def export_files(
-    circuit: Circuit, graph: nx.DiGraph[Any], correlations: Correlations, fired: pd.DataFrame, viewer: Mapping[str, Any]
-) -> dict[str, bytes]:
-    """A circuit as the contents of files, by file name.
-
-    Args:
-        graph: the circuit as `circuits.graph.circuit_graph` returns it.
-        fired: rows of `rank_features` for every feature that fires.
-        viewer: what `attribution_graph` returns.
-    """
+def table_files(traced: TracedCircuit) -> dict[str, bytes]:
+    """A circuit's tables and graphs as the contents of files, by file name."""
+    graph, circuit = traced.graph(), traced.circuit
+    names = {node: values["name"] for node, values in graph.nodes(data=True)}
+    nodes = pd.DataFrame(
+        [
+            {"node": values["name"], **{k: v for k, v in values.items() if k != "name"}}
+            for _, values in graph.nodes(data=True)
+        ]
+    )
+    edges = circuit.edges.assign(source=circuit.edges["source"].map(names), target=circuit.edges["target"].map(names))
+    members = circuit.members.assign(
+        node=circuit.members["node"].map(names),
+        label=[traced.labels.name(feature) for node in circuit.nodes for feature in node.members],
+    )
     return {
-        "features.csv": to_csv(fired),
-        "correlations.csv": to_csv(correlations.pairs),
-        "edges.csv": to_csv(circuit.edges[EDGE_COLUMNS]),
+        "nodes.csv": to_csv(nodes),
+        "edges.csv": to_csv(edges),
+        "members.csv": to_csv(members),
         "graph.graphml": to_graphml(graph),
         "graph.gexf": to_gexf(graph),
         "graph.json": to_node_link(graph),
-        "attribution_graph.json": _json(viewer),
     }
 
 
@@ -95,115 +96,7 @@ def _serialized(write: Callable[[nx.DiGraph[Any], BytesIO], None], graph: nx.DiG
     return file.getvalue()
 
 
-def _json(value: Mapping[str, Any]) -> bytes:
+def to_json(value: Mapping[str, Any]) -> bytes:
+    """JSON in UTF-8."""
     # A lone surrogate (half a character) can't be encoded in UTF-8.
     return json.dumps(value, ensure_ascii=False).encode("utf-8", errors="replace")
-
-
-def attribution_graph(
-    graph: nx.DiGraph[Any],
-    trace: Trace,
-    *,
-    slug: str,
-    scan: str,
-    bos: str | None,
-    n_layers: int,
-    expected: NextToken | None = None,
-) -> dict[str, Any]:
-    """The JSON that circuit-tracer's viewer and Neuronpedia show.
-
-    That format has one node per feature and position. Features here are summed over the text, so each is placed at the
-    position where it fires most. Links are the direct edges, weighted by attribution. Source: circuit_tracer 0.5.0,
-    frontend/graph_models.py.
-
-    Args:
-        graph: the circuit as `circuits.graph.circuit_graph` returns it.
-        slug: name of the graph.
-        scan: name of the model.
-        bos: text of the BOS token, which the format has at position 0; `None` where the text starts without one.
-        n_layers: blocks of the model.
-        expected: the token that the model expects after the text. The viewer draws all layers below this node.
-    """
-    before = [] if bos is None else [bos]
-    positions = {node: len(before) + trace.peak(node) for node in graph if isinstance(node, Feature)}
-    nodes = [_feature_node(node, position, graph.nodes[node]) for node, position in positions.items()]
-    last = len(before) + trace.n_tokens - 1
-    errors = [node for node in graph if isinstance(node, ErrorNode)]
-    nodes += [_error_node(node, last, graph.nodes[node]) for node in errors]
-    if expected is not None:
-        nodes.append(_logit_node(expected, position=last, layer=n_layers + 1))
-    node_ids = {node: _feature_id(node, position) for node, position in positions.items()}
-    node_ids |= {node: _error_id(node, last) for node in errors}
-    links = [
-        {"source": node_ids[source], "target": node_ids[target], "weight": edge["attribution"]}
-        for source, target, edge in graph.edges(data=True)
-        if edge["direct"] and "attribution" in edge
-    ]
-    return {
-        "metadata": {
-            "slug": slug,
-            "scan": scan,
-            "transcoder_list": [],
-            "prompt_tokens": [*before, *trace.token_texts],
-            "prompt": trace.tokens.text,
-            "node_threshold": None,
-            "schema_version": 1,
-        },
-        "qParams": {"pinnedIds": [], "supernodes": [], "linkType": "both", "clickedId": "", "sg_pos": ""},
-        "nodes": nodes,
-        "links": links,
-    }
-
-
-def _feature_id(node: Feature, position: int) -> str:
-    return f"{node.layer}_{node.index}_{position}"
-
-
-def _error_id(node: ErrorNode, position: int) -> str:
-    return f"0_{node.layer}_{position}"
-
-
-def _feature_node(node: Feature, position: int, values: Mapping[str, Any]) -> dict[str, Any]:
-    diagonal = node.layer + node.index
-    return _node(
-        _feature_id(node, position),
-        feature=diagonal * (diagonal + 1) // 2 + node.index,  # Cantor's pairing function, which the viewer decodes
-        layer=str(node.layer),
-        ctx_idx=position,
-        feature_type="cross layer transcoder",
-        jsNodeId=f"{node.layer}_{node.index}-0",
-        clerp=str(values.get("label", "")),
-        influence=float(values.get("influence", 0.0)),
-        activation=float(values.get("activation", 0.0)),
-    )
-
-
-def _error_node(node: ErrorNode, position: int, values: Mapping[str, Any]) -> dict[str, Any]:
-    return _node(
-        _error_id(node, position),
-        feature=-1,
-        layer=str(node.layer),
-        ctx_idx=position,
-        feature_type="mlp reconstruction error",
-        jsNodeId=f"{node.layer}_{position}-0",
-        clerp=str(values.get("label", "")),
-    )
-
-
-def _logit_node(expected: NextToken, *, position: int, layer: int) -> dict[str, Any]:
-    return _node(
-        f"{layer}_{expected.id}_{position}",
-        feature=expected.id,
-        layer=str(layer),
-        ctx_idx=position,
-        feature_type="logit",
-        token_prob=expected.probability,
-        is_target_logit=True,
-        jsNodeId=f"L_{expected.id}-{position}",
-        clerp=f'Output "{expected.text}" (p={expected.probability:.3f})',
-    )
-
-
-def _node(node_id: str, **values: Any) -> dict[str, Any]:
-    defaults = {"token_prob": 0.0, "is_target_logit": False, "run_idx": 0, "reverse_ctx_idx": 0}
-    return {"node_id": node_id, **defaults, "influence": None, "activation": None, **values}

@@ -1,99 +1,138 @@
-"""`feature-tracker circuit`: the circuit of a text and its correlations, as a summary and as files."""
+"""`feature-tracker circuit`: what feeds what in a text, as an answer, a summary and files."""
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
+import networkx as nx
 
 from feature_tracker.bundles.bundle import Bundle
-from feature_tracker.charts.theme import number, shorten
-from feature_tracker.circuits.correlation import MIN_TOKENS, SIGNIFICANT, Correlations
-from feature_tracker.circuits.graph import circuit_paths, firing_groups, path_in_words
+from feature_tracker.charts.theme import shorten
+from feature_tracker.circuits.answer import answer, explains_little, faithfulness_in_words, little_in_words
+from feature_tracker.circuits.question import Question, WhatFeeds, WhatItFeeds
 from feature_tracker.circuits.traced import TracedCircuit
 from feature_tracker.cli.options import bundle_options
 from feature_tracker.cli.progress import terminal_progress
 from feature_tracker.cli.text import text_or_file
+from feature_tracker.feature import Feature
+from feature_tracker.model.hooks import EMBEDDINGS
+from feature_tracker.tracing.recording import Recording
 from feature_tracker.tracker import Tracker
 
 
 @click.command("circuit")
 @click.argument("text")
 @bundle_options
+@click.option("--feature", help="What feeds this feature? As L28/F190.")
+@click.option("--on", "word", help="Only on this word of the text, where the feature fires most.")
+@click.option("--from", "source", help="What does this feature feed?")
+@click.option("--next", "next_word", help="What makes this the next word after the text?")
+@click.option("--against", help="And not this one.")
 @click.option(
-    "--top", default=10, show_default=True, type=click.IntRange(1), help="Features per layer that become nodes."
-)
-@click.option(
-    "--threshold",
-    default=0.3,
+    "--share",
+    default=0.8,
     show_default=True,
-    type=click.FloatRange(0, 1),
-    help="Smallest |r| at which a correlation counts as a link.",
-)
-@click.option(
-    "--effects",
-    is_flag=True,
-    help="Measure each link: take its source out of the model, and see what its target loses.",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Share of each layer's influence that the kept features hold.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder to write tables, graphs and the figure to."
 )
-def main(text: str, bundle: Bundle, top: int, threshold: float, effects: bool, out: Path | None) -> None:
-    """Trace which features of a text feed which.
+def main(
+    text: str, bundle: Bundle, feature: str | None, word: str | None, source: str | None, next_word: str | None,
+    against: str | None, share: float, out: Path | None,
+) -> None:  # fmt: skip
+    """Trace what feeds a feature or a next word, and measure every edge by taking things out of the model.
 
-    TEXT is the text itself, or the path of a document: .txt, .md, .html, .pdf or .docx. Prints a summary. With --out,
-    also writes features.csv, correlations.csv, edges.csv, graph.graphml, graph.gexf, graph.json (node-link),
-    attribution_graph.json (for circuit-tracer's viewer and Neuronpedia) and figure.html.
+    TEXT is the text itself, or the path of a document: .txt, .md, .html, .pdf or .docx. Without a question it is about
+    the deepest features of the text. Prints an answer and the strongest edges. With --out, also writes nodes.csv,
+    edges.csv, members.csv, graph.graphml, graph.gexf, graph.json (node-link), attribution_graph.json (for
+    circuit-tracer's viewer and Neuronpedia) and figure.html.
     """
+    asked = [name for name, value in (("--feature", feature), ("--from", source), ("--next", next_word)) if value]
+    if len(asked) > 1:
+        raise click.UsageError(f"Ask one question: {' and '.join(asked)} are several.")
+    for option, value, needed, given in (
+        ("--on", word, "--feature", feature),
+        ("--against", against, "--next", next_word),
+    ):
+        if value and not given:
+            raise click.UsageError(f"{option} goes with {needed}.")
     text = text_or_file(text)
     with terminal_progress("Tracing") as progress:
         tracker = Tracker.open(bundle, progress=progress)
-        traced = tracker.circuit(text, top=top, threshold=threshold, effects=effects, progress=progress)
-    for line in summary(tracker, traced, threshold):
+        recording = tracker.record(text, progress=progress)
+        question = _question(tracker, recording, feature, word, source, next_word, against)
+        traced = tracker.circuit(recording, question, share=share, progress=progress)
+    for line in summary(traced):
         click.echo(line)
     if out is not None:
         tracker.export(traced, out)
         click.echo(f"\nWritten to {out}")
 
 
-def summary(tracker: Tracker, traced: TracedCircuit, threshold: float) -> Iterator[str]:
-    """Sum up a circuit in a few lines.
+def _question(
+    tracker: Tracker, recording: Recording, feature: str | None, word: str | None, source: str | None,
+    next_word: str | None, against: str | None,
+) -> Question | None:  # fmt: skip
+    if feature:
+        asked = Feature.named(feature)
+        return WhatFeeds((asked,), _positions(recording, asked, word) if word else None)
+    if source:
+        return WhatItFeeds(Feature.named(source))
+    return tracker.next_word(next_word, against) if next_word else None
 
-    Args:
-        threshold: smallest |r| of a link.
+
+def _positions(recording: Recording, feature: Feature, word: str) -> tuple[int, ...]:
+    """The token of a word on which the feature fires most.
+
+    Raises:
+        UsageError: the text doesn't have the word.
     """
-    trace, graph = traced.recording.trace, traced.graph()
-    n_firing = len(tracker.rank(trace, top=None, by="activation", hide_always_on=False))
-    yield f"{trace.n_tokens:,} tokens, {n_firing:,} features fire."
-    yield ""
-    for layer, rows in tracker.rank(trace, top=3, by="activation").groupby("layer"):
-        features = "; ".join(
-            f"{shorten(row['label'], 40)} (F{row['feature']}, F1 {number(row['f1'])})"
-            for row in rows.to_dict("records")
-        )
-        yield f"Layer {layer}: {features}"
-    yield ""
-    yield _links_in_words(trace.n_tokens, traced.correlations, threshold)
-    explained, error = traced.circuit.completeness()
-    if not math.isnan(explained):  # NaN: nothing could be attributed
-        yield f"The graph holds {explained:.0%} of the influence on its features; {error:.0%} runs through SAE errors."
-    for rank, path in enumerate(circuit_paths(graph, 3), start=1):
-        yield f"Path {rank}: {path_in_words(path, graph)} ({'+' if path.sign > 0 else '-'}, {path.strength:.2%})"
-    groups = firing_groups(traced.correlations.links(threshold), significant=SIGNIFICANT)
-    if groups:
-        labels = "; ".join(shorten(graph.nodes[node]["label"], 40) for node in groups[0][:5])
-        yield f"Largest group that fires together: {labels}" + (" and others" if len(groups[0]) > 5 else "")
+    tokens = recording.trace.tokens
+    spans, word_of = tokens.words.spans, tokens.words.word_of
+    is_word = [tokens.text[slice(*span)].casefold() == word.strip().casefold() for span in spans]
+    positions = [position for position, number in enumerate(word_of) if is_word[number]]
+    if not positions:
+        raise click.UsageError(f"The text has no word {word!r}.")
+    column = recording.trace.column(feature) if feature.layer in recording.trace.layers else None
+    return (max(positions, key=lambda position: 0.0 if column is None else float(column[position])),)
 
 
-def _links_in_words(n_tokens: int, correlations: Correlations, threshold: float) -> str:
-    if n_tokens < MIN_TOKENS:
-        return f"A text of {n_tokens} tokens is too short for correlations; they need at least {MIN_TOKENS}."
-    links = correlations.links(threshold)
-    n_significant = int((links["q"] <= SIGNIFICANT).sum())
-    return (
-        f"{len(links)} link{'' if len(links) == 1 else 's'} at |r| >= {threshold:g}; chance alone would give about "
-        f"{correlations.chance(threshold):.1f}. {n_significant} with q <= {SIGNIFICANT}; features that fire too rarely "
-        f"to be judged: {correlations.n_rare}."
-    )
+def summary(traced: TracedCircuit) -> Iterator[str]:
+    """A circuit in lines: the question, the answer, what it carries, and each node with its strongest edge."""
+    yield traced.question()
+    yield ""
+    yield little_in_words(traced) if explains_little(traced) else answer(traced)
+    carried = faithfulness_in_words(traced)
+    if carried:
+        yield carried
+    graph = traced.graph()
+    for layer in sorted({graph.nodes[node]["layer"] for node in graph}, reverse=True):
+        nodes = [node for node in graph if graph.nodes[node]["layer"] == layer]
+        yield ""
+        yield _heading(layer, graph, nodes)
+        for node in nodes:
+            yield f"  {_line(graph, node)}"
+
+
+def _heading(layer: int, graph: nx.DiGraph[Any], nodes: list[int]) -> str:
+    if layer == EMBEDDINGS:
+        return "Words"
+    return "Next word" if graph.nodes[nodes[0]]["kind"] == "logit" else f"Layer {layer}"
+
+
+def _line(graph: nx.DiGraph[Any], node: int) -> str:
+    values = graph.nodes[node]
+    label = shorten(re.sub(r"\s+", " ", str(values["label"])), 50)
+    where = f" [{shorten(values['words'], 40)}]" if values["kind"] == "features" and values["words"] else ""
+    edges = [(target, edge["lost"]) for _, target, edge in graph.out_edges(node, data=True)]
+    if not edges:
+        return f"{label}{where}"
+    target, lost = max(edges, key=lambda edge: abs(edge[1]))
+    verb = "loses" if lost > 0 else "gains"
+    return f"{label}{where}: without it, {shorten(graph.nodes[target]['label'], 40)} {verb} {abs(lost):.0%}"
