@@ -9,22 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import networkx as nx
-import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
 from circuit_tracer import Feature, Tracker, main
-from feature_tracker.circuits.ablation import ablate, effects_of
-from feature_tracker.circuits.attribution import attribute
 from feature_tracker.circuits.circuit import EDGE_COLUMNS
-from feature_tracker.circuits.correlation import COLUMNS
+from feature_tracker.circuits.question import WhatFeeds
 from feature_tracker.model.load import LanguageModel
 from tests.support import SENTENCES, tiny_labels
 
 FILES = {
-    "features.csv", "correlations.csv", "edges.csv", "graph.graphml", "graph.gexf", "graph.json",
-    "attribution_graph.json", "figure.html",
+    "nodes.csv", "edges.csv", "members.csv", "graph.graphml", "graph.gexf", "graph.json", "attribution_graph.json",
+    "figure.html",
 }  # fmt: skip
 
 
@@ -44,59 +41,68 @@ def command(monkeypatch: pytest.MonkeyPatch, tracker: Tracker) -> Callable[..., 
     return run
 
 
-def check_folder(out: Path, n_tokens: int) -> None:
+@pytest.fixture
+def feature(tracker: Tracker) -> Feature:
+    """A feature of the deepest layer that fires."""
+    ranked = tracker.rank(tracker.record(SENTENCES).trace, layers=[4], top=1, by="activation")
+    return Feature(4, int(ranked["feature"].item()))
+
+
+def check_folder(out: Path) -> None:
     """Everything that was written belongs together."""
     assert {file.name for file in out.iterdir()} == FILES
-    features, pairs, edges = (pd.read_csv(out / f"{name}.csv") for name in ("features", "correlations", "edges"))
-    assert list(features.columns[:3]) == ["layer", "feature", "label"]
-    assert (features["activation"] > 0).all()
-    assert list(pairs.columns) == COLUMNS
+    nodes, edges, members = (pd.read_csv(out / f"{name}.csv") for name in ("nodes", "edges", "members"))
     assert list(edges.columns) == EDGE_COLUMNS
+    assert edges[["effect", "lost"]].notna().all().all()
+    assert set(edges["source"]) | set(edges["target"]) <= set(nodes["node"])
+    assert set(members["node"]) <= set(nodes["node"])
     for read in (
         nx.read_graphml(out / "graph.graphml"),
         nx.node_link_graph(json.loads((out / "graph.json").read_text()), edges="links"),
     ):
-        own = {(s, t): e for s, t, e in read.edges(data=True) if "/error" not in s}
-        assert len(own) == len(edges)
-        for row in edges.itertuples():
-            edge = own[f"L{row.source_layer}/F{row.source_feature}", f"L{row.target_layer}/F{row.target_feature}"]
-            for name in ("r", "q", "attribution", "effect"):
-                value = getattr(row, name)
-                assert edge.get(name, np.nan) == pytest.approx(value, nan_ok=True)
+        written = {(source, target): edge["effect"] for source, target, edge in read.edges(data=True)}
+        assert written == {(row.source, row.target): pytest.approx(row.effect, rel=1e-6) for row in edges.itertuples()}
     viewer = json.loads((out / "attribution_graph.json").read_text())
-    assert len(viewer["metadata"]["prompt_tokens"]) == n_tokens + 1
+    assert viewer["nodes"]
+    assert viewer["links"]
     figure = (out / "figure.html").read_text()
     assert "plotly" in figure
     assert 'src="http' not in figure
-    assert re.search(r"<h1>What feeds what in a text of \d+ tokens: .+</h1><p>Blue links raise", figure)
+    assert re.search(r"<h1>(What|The)[^<]*\\?</h1>", figure)
 
 
-def test_effects_and_exports_of_a_text(command, tmp_path: Path, tracker: Tracker) -> None:
+def test_an_answer_and_files(command, tmp_path: Path, feature: Feature) -> None:
     out = tmp_path / "deep" / "out"
-    result = command(SENTENCES, "--top", "6", "--threshold", "0.2", "--effects", "--out", str(out))
+    result = command(SENTENCES, "--feature", str(feature), "--out", str(out))
     assert result.exit_code == 0, result.output
-    whole = tracker.record(SENTENCES).trace
-    n_tokens = whole.n_tokens
-    check_folder(out, n_tokens)
-    assert pd.read_csv(out / "edges.csv")["effect"].notna().all()
-    for words in (
-        f"{n_tokens:,} tokens",
-        "links at |r| >= 0.2; chance alone would give about",
-        "Path 1: '",
-        "Written to",
-    ):
+    check_folder(out)
+    assert result.stdout.startswith("What feeds “")
+    for words in ("Layer 4", "Layer 3", "Layer 1", "Words", "without it,", "Written to"):
         assert words in result.stdout
-    features = pd.read_csv(out / "features.csv")
-    assert len(features) == sum(int(own.dense().any(axis=0).sum()) for own in whole.layers.values())
-    for row in features.sample(10, random_state=0).itertuples():
-        assert row.activation == pytest.approx(whole.column(Feature(row.layer, row.feature)).max(), rel=1e-5)
 
 
-def test_without_effects_their_column_is_empty(command, tmp_path: Path) -> None:
-    assert command(SENTENCES, "--out", str(tmp_path)).exit_code == 0
-    edges = pd.read_csv(tmp_path / "edges.csv")
-    assert edges["effect"].isna().all()
-    assert edges["attribution"].notna().any()
+@pytest.mark.parametrize(
+    ("arguments", "question"),
+    [
+        ([], "What feeds the deepest features of this text?"),
+        (["--from", "L1/F{first}"], "What does “"),
+        (["--next", "rate"], "What makes “rate” the next word?"),
+        (["--next", "rate", "--against", "bank"], "What makes “rate”, and not “bank”, the next word?"),
+    ],
+)
+def test_questions(command, tracker: Tracker, tmp_path: Path, arguments: list[str], question: str) -> None:
+    ranked = tracker.rank(tracker.record(SENTENCES).trace, layers=[1], top=1, by="activation")
+    result = command(SENTENCES, *(a.format(first=ranked["feature"].item()) for a in arguments), "--out", str(tmp_path))
+    assert result.exit_code == 0, result.output
+    assert question in result.stdout
+    check_folder(tmp_path)
+
+
+def test_a_word_is_asked_about_alone(command, tracker: Tracker, feature: Feature) -> None:
+    trace = tracker.record(SENTENCES).trace
+    words, peak = trace.tokens.words, trace.peak(feature)
+    word = trace.tokens.text[slice(*words.spans[words.word_of[peak]])]
+    assert "on this word?" in command(SENTENCES, "--feature", str(feature), "--on", word).stdout
 
 
 def test_a_file_is_read(command, tmp_path: Path) -> None:
@@ -106,18 +112,10 @@ def test_a_file_is_read(command, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["a b c", "rates"])
-def test_a_text_of_a_few_tokens_has_no_correlation_and_still_a_circuit(command, tmp_path: Path, text: str) -> None:
-    result = command(text, "--effects", "--out", str(tmp_path))
+def test_a_text_of_a_few_tokens_has_a_circuit(command, tmp_path: Path, text: str) -> None:
+    result = command(text, "--out", str(tmp_path))
     assert result.exit_code == 0, result.output
-    assert "too short for correlations" in result.stdout
-    assert pd.read_csv(tmp_path / "correlations.csv").empty
     assert {file.name for file in tmp_path.iterdir()} == FILES
-
-
-def test_a_threshold_that_leaves_no_link_is_said(command) -> None:
-    result = command(SENTENCES, "--threshold", "1")
-    assert result.exit_code == 0
-    assert "0 links at |r| >= 1" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -125,8 +123,15 @@ def test_a_threshold_that_leaves_no_link_is_said(command) -> None:
     [
         (["  "], "no text to analyze"),
         (["word " * 2000], "at most 500"),
-        (["text", "--threshold", "2"], "0<=x<=1"),
-        (["text", "--top", "0"], "x>=1"),
+        (["text", "--share", "2"], "0<x<=1"),
+        (["text", "--feature", "F3"], "named as L28/F190"),
+        (["text", "--feature", "L2/F3"], "There is no feature L2/F3"),
+        (["text", "--from", "L4/F3"], "last SAE layer"),
+        (["text", "--feature", "L4/F3", "--from", "L1/F1"], "Ask one question"),
+        (["text", "--on", "text"], "--on goes with --feature"),
+        (["text", "--feature", "L4/F3", "--on", "nowhere"], "has no word 'nowhere'"),
+        (["text", "--next", "unbelievably odd"], "must be one token"),
+        (["text", "--next", "  "], "must be one token"),
     ],
 )
 def test_bad_input_is_a_sentence_and_no_traceback(command, arguments: list[str], words: str) -> None:
@@ -145,34 +150,23 @@ def test_a_folder_that_cannot_be_written_is_named(command, tmp_path: Path) -> No
 
 def test_help_explains_every_option(command) -> None:
     text = command("--help").output
-    for option in ("--bundle", "--top", "--threshold", "--effects", "--out", "features.csv", "figure.html"):
+    for option in ("--bundle", "--feature", "--on", "--from", "--next", "--against", "--share", "--out", "figure.html"):
         assert option in text
 
 
-def test_a_circuits_edges_are_what_attribution_and_ablation_give(tracker: Tracker) -> None:
-    recording = tracker.record(SENTENCES)
-    traced = tracker.circuit(recording, top=5, threshold=0.2, effects=True)
-    edges, graph = traced.circuit.edges, traced.graph()
-    edge = edges[edges["attribution"].notna()].iloc[0]
-    source = Feature(int(edge.source_layer), int(edge.source_feature))
-    target = Feature(int(edge.target_layer), int(edge.target_feature))
-    by_feature = attribute(recording, [target]).upstream[source.layer].by_feature()
-    assert edge.attribution == pytest.approx(by_feature[0, source.index], rel=1e-4)
-    effects = effects_of(list(ablate(recording, [source])), [target])
-    assert edge.effect == pytest.approx(effects["effect"].item(), rel=1e-3, abs=1e-4)
-    assert graph.edges[source, target]["effect"] == edge.effect
-    assert len(tracker.correlate(recording.trace, top=5).pairs) == len(traced.correlations.pairs) <= 3 * 5 * 5
-    assert {feature.layer for feature in graph} == {1, 3, 4}
+def test_the_tracker_answers_what_it_is_asked(tracker: Tracker, feature: Feature) -> None:
+    traced = tracker.circuit(SENTENCES, WhatFeeds((feature,)))
+    assert traced.circuit.nodes[0].members == (feature,)
+    assert tracker.labels.name(feature) in traced.question()
+    assert traced.graph().nodes[0]["label"] == tracker.labels.name(feature)
 
 
 @pytest.mark.model
 def test_the_built_in_model_end_to_end(builtin_model: LanguageModel, tmp_path: Path) -> None:
-    text = "The central bank raised its policy rate by a quarter point, and bond yields rose with inflation. " * 2
-    result = CliRunner().invoke(main, [text, "--top", "4", "--effects", "--out", str(tmp_path)])
+    text = "Net sales rose 5.4% to $1,234 million in 1996, and the Federal Reserve lowered its policy rate."
+    result = CliRunner().invoke(main, [text, "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
-    check_folder(tmp_path, len(builtin_model.tokenizer(text, add_special_tokens=False)["input_ids"]))
-    edges = pd.read_csv(tmp_path / "edges.csv")
-    assert edges["effect"].notna().all()
-    assert set(edges["source_layer"]) <= {4, 10, 16, 22}
-    direct = edges[edges["attribution"].notna()]
-    assert np.mean(np.sign(direct["attribution"]) == np.sign(direct["effect"])) > 0.7
+    check_folder(tmp_path)
+    edges = pd.read_csv(tmp_path / "edges.csv").dropna()
+    large = edges[edges["lost"].abs() > 0.1]
+    assert ((large["attribution"] > 0) == (large["effect"] > 0)).mean() > 0.7

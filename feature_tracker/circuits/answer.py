@@ -88,26 +88,21 @@ def _answer_forward(graph: nx.DiGraph[Any]) -> str:
     sentences = [f"Without {_name(graph, first)}, {_listed(losses)}."]
     deepest = max(graph.nodes[node]["layer"] for node in named)
     if deepest > graph.nodes[telling[0]]["layer"]:
-        last = max(
-            (node for node in named if graph.nodes[node]["layer"] == deepest), key=lambda n: _influence(graph, n)
-        )
+        there = [node for node in named if graph.nodes[node]["layer"] == deepest]
+        last = max(there, key=lambda node: graph.nodes[node]["influence"])
         sentences.append(f"In the deepest layer, it matters most to {_name(graph, last)}.")
     return " ".join(sentences)
 
 
 def _strongest_source(graph: nx.DiGraph[Any], target: int, sign: int = 1) -> int | None:
     """The named node, of features or words, whose absence costs a node most; `None` if none costs enough."""
-    sources = [
-        source
+    lost = {
+        source: sign * graph.edges[source, target]["lost"]
         for source in graph.predecessors(target)
         if graph.nodes[source]["kind"] in ("features", "words")
-        and sign * graph.edges[source, target]["lost"] >= _TELLING
-    ]
-    return max(sources, key=lambda source: sign * graph.edges[source, target]["lost"], default=None)
-
-
-def _influence(graph: nx.DiGraph[Any], node: int) -> float:
-    return float(graph.nodes[node]["influence"])
+    }
+    telling = [source for source in lost if lost[source] >= _TELLING]
+    return max(telling, key=lambda source: lost[source], default=None)
 
 
 def _name(graph: nx.DiGraph[Any], node: int) -> str:

@@ -69,12 +69,7 @@ def table_files(traced: TracedCircuit) -> dict[str, bytes]:
     """A circuit's tables and graphs as the contents of files, by file name."""
     graph, circuit = traced.graph(), traced.circuit
     names = {node: values["name"] for node, values in graph.nodes(data=True)}
-    nodes = pd.DataFrame(
-        [
-            {"node": values["name"], **{k: v for k, v in values.items() if k != "name"}}
-            for _, values in graph.nodes(data=True)
-        ]
-    )
+    nodes = pd.DataFrame([values for _, values in graph.nodes(data=True)]).rename(columns={"name": "node"})
     edges = circuit.edges.assign(source=circuit.edges["source"].map(names), target=circuit.edges["target"].map(names))
     members = circuit.members.assign(
         node=circuit.members["node"].map(names),

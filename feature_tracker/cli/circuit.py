@@ -56,12 +56,8 @@ def main(
     asked = [name for name, value in (("--feature", feature), ("--from", source), ("--next", next_word)) if value]
     if len(asked) > 1:
         raise click.UsageError(f"Ask one question: {' and '.join(asked)} are several.")
-    for option, value, needed, given in (
-        ("--on", word, "--feature", feature),
-        ("--against", against, "--next", next_word),
-    ):
-        if value and not given:
-            raise click.UsageError(f"{option} goes with {needed}.")
+    if (word and not feature) or (against and not next_word):
+        raise click.UsageError("--on goes with --feature, and --against with --next.")
     text = text_or_file(text)
     with terminal_progress("Tracing") as progress:
         tracker = Tracker.open(bundle, progress=progress)
@@ -80,11 +76,18 @@ def _question(
     next_word: str | None, against: str | None,
 ) -> Question | None:  # fmt: skip
     if feature:
-        asked = Feature.named(feature)
+        asked = _feature(feature)
         return WhatFeeds((asked,), _positions(recording, asked, word) if word else None)
     if source:
-        return WhatItFeeds(Feature.named(source))
+        return WhatItFeeds(_feature(source))
     return tracker.next_word(next_word, against) if next_word else None
+
+
+def _feature(text: str) -> Feature:
+    feature = Feature.named(text)
+    if feature is None:
+        raise click.UsageError(f"A feature is named as L28/F190; found {text!r}.")
+    return feature
 
 
 def _positions(recording: Recording, feature: Feature, word: str) -> tuple[int, ...]:
