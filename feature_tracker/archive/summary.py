@@ -121,6 +121,7 @@ def _counted(archive: Archive, layer: int) -> Iterator[_Batch]:
         with pq.ParquetFile(_path(archive, f"activations/layer={layer}", part)) as file:
             for rows in file.iter_batches(batch_size=_ROWS_AT_ONCE):
                 batch = _Batch(*(rows.column(column).to_numpy() for column in _Batch._fields))
+                batch = batch._replace(activation=batch.activation.astype(np.float32))
                 yield batch.where(~sink[starts[batch.document - first] + batch.token])
 
 
