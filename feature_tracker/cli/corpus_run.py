@@ -36,7 +36,7 @@ _MOST_REASONS = 10
     type=click.Path(path_type=Path),
     help="CSV file with a row a document: name (its path, file name, or that without suffix), date, group.",
 )
-def run(
+def main(
     paths: tuple[Path, ...], out: Path, bundle: Bundle, text_column: str | None, name_column: str | None,
     date_column: str | None, group_column: str | None, pattern: str | None, metadata: Path | None,
 ) -> None:  # fmt: skip
