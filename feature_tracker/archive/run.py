@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,8 +63,10 @@ def run_corpus(tracker: Tracker, inputs: Inputs, folder: Path, *, progress: Prog
     report, clock = RunReport(), _Clock(inputs.size, progress)
     with Store.open(folder, manifest_of(tracker)) as store, ThreadPoolExecutor(1) as writer:
         report.n_before = store.n_documents
+        items = clock.reading(pending_items(clock.listing(inputs.items()), store))
         written: Future[None] | None = None  # one part is written while the next is run
-        for part in pending_parts(tracker, clock.passing(inputs.items()), store):
+        for part in pending_parts(items, tracker, store):
+            clock.begin(part)
             tables = run_part(part, tracker.language_model, tracker.saes, on_batch=clock.ran)
             if written is not None:
                 written.result()
@@ -91,17 +93,17 @@ def manifest_of(tracker: Tracker) -> Manifest:
     )
 
 
-def pending_parts(tracker: Tracker, items: Iterator[Item], store: Store) -> Iterator[Part]:
-    """The parts that an archive doesn't have yet, read and numbered."""
-    tokenizer, window = tracker.language_model.tokenizer, tracker.bundle.window
-    entries = (read_entry(item, tokenizer, window) for item in pending_items(items, store))
-    return packed(entries, store.names(), number=len(store.parts), first_document=store.n_documents)
-
-
-def pending_items(items: Iterator[Item], store: Store) -> Iterator[Item]:
-    """Those of the items that an archive doesn't have yet, each once."""
+def pending_items(items: Iterable[Item], store: Store) -> Iterator[Item]:
+    """Those of the items that an archive lacks, each once."""
     sources = store.sources()
     return (item for item in items if sources.add(item.source))
+
+
+def pending_parts(items: Iterable[Item], tracker: Tracker, store: Store) -> Iterator[Part]:
+    """Items that an archive lacks, read, and put into parts that follow those that it has."""
+    tokenizer, window = tracker.language_model.tokenizer, tracker.bundle.window
+    entries = (read_entry(item, tokenizer, window) for item in items)
+    return packed(entries, store.names(), number=len(store.parts), first_document=store.n_documents)
 
 
 def finish(store: Store, progress: Progress = silent) -> None:
@@ -119,7 +121,7 @@ def _count(part: Part, n_positions: int, report: RunReport) -> None:
 
 
 class _Clock:
-    """Tells progress: tokens a second, and the time that is left by the bytes that are left.
+    """Tells progress: tokens a second, and the time that is left, by the bytes that are left.
 
     Args:
         size: bytes of all inputs.
@@ -127,24 +129,44 @@ class _Clock:
     """
 
     def __init__(self, size: float, progress: Progress) -> None:
-        self._size, self._progress = size, progress
+        self._size, self._progress = max(size, 1.0), progress
         self.started = time.monotonic()
-        self._passed = 0.0  # bytes of the items that were listed
-        self._skipped = 0.0  # of them, before the first batch: mostly those that the archive has
-        self._n_tokens = 0
-        self._first_batch: float | None = None
+        self._listed = self._pending = 0.0  # bytes of the items that were listed, and of those that the archive lacks
+        self._part = (0.0, 0.0)  # bytes pending before the part that runs, and up to its end
+        self._part_tokens = self._part_done = self._n_tokens = 0
 
-    def passing(self, items: Iterator[Item]) -> Iterator[Item]:
-        """The items, noted as they pass."""
+    def listing(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items of all inputs, counted."""
+        for item in items:
+            self._listed += item.size
+            yield item
+
+    def reading(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Those that the archive lacks, counted."""
         for item in items:
             yield item
-            self._passed += item.size
+            self._pending += item.size
+
+    def begin(self, part: Part) -> None:
+        """Begin a part, whose items have all been counted."""
+        self._part = self._part[1], self._pending
+        self._part_tokens, self._part_done = part.n_tokens, 0
 
     def ran(self, batch: Batch) -> None:
         """Tell progress after a batch."""
-        now = time.monotonic()
-        if self._first_batch is None:
-            self._first_batch = now
         self._n_tokens += batch.n_tokens
-        seconds = now - self.started
-        self._progress(f"{self._n_tokens / seconds:,.0f} tokens a second", min(self._passed / max(self._size, 1), 1.0))
+        self._part_done += batch.n_tokens
+        before, after = self._part
+        unrun = (after - before) * (1 - self._part_done / self._part_tokens)
+        left = max(self._size - self._listed, 0.0) + unrun
+        seconds = time.monotonic() - self.started
+        told = duration(seconds * left / max(after - unrun, 1.0))
+        self._progress(f"{self._n_tokens / seconds:,.0f} tokens/s, {told} left", 1 - left / self._size)
+
+
+def duration(seconds: float) -> str:
+    """How long something takes, in the unit that tells it best."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -59,7 +59,9 @@ ACTIVATIONS = pa.schema(
         ("document", pa.int32()),
         ("token", pa.int32()),
         ("feature", pa.int32()),  # latent index; the layer is the folder's
-        ("activation", pa.float32()),  # above 0, rounded to the precision of bfloat16
+        # Above 0, rounded to the precision of bfloat16. Files hold it in half precision where that changes no value:
+        # read them with this schema, as `Archive.activations` does.
+        ("activation", pa.float32()),
     ]
 )
 FEATURES = pa.schema(

@@ -8,7 +8,8 @@ import click
 
 from feature_tracker.archive.inputs import Inputs
 from feature_tracker.archive.metadata import NamePattern, SideTable
-from feature_tracker.archive.run import RunReport, run_corpus
+from feature_tracker.archive.run import RunReport, duration, run_corpus
+from feature_tracker.archive.store import recorded_manifest
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.cli.options import bundle_options
 from feature_tracker.cli.progress import terminal_progress
@@ -35,7 +36,7 @@ _MOST_REASONS = 10
     type=click.Path(path_type=Path),
     help="CSV file with a row a document: name (its path, file name, or that without suffix), date, group.",
 )
-def run(
+def main(
     paths: tuple[Path, ...], out: Path, bundle: Bundle, text_column: str | None, name_column: str | None,
     date_column: str | None, group_column: str | None, pattern: str | None, metadata: Path | None,
 ) -> None:  # fmt: skip
@@ -57,7 +58,9 @@ def run(
         side_table=SideTable(metadata) if metadata is not None else None,
         leave_out=out,
     )
+    # Faults in what was named show before gigabytes of a model are fetched.
     inputs.check()
+    recorded_manifest(out)
     with terminal_progress("Looking for the model") as progress:
         tracker = Tracker.open(bundle, progress=progress)
         report = run_corpus(tracker, inputs, out, progress=progress)
@@ -68,7 +71,7 @@ def run_summary(report: RunReport, out: Path) -> str:
     """What a run did, in sentences."""
     n_documents = report.n_before + report.n_documents
     lines = [
-        f"{report.n_documents:,} documents were read, {report.n_tokens:,} tokens in {report.seconds:,.0f} s "
+        f"{report.n_documents:,} documents were read, {report.n_tokens:,} tokens in {duration(report.seconds)} "
         f"({report.n_tokens / max(report.seconds, 1e-9):,.0f} a second).",
         f"{out} has {n_documents:,} documents now and takes {report.n_bytes / 1e6:,.1f} MB.",
     ]

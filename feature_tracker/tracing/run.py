@@ -155,7 +155,12 @@ def _run_batch(
 
 
 def batched(
-    windows: Iterable[np.ndarray], *, window: int, bos_id: int | None, tokens: int = TOKENS_PER_FORWARD
+    windows: Iterable[np.ndarray],
+    *,
+    window: int,
+    bos_id: int | None,
+    tokens: int = TOKENS_PER_FORWARD,
+    max_padding: float = 1.0,
 ) -> Iterator[Batch]:
     """Put windows into batches: whole windows with whole ones, shorter windows padded with shorter ones.
 
@@ -166,13 +171,15 @@ def batched(
         window: length of a whole window, BOS or its place included.
         bos_id: the token that starts every window; `None` where windows start without one.
         tokens: largest size of a batch, BOS and padding included. A longer window makes a batch of its own.
+        max_padding: of a batch, as a share of its size. It pays where windows come sorted by length.
     """
     whole: dict[int, np.ndarray] = {}  # by number
     short: dict[int, np.ndarray] = {}
     for number, ids in enumerate(windows):
         waiting = whole if len(ids) == window - 1 else short
-        longest = max(map(len, [*waiting.values(), ids]))
-        if waiting and (len(waiting) + 1) * (longest + 1) > tokens:
+        lengths = [*map(len, waiting.values()), len(ids)]
+        size = len(lengths) * (max(lengths) + 1)
+        if waiting and (size > tokens or size - sum(lengths) - len(lengths) > max_padding * size):
             yield _stacked(waiting, bos_id)
             waiting.clear()
         waiting[number] = ids
