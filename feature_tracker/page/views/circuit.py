@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -186,9 +186,7 @@ def _show_node(session: SessionCircuit, graph: Any, node: Node) -> None:
 def _show_members(session: SessionCircuit, node: Node) -> None:
     circuit = session.traced().circuit
     members = circuit.members[circuit.members["node"] == node.number]
-    features = [
-        Feature(int(layer), int(index)) for layer, index in zip(members["layer"], members["feature"], strict=True)
-    ]
+    features = features_of(members)
     table = pd.DataFrame(
         {
             "Feature": list(map(str, features)),
@@ -298,7 +296,7 @@ def _show_inside_table(session: SessionCircuit, what: str, table: pd.DataFrame) 
         shown, key=f"circuit_inside_{what}", placeholder="", height="auto",
         column_config={
             "Effect": st.column_config.NumberColumn(format="%+.3g"),
-            "Share": st.column_config.NumberColumn(format="percent", help="Of what all heads write differently; estimated."),
+            "Share": st.column_config.NumberColumn(format="percent", help="Of all heads; estimated."),
         },
     )  # fmt: skip
 
@@ -311,7 +309,7 @@ def _measure(session: SessionCircuit, key: tuple[str, int, int], node: Node, tar
 
 def _measured(
     session: SessionCircuit,
-    what: Literal["members", "words", "heads"] | str,
+    what: str,
     node: Node,
     target: Node | None,
     report: Progress,
