@@ -17,7 +17,7 @@ from feature_tracker.charts.bars import plot_layer
 from feature_tracker.charts.comparison import plot_theme_layers
 from feature_tracker.charts.evolution import plot_lineage
 from feature_tracker.charts.heatmap import plot_heatmap
-from feature_tracker.charts.network import plot_circuit, plot_network
+from feature_tracker.charts.network import plot_network
 from feature_tracker.charts.theme import layer_colours
 from feature_tracker.feature import Feature
 from feature_tracker.tracing.rank import RankBy
@@ -54,7 +54,6 @@ def figures(ranked: pd.DataFrame) -> dict[str, go.Figure]:
         ),
         "heatmap": plot_heatmap(ranked, values, words, colours=COLOURS),
         "network": plot_network(graph_of(ranked, [(0, 10, 0.9), (1, 11, -0.6)]), colours=COLOURS, threshold=0.5),
-        "circuit": plot_circuit(graph_of(ranked, [(0, 10, 0.9), (1, 11, -0.6)]), colours=COLOURS),
         "evolution": plot_lineage(lineage_of(ranked), colours=COLOURS, chosen_layer=4),
     }
 
@@ -67,7 +66,7 @@ def strings(value: object) -> list[str]:
     return [text for item in value for text in strings(item)] if isinstance(value, list) else []
 
 
-@pytest.mark.parametrize("name", ["bars", "comparison", "heatmap", "network", "circuit", "evolution"])
+@pytest.mark.parametrize("name", ["bars", "comparison", "heatmap", "network", "evolution"])
 def test_hostile_labels_and_words_become_letters(ranked: pd.DataFrame, name: str) -> None:
     figure = json.loads(figures(ranked)[name].to_json())
     figure["layout"].pop("template", None)
@@ -79,7 +78,7 @@ def test_hostile_labels_and_words_become_letters(ranked: pd.DataFrame, name: str
     assert any("<script>" in html.unescape(text) for text in strings(figure))
 
 
-@pytest.mark.parametrize("name", ["bars", "comparison", "heatmap", "network", "circuit", "evolution"])
+@pytest.mark.parametrize("name", ["bars", "comparison", "heatmap", "network", "evolution"])
 def test_figures_leave_backgrounds_and_fonts_to_the_theme(ranked: pd.DataFrame, name: str) -> None:
     layout = figures(ranked)[name].layout
     assert layout.paper_bgcolor is None
