@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -280,7 +281,8 @@ def _run(
     context.wait_for_min_actors_s = _STARTS_WITHIN
     context.execution_no_progress_timeout_s = _STUCK_AFTER
     context.enable_progress_bars = context.print_on_execution_start = False
-    with DataContext.current(context):
+    with DataContext.current(context), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The minimum number of concurrent actors")  # of a job of few parts
         rows: Dataset = ray.data.read_datasource(reading, num_cpus=0, override_num_blocks=1).map_batches(
             _Worker,
             fn_constructor_args=(open_tracker, folder, manifest, size.cpus),
@@ -356,6 +358,7 @@ def _connected(address: str | None, progress: Progress) -> Generator[None]:
     progress("Connecting to Ray" if address else "Starting Ray", 0.0)
     # Nothing is sent to Ray's makers, and Ray's own words are not mixed with a command's.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
