@@ -1,4 +1,4 @@
-"""`python -m benchmarks.ray_engine --texts FILE`: a corpus run on Ray's workers of one core each against one process."""
+"""`python -m benchmarks.ray_engine --texts FILE`: a corpus run on Ray, a worker a core, against one process."""
 
 from __future__ import annotations
 
