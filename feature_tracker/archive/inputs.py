@@ -7,8 +7,9 @@ goes on. What a user named on the command line must be right, and is refused bef
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ from feature_tracker.errors import TrackerError
 from feature_tracker.reading import MAX_BYTES, SUFFIXES, read_document
 
 TEXT_COLUMNS = ("text", "content", "body")
+_ROWS_CHECKED = 100  # of a file that is named: its lines of JSON need not all have all columns
 _KINDS = ", ".join((*SUFFIXES, *ROW_SUFFIXES))
 
 
@@ -107,13 +109,20 @@ class Inputs:
             elif not path.is_file():
                 raise TrackerError(f"There is no file or folder {path}. Correct the path.")
             elif is_row_file(path):
-                first = next(read_rows(path), None)
-                if first is None:
-                    raise TrackerError(f"{path} holds no rows, so there is nothing to read.")
-                if not first.fault and (fault := self._missing_column(first)):
-                    raise TrackerError(f"{path}: {fault}")
+                self._check_rows(path)
             elif not path.name.lower().endswith(SUFFIXES):
                 raise TrackerError(f"{path} is of no kind that is read. Expected one of {_KINDS}.")
+
+    def _check_rows(self, path: Path) -> None:
+        rows = list(islice(read_rows(path), _ROWS_CHECKED))
+        fields = {name: value for row in rows for name, value in row.fields.items()}
+        if not rows:
+            raise TrackerError(f"{path} holds no rows, so there is nothing to read.")
+        if not fields:
+            raise TrackerError(f"{place(path, rows[0].number)}: {rows[0].fault}")
+        fault = self._missing_column(fields)
+        if fault:
+            raise TrackerError(f"{path}: {fault}")
 
     @property
     def size(self) -> float:
@@ -140,8 +149,9 @@ class Inputs:
     def _files_in(self, folder: Path) -> Iterator[Path]:
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError as error:
-            raise TrackerError(f"The folder {folder} can't be read ({error.strerror}).") from None
+        except OSError:
+            yield folder  # which is then told as a file that can't be read
+            return
         left_out = {path.resolve() for path in (self.leave_out, self.side_table and self.side_table.path) if path}
         for entry in entries:
             path = folder / entry.name
@@ -155,7 +165,9 @@ class Inputs:
 
     def _file_item(self, file: File) -> Item:
         size, reason = _size(file.path), ""
-        if not file.path.name.lower().endswith(SUFFIXES):
+        if file.path.is_dir():
+            reason = "The folder can't be opened."
+        elif not file.path.name.lower().endswith(SUFFIXES):
             reason = f"Files of this kind aren't read. Those that are: {_KINDS}."
         elif size > MAX_BYTES:
             reason = f"The file is larger than {MAX_BYTES // 1_000_000} MB, the most that one document may have."
@@ -166,48 +178,40 @@ class Inputs:
     def _row_items(self, file: File) -> Iterator[Item]:
         try:
             for row in read_rows(file.path):
-                source = place(file.path, row.number)
-                fault = row.fault or self._missing_column(row)
-                if fault and not row.fault and self._is_table_without_texts(file.path):
+                fault = row.fault or self._missing_column(row.fields, only_text=True)
+                if fault and not row.fault and file.path.suffix.lower() in (".csv", ".parquet"):
+                    # All rows lack it, as in a table that lies among documents. A line of JSON may lack its own.
                     yield Item(shown(file.path), Metadata(file.below), _size(file.path), reason=fault)
                     return
-                yield self._row_item(row, source, place(Path(file.below), row.number), fault)
+                yield self._row_item(row, file, fault)
         except TrackerError as error:
             yield Item(shown(file.path), Metadata(file.below), 0, reason=str(error))
 
-    def _row_item(self, row: Row, source: str, name: str, fault: str) -> Item:
+    def _row_item(self, row: Row, file: File, fault: str) -> Item:
         columns = {
             "name": find_column(row.fields, self.name_column, NAME_COLUMNS),
             "date": find_column(row.fields, self.date_column, DATE_COLUMNS),
             "group": find_column(row.fields, self.group_column, GROUP_COLUMNS),
         }
         given = metadata_of({what: row.fields[column] for what, column in columns.items() if column is not None})
-        metadata = self._with_side_table(given.over(Metadata(name)))
+        metadata = self._with_side_table(given.over(Metadata(place(Path(file.below), row.number))))
         text = None if fault else row.fields[str(find_column(row.fields, self.text_column, TEXT_COLUMNS))]
         if not fault and not isinstance(text, str):
             fault = "It has no text." if text is None else f"Its text is of type {type(text).__name__}, not text."
-        return Item(source, metadata, row.size, text=text if isinstance(text, str) else None, reason=fault)
+        text = text if isinstance(text, str) else None
+        return Item(place(file.path, row.number), metadata, row.size, text=text, reason=fault)
 
-    def _missing_column(self, row: Row) -> str:
-        """What column a row lacks; empty where it has all that were asked for."""
-        asked = {"--text-column": self.text_column or TEXT_COLUMNS[0]} if self._text_of(row) is None else {}
-        asked |= {
-            f"--{what}-column": column
-            for what, column in (("name", self.name_column), ("date", self.date_column), ("group", self.group_column))
-            if column is not None and column not in row.fields
-        }
-        if not asked:
-            return ""
-        option, column = next(iter(asked.items()))
-        shown = ", ".join(list(row.fields)[:12]) or "none"
-        return f"There is no column {column}; its columns are {shown}. Name one with {option}."
-
-    def _text_of(self, row: Row) -> str | None:
-        return find_column(row.fields, self.text_column, TEXT_COLUMNS)
-
-    def _is_table_without_texts(self, path: Path) -> bool:
-        """Whether all rows lack a column, as in a table that lies among documents; a line of JSON may lack its own."""
-        return path.suffix.lower() in (".csv", ".parquet")
+    def _missing_column(self, fields: Mapping[str, object], *, only_text: bool = False) -> str:
+        """Which of the columns that are asked for isn't there; empty where all are."""
+        missing = {"text": self.text_column or TEXT_COLUMNS[0]}
+        if find_column(fields, self.text_column, TEXT_COLUMNS) is not None:
+            named = {"name": self.name_column, "date": self.date_column, "group": self.group_column}
+            missing = {what: column for what, column in named.items() if column is not None and column not in fields}
+            missing = {} if only_text else missing
+        for what, column in missing.items():
+            shown_columns = ", ".join(list(fields)[:12]) or "none"
+            return f"There is no column {column}; its columns are {shown_columns}. Name one with --{what}-column."
+        return ""
 
     def _with_side_table(self, metadata: Metadata, path: str = "") -> Metadata:
         return self.side_table.read(metadata.name, path).over(metadata) if self.side_table else metadata

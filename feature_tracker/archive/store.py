@@ -21,7 +21,7 @@ from feature_tracker.errors import TrackerError
 from feature_tracker.files import read_json, replacing, require_writable
 
 _COMMITTED = "parts/{:05}.json"
-_COMPRESSION = {"compression": "zstd", "compression_level": 3}
+_COMPRESSION: dict[str, Any] = {"compression": "zstd", "compression_level": 3}
 _DELTA, _SPLIT = "DELTA_BINARY_PACKED", "BYTE_STREAM_SPLIT"
 _ENCODINGS: dict[str, dict[str, str]] = {
     "documents": {},
@@ -33,7 +33,7 @@ _ENCODINGS: dict[str, dict[str, str]] = {
 }
 # Of the bytes of a half-precision activation no two are alike often, but some are frequent. Brotli sees that from its
 # level 4 on, at 30 ns an activation; zstd, which looks for repeated bytes, takes an eighth more room.
-_BROTLI = {"compression": "brotli", "compression_level": 4}
+_BROTLI: dict[str, Any] = {"compression": "brotli", "compression_level": 4}
 _SUMMARIES = Summary._fields
 _N_PARTS = b"n_parts"
 TableName = Literal["documents", "tokens", "features", "unread"]
@@ -79,17 +79,13 @@ class Store:
             TrackerError: the folder can't be written, holds something else, an archive that was made with something
                 else or is damaged, or another run is writing there.
         """
-        require_writable(folder)
-        is_new = not (folder / "archive.json").exists()
-        if is_new:
-            if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
-                raise TrackerError(f"{folder} holds other files and no archive. Name a new folder for the archive.")
-            folder.mkdir(parents=True, exist_ok=True)
-        else:
-            _require_same(folder, manifest)
+        recorded = recorded_manifest(folder)
+        if recorded is not None:
+            _require_same(folder, recorded, manifest)
+        folder.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(folder / ".lock", timeout=0):
-                if is_new:
+                if recorded is None:
                     manifest.save(folder)
                 store = cls(folder)
                 store._go_on()
@@ -153,8 +149,8 @@ class Store:
 
     def _go_on(self) -> None:
         """Find the parts that are there, and remove what is left of others."""
-        found = sorted(self.folder.glob("parts/[0-9]*.json"))
-        if [path.name for path in found] != [f"{number:05}.json" for number in range(len(found))]:
+        found = sorted(self.folder.glob("parts/[0-9]*.json"), key=lambda path: int(path.stem))
+        if [int(path.stem) for path in found] != list(range(len(found))):
             raise TrackerError(
                 f"{self.folder} is damaged: of its parts some are missing. Copy it again, or run the documents again "
                 "into a new folder."
@@ -163,7 +159,7 @@ class Store:
             self.parts = [Committed(**read_json(path)) for path in found]
         except TypeError as error:
             raise TrackerError(f"{self.folder}/parts is damaged ({error}). Copy the archive again.") from None
-        for path in self.folder.rglob("part-*.parquet"):
+        for path in self.folder.rglob("part-[0-9]*.parquet"):
             if int(path.stem.removeprefix("part-")) >= len(found):
                 path.unlink()
         for path in self.folder.rglob(".new-*"):
@@ -198,7 +194,7 @@ def _write(folder: Path, name: str, number: int, table: pa.Table) -> int:
     kind = name.split("/")[0]
     encodings = _ENCODINGS[kind]
     plain: Any = [column for column in table.column_names if column not in encodings]
-    compression: Any = _BROTLI if kind == "activations" else _COMPRESSION
+    compression = _BROTLI if kind == "activations" else _COMPRESSION
     path = _path(folder, name, number)
     with replacing(path) as beside:
         pq.write_table(table, beside, use_dictionary=plain, column_encoding=encodings, **compression)
@@ -218,10 +214,25 @@ def _named(tables: PartTables) -> Iterator[tuple[str, pa.Table]]:
         yield f"activations/layer={layer}", table
 
 
-def _require_same(folder: Path, manifest: Manifest) -> None:
-    recorded, expected = asdict(Manifest.load(folder)), asdict(manifest)
+def recorded_manifest(folder: Path) -> Manifest | None:
+    """What the archive in a folder was made with; `None` where one can begin.
+
+    Raises:
+        TrackerError: the folder can't be written, holds something else, or an archive that is damaged or of another
+            version.
+    """
+    require_writable(folder)
+    if (folder / "archive.json").exists():
+        return Manifest.load(folder)
+    if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise TrackerError(f"{folder} holds other files and no archive. Name a new folder for the archive.")
+    return None
+
+
+def _require_same(folder: Path, recorded: Manifest, expected: Manifest) -> None:
+    found = asdict(recorded)
     differences = "; ".join(
-        f"{name} {recorded[name]}, not {expected[name]}" for name in expected if recorded[name] != expected[name]
+        f"{name} {found[name]}, not {value}" for name, value in asdict(expected).items() if found[name] != value
     )
     if differences:
         raise TrackerError(

@@ -11,7 +11,8 @@ import click
 
 from feature_tracker.archive.inputs import Inputs
 from feature_tracker.archive.metadata import NamePattern, SideTable
-from feature_tracker.archive.run import RunReport, run_corpus
+from feature_tracker.archive.run import RunReport, duration, run_corpus
+from feature_tracker.archive.store import recorded_manifest
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.cli.options import bundle_options
 from feature_tracker.cli.progress import terminal_progress
@@ -80,9 +81,11 @@ def run(
         side_table=SideTable(metadata) if metadata is not None else None,
         leave_out=out,
     )
+    # Faults in what was named show before gigabytes of a model are fetched.
     inputs.check()
     if engine == "local" and (address or workers or gpus is not None):
         raise TrackerError("--address, --workers and --gpus are Ray's. Add --engine ray, or leave them out.")
+    recorded_manifest(out)
     with terminal_progress("Looking for the model") as progress:
         if engine == "ray":
             report = _run_on_ray(bundle, inputs, out, progress, address=address, workers=workers, gpus=gpus)
@@ -105,7 +108,7 @@ def run_summary(report: RunReport, out: Path) -> str:
     """What a run did, in sentences."""
     n_documents = report.n_before + report.n_documents
     lines = [
-        f"{report.n_documents:,} documents were read, {report.n_tokens:,} tokens in {report.seconds:,.0f} s "
+        f"{report.n_documents:,} documents were read, {report.n_tokens:,} tokens in {duration(report.seconds)} "
         f"({report.n_tokens / max(report.seconds, 1e-9):,.0f} a second).",
         f"{out} has {n_documents:,} documents now and takes {report.n_bytes / 1e6:,.1f} MB.",
     ]

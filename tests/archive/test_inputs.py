@@ -257,3 +257,37 @@ def test_a_folder_that_links_to_itself_ends(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a")
     (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
     assert len(items(tmp_path)) == 1
+
+
+def test_a_line_without_a_date_has_none_while_a_column_that_no_line_has_is_refused(tmp_path: Path) -> None:
+    path = write_rows(tmp_path, "jsonl", [{"text": "a"}, {"text": "b", "filed": "2024-05-31"}])
+    inputs = Inputs(paths=(path,), date_column="filed")
+    inputs.check()
+    assert [item.metadata.date for item in inputs.items()] == [None, dt.date(2024, 5, 31)]
+    with pytest.raises(TrackerError, match=r"no column day.*--date-column"):
+        Inputs(paths=(path,), date_column="day").check()
+
+
+def test_a_folder_that_cannot_be_opened_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "open.txt").write_text("Rates rose.")
+    scandir = os.scandir
+
+    def refuse(path: Path) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert outcomes(items(tmp_path)) == ["The folder can't be opened.", "Rates rose."]
+
+
+def test_names_of_files_in_other_encodings_are_kept(tmp_path: Path) -> None:
+    import os
+
+    with open(os.fsencode(tmp_path) + b"/caf\xe9.txt", "w") as file:  # noqa: PTH123 - as no str spells it
+        file.write("Rates rose.")
+    (item,) = items(tmp_path)
+    assert item.metadata.name == "caf\\xe9.txt" and outcomes([item]) == ["Rates rose."]
