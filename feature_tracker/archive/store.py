@@ -26,10 +26,12 @@ _DELTA, _SPLIT = "DELTA_BINARY_PACKED", "BYTE_STREAM_SPLIT"
 _ENCODINGS: dict[str, dict[str, str]] = {
     "documents": {},
     "tokens": dict.fromkeys(("document", "token", "token_id", "start", "end"), _DELTA),
-    "features": dict.fromkeys(("document", "feature", "peak"), _DELTA)
-    | dict.fromkeys(("max", "mean", "root_mean", "share"), _SPLIT),
+    "features": {
+        **dict.fromkeys(("document", "feature", "peak"), _DELTA),
+        **dict.fromkeys(("max", "mean", "root_mean", "share"), _SPLIT),
+    },
     "unread": {},
-    "activations": dict.fromkeys(("document", "token", "feature"), _DELTA) | {"activation": _SPLIT},
+    "activations": {**dict.fromkeys(("document", "token", "feature"), _DELTA), "activation": _SPLIT},
 }
 # Of the bytes of a half-precision activation no two are alike often, but some are frequent. Brotli sees that from its
 # level 4 on, at 30 ns an activation; zstd, which looks for repeated bytes, takes an eighth more room.

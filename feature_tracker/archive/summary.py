@@ -28,6 +28,7 @@ _HALF_OCTAVE = 22  # bits right of a float's exponent and the first of its manti
 _N_HALF_OCTAVES = 2**9
 _NONE = np.iinfo(np.int64).max
 _BY_FEATURE = ["layer", "feature"]
+_ACTIVATION_COLUMNS = ("document", "token", "feature", "activation")
 
 
 class Summary(NamedTuple):
@@ -100,29 +101,59 @@ class _Peaks:
 
 
 class _Batch(NamedTuple):
-    """Activations on counted tokens, sorted by feature, document and token; (n,) each."""
+    """Activations on counted tokens of a part, sorted by feature, document and token.
+
+    Attributes:
+        row: (n,) of the token in the part.
+        feature: (n,) latent.
+        activation: (n,) float32.
+        tokens: the part's.
+    """
+
+    row: np.ndarray
+    feature: np.ndarray
+    activation: np.ndarray
+    tokens: _PartTokens
+
+
+class _PartTokens(NamedTuple):
+    """A part's tokens, (n_tokens,) each, in order.
+
+    Attributes:
+        document: number in the archive.
+        token: position in the document.
+        counted: whether it is.
+        priority: as good as random from 0 to 2^31 - 1, and always the same.
+    """
 
     document: np.ndarray
     token: np.ndarray
-    feature: np.ndarray
-    activation: np.ndarray
-
-    def where(self, mask: np.ndarray | slice) -> _Batch:
-        return _Batch(*(column[mask] for column in self))
+    counted: np.ndarray
+    priority: np.ndarray
 
 
 def _counted(archive: Archive, layer: int) -> Iterator[_Batch]:
     """One layer's activations, part by part."""
     for part in range(archive.n_parts):
-        tokens = pq.read_table(_path(archive, "tokens", part), columns=["document", "token", "attention_sink"])
-        document, token, sink = (column.to_numpy() for column in tokens.columns)
-        starts = np.flatnonzero(token == 0)
-        first = document[:1].sum()
+        tokens = _part_tokens(archive, part)
+        starts = np.flatnonzero(tokens.token == 0)
+        first = tokens.document[:1].sum()
         with pq.ParquetFile(_path(archive, f"activations/layer={layer}", part)) as file:
             for rows in file.iter_batches(batch_size=_ROWS_AT_ONCE):
-                batch = _Batch(*(rows.column(column).to_numpy() for column in _Batch._fields))
-                batch = batch._replace(activation=batch.activation.astype(np.float32))
-                yield batch.where(~sink[starts[batch.document - first] + batch.token])
+                document, token, feature, activation = (rows.column(name).to_numpy() for name in _ACTIVATION_COLUMNS)
+                row = starts[document - first] + token
+                counted = np.flatnonzero(tokens.counted[row])
+                yield _Batch(row[counted], feature[counted], activation[counted].astype(np.float32), tokens)
+
+
+def _part_tokens(archive: Archive, part: int) -> _PartTokens:
+    table = pq.read_table(_path(archive, "tokens", part), columns=["document", "token", "attention_sink"])
+    document, token, sink = (column.to_numpy() for column in table.columns)
+    # The last steps of splitmix64.
+    mixed = (document.astype(np.uint64) << np.uint64(32)) | token.astype(np.uint64)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return _PartTokens(document, token, ~sink, (mixed >> np.uint64(33)).astype(np.int64))
 
 
 def _path(archive: Archive, name: str, part: int) -> Path:
@@ -142,23 +173,32 @@ class _Strengths:
         self._lowest = 0  # of the values that are counted
         self._counts = np.zeros((n_latents, 0), np.int64)
         n_keys = n_latents * _N_HALF_OCTAVES
-        self._priority = np.full(n_keys, _NONE)  # the lowest is the example
+        self._priority = np.full(n_keys, _NONE >> 32)  # the lowest is the example
         self._document, self._token = np.zeros(n_keys, np.int32), np.zeros(n_keys, np.int32)
         self._activation = np.zeros(n_keys, np.float32)
 
     def add(self, batch: _Batch) -> None:
         """Count what is of these latents."""
-        bounds = np.searchsorted(batch.feature, [self._first, self._first + self._n_latents])
-        batch = batch.where(slice(*bounds))
-        if not len(batch.feature):
+        bounds = slice(*np.searchsorted(batch.feature, [self._first, self._first + self._n_latents]))
+        row, latent = batch.row[bounds], batch.feature[bounds].astype(np.int64) - self._first
+        if not len(row):
             return
-        latent = batch.feature.astype(np.int64) - self._first
-        bits = np.ascontiguousarray(batch.activation).view(np.uint32)
+        activation = batch.activation[bounds]
+        bits = activation.view(np.uint32)
         value = (bits >> _BFLOAT16).astype(np.int64)
         self._widen(int(value.min()), int(value.max()) + 1)
         width = self._counts.shape[1]
         np.add.at(self._counts.reshape(-1), latent * width + (value - self._lowest), 1)
-        self._exemplify(batch, latent * _N_HALF_OCTAVES + (bits >> _HALF_OCTAVE))
+        # Priority and place in one number, the lowest of which is found for all half octaves at once.
+        ranked = (batch.tokens.priority[row] << 32) | np.arange(len(row))
+        best = np.full(len(self._priority), _NONE)
+        np.minimum.at(best, latent * _N_HALF_OCTAVES + (bits >> _HALF_OCTAVE), ranked)
+        keys = np.flatnonzero(best >> 32 < self._priority)
+        at = best[keys] & 0xFFFFFFFF
+        self._priority[keys] = best[keys] >> 32
+        self._document[keys] = batch.tokens.document[row[at]]
+        self._token[keys] = batch.tokens.token[row[at]]
+        self._activation[keys] = activation[at]
 
     def _widen(self, low: int, high: int) -> None:
         """Make room for values from `low` up to below `high`."""
@@ -169,18 +209,6 @@ class _Strengths:
         if before or after:
             self._counts = np.pad(self._counts, ((0, 0), (before, after)))
             self._lowest -= before
-
-    def _exemplify(self, batch: _Batch, keys: np.ndarray) -> None:
-        row = np.arange(len(keys), dtype=np.int64)
-        best = np.full(len(self._priority), _NONE)
-        np.minimum.at(best, keys, (_priority(batch.document, batch.token) << 32) | row)
-        found = np.flatnonzero(best != _NONE)
-        row, priority = best[found] & 0xFFFFFFFF, best[found] >> 32
-        better = priority < self._priority[found]
-        found, row = found[better], row[better]
-        self._priority[found] = priority[better]
-        self._document[found], self._token[found] = batch.document[row], batch.token[row]
-        self._activation[found] = batch.activation[row]
 
     def statistics(self, n_counted: int) -> pd.DataFrame:
         """One row a latent; see `archive.schema.STATISTICS`."""
@@ -201,7 +229,7 @@ class _Strengths:
 
     def spread(self) -> pd.DataFrame:
         """Examples of each latent from strong to weak, evenly over the half octaves in which it fires."""
-        keys = np.flatnonzero(self._priority != _NONE)
+        keys = np.flatnonzero(self._priority < _NONE >> 32)
         latent = keys // _N_HALF_OCTAVES
         ends = np.searchsorted(latent, np.arange(self._n_latents + 1))
         chosen = [
@@ -231,11 +259,3 @@ def _quantiles(counts: np.ndarray, values: np.ndarray) -> list[float]:
     floor = np.floor(ranks)
     below, above = (values[np.searchsorted(up_to, rank, side="right")] for rank in (floor, np.ceil(ranks)))
     return list(below + (ranks - floor) * (above - below))
-
-
-def _priority(document: np.ndarray, token: np.ndarray) -> np.ndarray:
-    """A number from 0 to 2^31 - 1 for each token, as good as random, and always the same (splitmix64's last steps)."""
-    mixed = (document.astype(np.uint64) << np.uint64(32)) | token.astype(np.uint64)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return (mixed >> np.uint64(33)).astype(np.int64)

@@ -1,7 +1,8 @@
-"""kill -9 at random moments, then the same run again."""
+"""Runs as processes of their own: killed at random moments, and their peak of memory."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from feature_tracker.archive import parts
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.sae.load import save_sae
 from feature_tracker.sae.topk import Sae
@@ -54,3 +56,21 @@ def test_a_run_that_is_killed_at_any_moment_is_gone_on_with_to_the_same_rows(bun
     )
     for number in range(N_KILLS):
         assert_same(tmp_path / "runs" / f"killed-{number}", tmp_path / "runs" / "undisturbed")
+
+
+@pytest.mark.slow
+def test_ten_times_the_documents_take_no_more_memory(bundle: Path, tmp_path: Path) -> None:
+    def peak(n_documents: int) -> int:
+        """Kilobytes."""
+        lines = (json.dumps({"text": SENTENCES[number % 50 :] * 4}) + "\n" for number in range(n_documents))
+        (tmp_path / f"{n_documents}.jsonl").write_text("".join(lines))
+        command = [sys.executable, "-m", "feature_tracker", "corpus", "run", tmp_path / f"{n_documents}.jsonl"]
+        options = ["--out", tmp_path / f"out-{n_documents}", "--bundle", bundle]
+        process = subprocess.Popen([*command, *options], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = status
+        assert status == 0
+        return usage.ru_maxrss
+
+    n_of_two_parts = 2 * parts.PART_CHARACTERS // (4 * len(SENTENCES))
+    assert peak(10 * n_of_two_parts) < 1.1 * peak(n_of_two_parts)
