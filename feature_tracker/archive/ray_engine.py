@@ -10,7 +10,6 @@ A cluster's machines must see inputs, bundle and archive under the same paths.
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 import subprocess
@@ -36,7 +35,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from transformers import PreTrainedTokenizerBase
 
 from feature_tracker.archive.inputs import Inputs, Item
-from feature_tracker.archive.parts import Keys, Part, packed, read_entry
+from feature_tracker.archive.parts import Keys, Names, Part, packed, read_entry
 from feature_tracker.archive.run import RunReport, duration, finish, manifest_of
 from feature_tracker.archive.schema import Manifest
 from feature_tracker.archive.store import Committed, Store, write_part
@@ -90,6 +89,17 @@ class _Opened(NamedTuple):
     window: int
 
 
+class _Start(NamedTuple):
+    """Where reading begins: what an archive has, and the number that comes next."""
+
+    inputs: Inputs
+    opened: _Opened
+    sources: Keys
+    names: Names
+    number: int
+    first_document: int
+
+
 class _Read(NamedTuple):
     """A part to run.
 
@@ -130,7 +140,9 @@ def run_on_ray(
             `run_corpus` raises.
     """
     started, report, folder = time.monotonic(), RunReport(), folder.absolute()
-    inputs = replace(inputs, paths=tuple(path.absolute() for path in inputs.paths))
+    # Workers have other working directories.
+    left_out = inputs.leave_out and inputs.leave_out.absolute()
+    inputs = replace(inputs, paths=tuple(path.absolute() for path in inputs.paths), leave_out=left_out)
     with _connected(cluster.address, progress), _telling_ray_errors():
         size = _size(cluster)
         progress("Looking for the model", 0.0)
@@ -176,9 +188,8 @@ class _Reading(Datasource):
 
     def __init__(self, inputs: Inputs, opened: _Opened, store: Store) -> None:
         super().__init__()
-        self._inputs, self._tokenizer, self._window = inputs, opened.tokenizer, opened.window
-        self._sources, self._names = store.sources(), store.names()
-        self._number, self._first_document = len(store.parts), store.n_documents
+        start = _Start(inputs, opened, store.sources(), store.names(), len(store.parts), store.n_documents)
+        self._start = ray.put(start)  # too large to be sent with the task: sources are 60 MB for a million
 
     def get_read_tasks(
         self,
@@ -198,13 +209,14 @@ class _Reading(Datasource):
             yield pd.DataFrame({"read": [read]})
 
     def _parts(self) -> Iterator[_Read]:
-        sources, names = copy.deepcopy((self._sources, self._names))
+        start: _Start = ray.get(self._start)  # a copy for each attempt
         bytes_read = _BytesRead()
         entries = (
-            read_entry(item, self._tokenizer, self._window) for item in bytes_read.of(self._inputs.items(), sources)
+            read_entry(item, start.opened.tokenizer, start.opened.window)
+            for item in bytes_read.of(start.inputs.items(), start.sources)
         )
         try:
-            for part in packed(entries, names, number=self._number, first_document=self._first_document):
+            for part in packed(entries, start.names, number=start.number, first_document=start.first_document):
                 yield _Read(part, bytes_read.listed, bytes_read.pending)
         except TrackerError as error:
             yield _Read(error, bytes_read.listed, bytes_read.pending)
