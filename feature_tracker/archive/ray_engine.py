@@ -51,7 +51,7 @@ OpenTracker = Callable[[], "Tracker"]
 
 _ANSWERS_WITHIN = 30  # seconds for a cluster to answer; Ray itself tries without an end
 _STARTS_WITHIN = 20 * 60  # seconds for a worker to start, with a machine that the cluster may have to begin first
-_CORES_A_WORKER = 4  # on which one model still becomes faster
+_CORES_A_WORKER = 4  # a choice: each worker holds a copy of the model in memory
 _STUCK_AFTER = 30 * 60  # seconds without a part: Ray Data tries a part that kills its workers again without an end
 
 
