@@ -39,7 +39,12 @@ _STRIDE = 37  # of the documents that are taken, so that all kinds of text are a
 @click.option("--bundle", "bundle_name", default=BUILT_IN, show_default=True, help="Which model and SAEs.")
 @click.option("--characters", default=250_000, show_default=True, help="Of the text that is run in each round.")
 @click.option("--rounds", default=5, show_default=True, help="How often the pair is timed.")
-@click.option("--memory-documents", default=20, show_default=True, help="And ten times as many. 0 measures no memory.")
+@click.option(
+    "--memory-documents",
+    default=20,
+    show_default=True,
+    help="And ten times as many; they should fill two parts. 0: none.",
+)
 def main(finance: Path, bundle_name: str, characters: int, rounds: int, memory_documents: int) -> None:
     """Measure throughput, padding, size and memory of archives."""
     tracker = Tracker.open(bundle_name)
@@ -119,8 +124,9 @@ def _bare(tracker: Tracker, windows: Sequence[np.ndarray], tokens: int) -> None:
 
 
 def _best_batch_size(tracker: Tracker, windows: Sequence[np.ndarray]) -> int:
-    whole = [ids for ids in windows if len(ids) == tracker.bundle.window - 1][:16]
-    timed = alternate({str(size): lambda size=size: _bare(tracker, whole, size) for size in _BATCH_SIZES}, 3)
+    whole = [ids for ids in windows if len(ids) == tracker.bundle.window - 1]
+    whole = whole[: max(_BATCH_SIZES) // tracker.bundle.window]
+    timed = alternate({str(size): lambda size=size: _bare(tracker, whole, size) for size in _BATCH_SIZES}, 2)
     return int(min(timed, key=lambda size: statistics.median(timed[size])))
 
 

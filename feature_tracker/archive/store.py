@@ -114,16 +114,16 @@ class Store:
         Raises:
             TrackerError: the disk is full, or can't be written.
         """
-        try:
-            n_bytes = sum(self._write(name, part.number, table) for name, table in _named(tables))
-            committed = Committed(part.first_document, len(part.documents), len(part.unread), part.n_tokens, n_bytes)
-            with replacing(self.folder / _COMMITTED.format(part.number)) as beside:
-                beside.write_text(json.dumps(asdict(committed)), encoding="utf-8")
-        except TrackerError as error:
-            raise TrackerError(
-                f"{error} What was written before is safe. Free some space on the disk, or mend what is wrong, and run "
-                "the same command again: it goes on where it was."
-            ) from None
+        self.admit(part.number, write_part(self.folder, part, tables))
+
+    def admit(self, number: int, committed: Committed) -> None:
+        """Say that a part is there, whose files were written. Parts are admitted in order.
+
+        Raises:
+            TrackerError: the disk is full, or can't be written.
+        """
+        with _safe_so_far(), replacing(self.folder / _COMMITTED.format(number)) as beside:
+            beside.write_text(json.dumps(asdict(committed)), encoding="utf-8")
         self.parts.append(committed)
 
     @property
@@ -143,22 +143,9 @@ class Store:
             with replacing(self.folder / f"{name}.parquet") as beside:
                 pq.write_table(marked, beside, **_COMPRESSION)
 
-    def _write(self, name: str, number: int, table: pa.Table) -> int:
-        kind = name.split("/")[0]
-        encodings = _ENCODINGS[kind]
-        plain: Any = [column for column in table.column_names if column not in encodings]
-        compression = _BROTLI if kind == "activations" else _COMPRESSION
-        path = self._path(name, number)
-        with replacing(path) as beside:
-            pq.write_table(table, beside, use_dictionary=plain, column_encoding=encodings, **compression)
-        return path.stat().st_size
-
-    def _path(self, name: str, number: int) -> Path:
-        return self.folder / name / f"part-{number:05}.parquet"
-
     def _column(self, name: TableName, column: str) -> Iterator[str]:
         for number in range(len(self.parts)):
-            with pq.ParquetFile(self._path(name, number)) as file:
+            with pq.ParquetFile(_path(self.folder, name, number)) as file:
                 for batch in file.iter_batches(columns=[column]):
                     yield from batch.column(0).to_pylist()
 
@@ -179,6 +166,45 @@ class Store:
                 path.unlink()
         for path in self.folder.rglob(".new-*"):
             path.unlink()
+
+
+def write_part(folder: Path, part: Part, tables: PartTables) -> Committed:
+    """Write a part's files, each whole or not at all; they count once `Store.admit` has said so.
+
+    Any process that sees the folder may do this, and do it again: the same part makes the same files.
+
+    Raises:
+        TrackerError: the disk is full, or can't be written.
+    """
+    with _safe_so_far():
+        n_bytes = sum(_write(folder, name, part.number, table) for name, table in _named(tables))
+    return Committed(part.first_document, len(part.documents), len(part.unread), part.n_tokens, n_bytes)
+
+
+@contextmanager
+def _safe_so_far() -> Generator[None]:
+    try:
+        yield
+    except TrackerError as error:
+        raise TrackerError(
+            f"{error} What was written before is safe. Free some space on the disk, or mend what is wrong, and run "
+            "the same command again: it goes on where it was."
+        ) from None
+
+
+def _write(folder: Path, name: str, number: int, table: pa.Table) -> int:
+    kind = name.split("/")[0]
+    encodings = _ENCODINGS[kind]
+    plain: Any = [column for column in table.column_names if column not in encodings]
+    compression = _BROTLI if kind == "activations" else _COMPRESSION
+    path = _path(folder, name, number)
+    with replacing(path) as beside:
+        pq.write_table(table, beside, use_dictionary=plain, column_encoding=encodings, **compression)
+    return path.stat().st_size
+
+
+def _path(folder: Path, name: str, number: int) -> Path:
+    return folder / name / f"part-{number:05}.parquet"
 
 
 def _named(tables: PartTables) -> Iterator[tuple[str, pa.Table]]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,9 +16,22 @@ from feature_tracker.archive.store import recorded_manifest
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.cli.options import bundle_options
 from feature_tracker.cli.progress import terminal_progress
+from feature_tracker.errors import TrackerError
+from feature_tracker.progress import Progress
 from feature_tracker.tracker import Tracker
 
 _MOST_REASONS = 10
+
+
+class _Range(click.ParamType[tuple[int, int]]):
+    name = "N or N-M"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", value)
+        fewest, most = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 1 <= fewest <= most:
+            self.fail(f"{value!r} is no number of workers. Expected one from 1, as 4, or fewest and most, as 1-16.")
+        return fewest, most
 
 
 @click.command()
@@ -36,9 +52,16 @@ _MOST_REASONS = 10
     type=click.Path(path_type=Path),
     help="CSV file with a row a document: name (its path, file name, or that without suffix), date, group.",
 )
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option("--address", help="With Ray: a cluster's head, host:6379, or auto on one of its machines.")
+@click.option("--workers", type=_Range(), help="With Ray: workers, as 4, or 1-16 where the cluster grows.")
+@click.option(
+    "--gpus", type=click.IntRange(0), help="With Ray: GPUs that a worker holds. Default: one, where there are."
+)
 def main(
     paths: tuple[Path, ...], out: Path, bundle: Bundle, text_column: str | None, name_column: str | None,
     date_column: str | None, group_column: str | None, pattern: str | None, metadata: Path | None,
+    engine: str, address: str | None, workers: tuple[int, int] | None, gpus: int | None,
 ) -> None:  # fmt: skip
     """Run documents into an archive.
 
@@ -60,11 +83,25 @@ def main(
     )
     # Faults in what was named show before gigabytes of a model are fetched.
     inputs.check()
+    if engine == "local" and (address or workers or gpus is not None):
+        raise TrackerError("--address, --workers and --gpus are Ray's. Add --engine ray, or leave them out.")
     recorded_manifest(out)
     with terminal_progress("Looking for the model") as progress:
-        tracker = Tracker.open(bundle, progress=progress)
-        report = run_corpus(tracker, inputs, out, progress=progress)
+        if engine == "ray":
+            report = _run_on_ray(bundle, inputs, out, progress, address=address, workers=workers, gpus=gpus)
+        else:
+            report = run_corpus(Tracker.open(bundle, progress=progress), inputs, out, progress=progress)
     click.echo(run_summary(report, out))
+
+
+def _run_on_ray(bundle: Bundle, inputs: Inputs, out: Path, progress: Progress, **cluster: Any) -> RunReport:
+    try:
+        from feature_tracker.archive.ray_engine import Cluster, run_on_ray  # noqa: PLC0415  # Ray may not be installed
+    except ModuleNotFoundError:
+        raise TrackerError(
+            'This needs Ray Data: pip install "feature-activation-tracker[corpus]", or pip install "ray[data]"'
+        ) from None
+    return run_on_ray(partial(Tracker.open, bundle), inputs, out, Cluster(**cluster), progress=progress)
 
 
 def run_summary(report: RunReport, out: Path) -> str:
