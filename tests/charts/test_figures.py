@@ -17,7 +17,8 @@ from feature_tracker.charts.bars import plot_layer
 from feature_tracker.charts.comparison import plot_theme_layers
 from feature_tracker.charts.evolution import plot_lineage
 from feature_tracker.charts.heatmap import plot_heatmap
-from feature_tracker.charts.network import plot_circuit, plot_network
+from feature_tracker.charts.circuit import plot_circuit
+from feature_tracker.charts.network import plot_network
 from feature_tracker.charts.theme import layer_colours
 from feature_tracker.feature import Feature
 from feature_tracker.tracing.rank import RankBy
@@ -31,7 +32,19 @@ def graph_of(ranked: pd.DataFrame, edges: list[tuple[int, int, float]]) -> nx.Di
         graph.add_node(Feature(row["layer"], row["feature"]), **row)
     nodes = list(graph)
     for source, target, r in edges:
-        graph.add_edge(nodes[source], nodes[target], r=r, q=0.01, n_either=12, direct=True, attribution=r, share=0.1)
+        graph.add_edge(nodes[source], nodes[target], r=r, q=0.01, n_either=12)
+    return graph
+
+
+def circuit_of(ranked: pd.DataFrame) -> nx.DiGraph:
+    """A feature of each layer by its hostile label, which feeds the next one."""
+    graph = nx.DiGraph()
+    rows = ranked.groupby("layer").head(1).to_dict("records")
+    for number, row in enumerate(rows):
+        values = {"kind": "features", "layer": row["layer"], "label": row["label"], "words": row["label"]}
+        graph.add_node(number, name="L4/F1", members="L4/F1", influence=0.5, asked=False, **values)
+    for number in range(1, len(rows)):
+        graph.add_edge(number - 1, number, effect=1.0, lost=0.5, attribution=0.4, drawn=True)
     return graph
 
 
@@ -54,7 +67,7 @@ def figures(ranked: pd.DataFrame) -> dict[str, go.Figure]:
         ),
         "heatmap": plot_heatmap(ranked, values, words, colours=COLOURS),
         "network": plot_network(graph_of(ranked, [(0, 10, 0.9), (1, 11, -0.6)]), colours=COLOURS, threshold=0.5),
-        "circuit": plot_circuit(graph_of(ranked, [(0, 10, 0.9), (1, 11, -0.6)]), colours=COLOURS),
+        "circuit": plot_circuit(circuit_of(ranked), colours=COLOURS),
         "evolution": plot_lineage(lineage_of(ranked), colours=COLOURS, chosen_layer=4),
     }
 
@@ -93,6 +106,7 @@ def test_nothing_to_show_is_said(ranked_of: Callable[..., pd.DataFrame]) -> None
         plot_theme_layers(empty, colours={}, selected=None),
         plot_heatmap(empty, np.zeros((0, 0)), [], colours={}),
         plot_network(nx.DiGraph(), colours={}, threshold=0.5),
+        plot_circuit(nx.DiGraph(), colours={}),
         plot_lineage(empty, colours={}, chosen_layer=4),
     ):
         assert figure.layout.annotations[0].text

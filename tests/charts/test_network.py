@@ -1,4 +1,4 @@
-"""How networks and circuits are drawn: which lines are solid, what is left out, how many nodes there are."""
+"""How correlation networks are drawn: which lines are solid, what is left out, how many nodes there are."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from feature_tracker.charts.network import plot_circuit, plot_network
+from feature_tracker.charts.network import plot_network
 from feature_tracker.charts.theme import NEGATIVE, POSITIVE, layer_colours
-from feature_tracker.circuits.graph import ErrorNode
 from feature_tracker.feature import Feature
 
 COLOURS = layer_colours((4, 10, 16))
@@ -41,46 +40,6 @@ def test_a_correlation_is_solid_only_where_it_is_more_than_chance(graph: nx.DiGr
     graph.add_edge(nodes[2], nodes[12], **link(-0.9, 0.001))
     drawn = lines(plot_network(graph, colours=COLOURS, threshold=0.5, significant=0.05))
     assert sorted(drawn) == sorted([(POSITIVE, "solid", 1), (POSITIVE, "dash", 1), (NEGATIVE, "solid", 1)])
-
-
-def test_a_circuits_edges_take_sign_and_line_from_the_effect(graph: nx.DiGraph) -> None:
-    nodes = list(graph)
-    graph.add_edge(nodes[0], nodes[10], direct=True, attribution=2.0, share=0.2)
-    graph.add_edge(nodes[1], nodes[11], direct=True, attribution=2.0, share=0.2, effect=-1.0)
-    drawn = lines(plot_circuit(graph, colours=COLOURS))
-    assert sorted(drawn) == sorted([(POSITIVE, "dash", 1), (NEGATIVE, "solid", 1)])
-
-
-def test_estimates_are_thin_and_only_the_strongest_and_the_chosen_features_are_drawn(graph: nx.DiGraph) -> None:
-    nodes = list(graph)
-    for row in range(10):
-        graph.add_edge(nodes[row], nodes[10 + row], direct=True, attribution=9.0, share=0.1 * row)
-    graph.add_edge(nodes[0], nodes[11], direct=True, attribution=9.0, share=0.0, effect=9.0)
-    some = plot_circuit(graph, colours=COLOURS, selected=nodes[10], most_unverified=3)
-    assert sorted(lines(some)) == [(POSITIVE, "dash", 4), (POSITIVE, "solid", 1)]
-    width = {trace.line.dash: trace.line.width for trace in some.data if trace.mode == "lines"}
-    assert width["dash"] < width["solid"]
-    assert (POSITIVE, "dash", 10) in lines(plot_circuit(graph, colours=COLOURS))
-
-
-def test_an_edge_that_skips_a_layer_is_drawn_only_with_its_effect(graph: nx.DiGraph) -> None:
-    nodes = list(graph)
-    graph.add_edge(nodes[0], nodes[20], direct=False, r=0.9, q=0.01)
-    assert lines(plot_circuit(graph, colours=COLOURS)) == []
-    graph.edges[nodes[0], nodes[20]]["effect"] = 1.5
-    figure = plot_circuit(graph, colours=COLOURS)
-    assert lines(figure) == [(POSITIVE, "solid", 1)]
-    hovers = [text for trace in figure.data if trace.mode == "markers" for text in trace.hovertext]
-    assert "total effect" in hovers[0]
-
-
-def test_error_nodes_are_not_drawn(graph: nx.DiGraph) -> None:
-    target = list(graph)[10]
-    graph.add_node(ErrorNode(4), kind="error", layer=4, label="rest")
-    graph.add_edge(ErrorNode(4), target, direct=True, attribution=2.0, share=0.5)
-    figure = plot_circuit(graph, colours=COLOURS)
-    assert lines(figure) == []
-    assert sum(len(trace.x) for trace in figure.data if trace.mode == "markers+text") == 30
 
 
 def test_of_two_thousand_nodes_the_strongest_are_drawn_and_the_rest_is_counted(
