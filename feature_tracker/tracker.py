@@ -431,12 +431,10 @@ class Tracker:
         frame = self.labels.frame
         if "mean_activation" not in frame or frame["mean_activation"].isna().any():
             return None
-        return {
-            layer: torch.tensor(
-                frame.loc[layer, "mean_activation"].reindex(range(sae.n_latents)).fillna(0.0).to_numpy(dtype="float32")
-            )
-            for layer, sae in self.saes.items()
-        }
+        means = {layer: torch.zeros(sae.n_latents) for layer, sae in self.saes.items()}
+        for (layer, index), mean in zip(frame.index, frame["mean_activation"], strict=True):
+            means[layer][index] = mean
+        return means
 
     def circuit_files(self, traced: TracedCircuit, *, progress: Progress = silent) -> dict[str, bytes]:
         """A circuit by file name: CSV tables, graphs for other tools, and the figure.

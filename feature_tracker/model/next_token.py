@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import nn
@@ -65,7 +65,7 @@ def logits_of(language_model: LanguageModel, resid: torch.Tensor) -> torch.Tenso
         TrackerError: the model's final norm is not known.
     """
     head = language_model.model.get_output_embeddings()
-    logits = head(final_norm(language_model)(resid)).float()
+    logits = cast(nn.Module, head)(final_norm(language_model)(resid)).float()
     cap = getattr(language_model.model.config.get_text_config(), "final_logit_softcapping", None)  # Gemma 2 and 3
     return logits if not cap else cap * (logits / cap).tanh()
 

@@ -17,9 +17,9 @@ from feature_tracker.page.state import Scene
 from feature_tracker.tracker import Tracker
 
 _DESCRIPTIONS = {
-    "features.csv": "Every feature that fires, with its label, measures and peak word",
-    "correlations.csv": "Every pair of the circuit's features, with r, p and q",
-    "edges.csv": "The links: r, q, attribution, effect",
+    "nodes.csv": "The nodes, with labels, words and influence",
+    "edges.csv": "Every measured link: effect, share lost, estimate",
+    "members.csv": "The features of each node",
     "graph.graphml": "The graph for Gephi, Cytoscape and yEd",
     "graph.gexf": "The graph for Gephi",
     "graph.json": "The graph for D3 and NetworkX",

@@ -36,6 +36,17 @@ def show_feature_chart(figure: go.Figure, *, key: str, name: str, alt: str) -> N
     _show_clickable(figure, key=key, name=name, alt=alt, take=take, mode="points")
 
 
+def show_node_chart(figure: go.Figure, *, key: str, name: str, alt: str, choose: Callable[[int], None]) -> None:
+    """Show a chart in which a click chooses a node; its `customdata` is [number]."""
+
+    def take(points: list[dict[str, Any]]) -> None:
+        clicked = points[-1].get("customdata") if points else None
+        if clicked is not None:
+            choose(int(clicked[0]))
+
+    _show_clickable(figure, key=key, name=name, alt=alt, take=take, mode="points")
+
+
 def show_word_chart(figure: go.Figure, *, key: str, name: str, alt: str, choose: Callable[[list[int]], None]) -> None:
     """Show a chart in which clicks on cells choose their columns, a second click none; `customdata` is [column]."""
 

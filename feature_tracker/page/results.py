@@ -57,7 +57,7 @@ TITLES = tuple(_TABS)
 
 KEPT = (
     heatmap.MODE,
-    circuit.AMOUNT,
+    *circuit.KEPT,
     inside.TRIAL,
     compare.OTHER,
     compare.ORDER,

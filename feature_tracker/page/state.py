@@ -34,7 +34,6 @@ PAGE = "look_at"
 """Key of the switch between one text and many documents."""
 LAYERS = "layers"
 PENDING_TEXT = "pending_text"
-PENDING_CIRCUIT = "pending_circuit"
 CIRCUIT = "session_circuit"
 CORRELATIONS = "session_correlations"
 _ANALYSIS = "analysis"
@@ -49,7 +48,7 @@ _POSITIONS = "chosen_positions"
 _HEATMAP_VERSION = "heatmap_version"
 _HAD_TEXT = "had_text"
 _OPENED_AGAIN = "opened_again"
-_KEYS_OF_ONE_TEXT = (_FEATURE, _IS_THEME, CIRCUIT, CORRELATIONS, THEMES, COMPARISON, PENDING_TEXT, PENDING_CIRCUIT)
+_KEYS_OF_ONE_TEXT = (_FEATURE, _IS_THEME, CIRCUIT, CORRELATIONS, THEMES, COMPARISON, PENDING_TEXT)
 
 
 _NAME = re.compile(r"L(\d{1,4})/F(\d{1,9})")

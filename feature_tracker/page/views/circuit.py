@@ -1,230 +1,224 @@
-"""View: which features feed which, estimated from gradients and verified by taking features out."""
+"""View: what feeds a feature, a next word or the whole text, measured by taking things out of the model."""
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
-from feature_tracker.charts.measure import activation_text
-from feature_tracker.charts.network import CIRCUIT_LEGEND, plot_circuit
-from feature_tracker.charts.theme import shorten, stated
-from feature_tracker.circuits.graph import circuit_paths, path_in_words
-from feature_tracker.circuits.paths import Path
+from feature_tracker.charts.circuit import CIRCUIT_LEGEND, plot_circuit
+from feature_tracker.charts.theme import layer_colours, shorten
+from feature_tracker.circuits.answer import answer, explains_little, faithfulness_in_words, little_in_words
+from feature_tracker.circuits.circuit import Node
+from feature_tracker.circuits.question import Question, WhatFeeds, WhatItFeeds
+from feature_tracker.circuits.where import edge_heads, edge_words, measure_members, targets_of
 from feature_tracker.feature import Feature
-from feature_tracker.page import circuit_run, state
+from feature_tracker.page import circuit_run
 from feature_tracker.page.circuit_files import show_downloads
-from feature_tracker.page.circuit_run import CircuitRequest, SessionCircuit
-from feature_tracker.page.clicks import show_feature_chart
+from feature_tracker.page.circuit_run import SessionCircuit, stored_circuit
+from feature_tracker.page.clicks import show_node_chart
 from feature_tracker.page.errors import plain
+from feature_tracker.page.pool import progress_bar
 from feature_tracker.page.state import Scene
 from feature_tracker.page.tables import show_table
-from feature_tracker.tracing.rank import Aggregation
+from feature_tracker.progress import Progress
+from feature_tracker.text import sentence_spans
+from feature_tracker.tracing.rows import features_of
 
-if TYPE_CHECKING:  # only circuits/ works with NetworkX; here a graph is data
-    import networkx as nx
-
-_N_PATHS = 5
+ASKED = "circuit_question"
+_FEEDS, _FED, _NEXT, _WHOLE = "What feeds this feature?", "What does it feed?", "Why this next word?", "The whole text"
+_QUESTIONS = (_FEEDS, _FED, _NEXT, _WHOLE)
+_ANYWHERE, _AT_THE_END = "anywhere in the text", "the end of the text"
+_FEATURE, _WORD, _NEXT_WORD, _AGAINST, _AFTER = (
+    "circuit_feature", "circuit_word", "circuit_next_word", "circuit_against", "circuit_after",
+)  # fmt: skip
+KEPT = (ASKED, _WORD, _NEXT_WORD, _AGAINST, _AFTER)
+"""Keys of widgets whose values stay while they are not on the page."""
+_MOST_WORDS = 8
 _HALF_WIDTH = 512  # fits twice side by side on a laptop's screen
-AMOUNT = "circuit_amount"
-_AMOUNTS = {"10": 10, "30": 30, "100": 100, "all": None}
+_LOST = st.column_config.NumberColumn(
+    "Without it", format="percent", help="How much less the deeper one fires when the shallower one is taken out."
+)
+_ESTIMATE = st.column_config.NumberColumn(
+    "Estimate", format="percent", help="The share of the answer that takes this way, estimated from gradients."
+)
 
 
 def show(scene: Scene) -> None:
     """Draw the view."""
     st.markdown(
-        "See which features of one layer feed which features of the next. An **attribution** is estimated from the "
-        "model's gradients. An **effect** is measured: a feature is taken out, the model runs on, and the loss of the "
-        "deeper feature is recorded. **Only an effect is a cause.**"
+        "Ask what the model made something of. Everything that is shown was **taken out of the model**, one at a time, "
+        "to see what is lost without it. All layers are looked at, whatever the settings say."
     )
-    request = circuit_run.circuit_request(scene, _first_window(scene))
+    question, ready = _read_question(scene)
     session = circuit_run.session_circuit(scene)
-    bar_place = st.empty()
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button(
-            "Trace the circuit" if session is None else "Trace again",
-            type="primary" if session is None else "secondary",
-            icon=":material/account_tree:",
-            key="circuit_trace",
-            help="Runs the model forward and backward on this text, which takes a few seconds per hundred words.",
-        )
-        controls = st.container(horizontal=True, vertical_alignment="bottom", width="content")
+            "Trace", type="primary", icon=":material/account_tree:", key="circuit_trace", disabled=not ready,
+            help="Runs the model some hundred times on this text: some seconds per hundred words.",
+        )  # fmt: skip
+        if session is not None and session.circuit is not None:
+            show_downloads(session, scene)
+    place = st.empty()  # drawn in every run, so that what is written there goes when the next run begins
     if pressed:
-        st.session_state[state.PENDING_CIRCUIT] = True
-    if state.PENDING_CIRCUIT in st.session_state:
-        with state.clear_when_finished(state.PENDING_CIRCUIT):
-            _trace(scene, request, bar_place)
-        st.rerun()  # updates the button above
-    if session is None:
-        return
-    if session.request != request:
-        st.info("This circuit was traced under other settings. Trace again to use the current ones.")
-    with controls:
-        _show_controls(session, scene)
-    progress_place = st.container()
-    _show_circuit(session, scene)
-    if session.queue:
-        with progress_place:
-            circuit_run.verify_with_progress(session)
+        circuit_run.trace(scene, question() if question else None, place)
+        st.rerun()  # draws the downloads above
+    if session is not None and session.circuit is not None:
+        _show_circuit(session, scene)
 
 
-def _trace(scene: Scene, request: CircuitRequest, place: DeltaGenerator) -> None:
-    drawn = place.container(horizontal=True, vertical_alignment="center")
-    bar = drawn.progress(0.0, "Getting ready")
-    drawn.button(
-        "Stop",
-        key="circuit_trace_stop",
-        icon=":material/stop:",
-        on_click=lambda: st.session_state.pop(state.PENDING_CIRCUIT, None),
-    )
+def _read_question(scene: Scene) -> tuple[Callable[[], Question] | None, bool]:
+    """What is asked, made when it is needed, and whether it can be; `None` for the whole text."""
+    st.session_state.setdefault(ASKED, _FEEDS)
+    kind = st.segmented_control("Question", _QUESTIONS, key=ASKED, label_visibility="collapsed", required=True)
+    if kind == _NEXT:
+        return _read_next_word(scene)
+    if kind == _WHOLE:
+        return None, True
+    layers = scene.tracker.bundle.layers
+    able = layers[:-1] if kind == _FED else layers
+    features = [feature for feature in [scene.feature, *features_of(scene.ranked)] if feature.layer in able]
+    features = list(dict.fromkeys(features))
+    if not features:
+        st.info("None of the features shown lies before the last layer. Choose another in one of the views.")
+        return None, False
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        feature = st.selectbox(
+            "Feature",
+            features,
+            format_func=lambda one: f"{shorten(scene.tracker.labels.name(one), 70)} ({one})",
+            key=f"{_FEATURE}_{scene.feature}_{kind}",
+            width=_HALF_WIDTH,
+        )
+        if kind == _FED:
+            return (lambda: WhatItFeeds(feature)), True
+        words = _words_of(scene, feature)
+        word = st.selectbox("Where", [_ANYWHERE, *words], key=_WORD, width=260) if words else _ANYWHERE
+    position = words.get(word or _ANYWHERE)
+    return (lambda: WhatFeeds((feature,), None if position is None else (position,))), True
 
-    def report(stage: str, share: float) -> None:
-        bar.progress(min(max(share, 0.0), 1.0), stage)
 
-    try:
-        circuit_run.trace(scene, request, report)
-    finally:
-        place.empty()
-
-
-def _first_window(scene: Scene) -> int:
-    """First window of the part of the text to trace; the reader chooses where there are several parts."""
+def _words_of(scene: Scene, feature: Feature) -> dict[str, int]:
+    """The words on which a feature fires most, each with its strongest token."""
     trace = scene.analysis.trace
-    first_windows = circuit_run.part_starts(trace)
-    if len(first_windows) == 1:
-        return 0
-    starts = [trace.tokens.window_starts[window] for window in first_windows]
-    ends = [*starts[1:], trace.n_tokens]
-
-    def part_name(part: int) -> str:
-        begin, end = trace.tokens.offsets[starts[part], 0], trace.tokens.offsets[ends[part] - 1, 1]
-        excerpt = shorten(trace.tokens.text[begin : min(end, begin + 60)], 50)
-        return f"Tokens {starts[part] + 1:,} to {ends[part]:,}: {excerpt}"
-
-    chosen_part = st.selectbox(
-        "Part of the text",
-        range(len(starts)),
-        format_func=part_name,
-        key="circuit_part",
-        help="A long text is traced one part at a time.",
-    )
-    return first_windows[chosen_part or 0]
+    column, tokens = trace.column(feature), trace.tokens
+    found: dict[str, int] = {}
+    counted = trace.counted
+    for position in counted[column[counted].argsort(kind="stable")[::-1]]:
+        if column[position] <= 0 or len(found) == _MOST_WORDS:
+            break
+        word = tokens.text[slice(*tokens.words.spans[tokens.words.word_of[position]])]
+        found.setdefault(f"on “{shorten(word, 30)}”", int(position))
+    if st.session_state.get(_WORD) not in (None, _ANYWHERE, *found):
+        st.session_state[_WORD] = _ANYWHERE
+    return found
 
 
-def _show_controls(session: SessionCircuit, scene: Scene) -> None:
-    st.session_state.setdefault(AMOUNT, "30")
-    amount = st.selectbox(
-        "Strongest links to verify",
-        list(_AMOUNTS),
-        key=AMOUNT,
-        width=180,
-        help="A link is verified by taking its shallower feature out of the model. That takes a moment and measures "
-        "the feature's effect on all deeper ones, so more links than these become verified.",
-    )
-    st.button(
-        "Verify",
-        icon=":material/science:",
-        key="circuit_verify",
-        on_click=_verify_clicked,
-        disabled=bool(session.queue) or not session.circuit.edges["effect"].isna().any(),
-        help="Measures all links." if amount == "all" else f"Measures the {amount} strongest links not verified yet.",
-    )
-    show_downloads(session, scene)
+def _read_next_word(scene: Scene) -> tuple[Callable[[], Question] | None, bool]:
+    places = _ends(scene)
+    if st.session_state.get(_AFTER) not in (None, *places):
+        st.session_state[_AFTER] = _AT_THE_END
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        word = st.text_input("Next word", key=_NEXT_WORD, width=180, placeholder="rose")
+        against = st.text_input("rather than (optional)", key=_AGAINST, width=180, placeholder="fell")
+        after = st.selectbox("after", list(places), key=_AFTER, width=360)
+    position = places.get(after or _AT_THE_END)
+    return (lambda: scene.tracker.next_word(word or "", against or None, position)), bool(word and word.strip())
 
 
-def _verify_clicked() -> None:
-    session = circuit_run.stored_circuit()
-    if session is not None:
-        session.enqueue(_AMOUNTS[st.session_state[AMOUNT]])
+def _ends(scene: Scene) -> dict[str, int | None]:
+    """The ends of the text and of its sentences without their last sign, each with the token before the next word."""
+    tokens = scene.analysis.trace.tokens
+    ends: dict[str, int | None] = {_AT_THE_END: None}
+    for start, end in sentence_spans(tokens.text)[:40]:
+        sentence = tokens.text[start:end].rstrip(" .!?\n")
+        inside = [place for place, stop in enumerate(tokens.offsets[:, 1]) if start < stop <= start + len(sentence)]
+        if inside:
+            ends.setdefault(f"“…{sentence[-40:]}”", inside[-1])
+    return ends
 
 
 def _show_circuit(session: SessionCircuit, scene: Scene) -> None:
-    graph = session.graph()
-    st.markdown(counts_in_words(session))
-    st.caption(
-        f"{CIRCUIT_LEGEND} Click a node for its details. The circuit holds the features of all layers that fire most "
-        "strongly, whatever the page ranks by. It covers one part of a long text, and is traced in float32 if the "
-        "model is small enough."
-    )
-    show_feature_chart(
-        plot_circuit(
-            graph,
-            colours=scene.colours,
-            selected=scene.feature,
-            aggregation=session.request.settings.aggregation,
-        ),
+    traced = session.traced()
+    graph = traced.graph()
+    st.markdown(f"**{plain(traced.question())}**")
+    st.markdown(plain(little_in_words(traced) if explains_little(traced) else answer(traced)))
+    carried = faithfulness_in_words(traced)
+    if carried:
+        st.caption(plain(carried))
+    if not session.is_whole:
+        left = traced.circuit.n_unmeasured
+        st.info(f"It was stopped with {left:,} nodes still to be taken out; they have no links. Trace again for all.")
+    show_node_chart(
+        plot_circuit(graph, colours=layer_colours(scene.tracker.bundle.layers), selected=session.node),
         key="circuit",
         name="circuit",
-        alt="Circuit of features, one column per layer",
+        alt="Circuit from the words of the text to what is asked about, one column per layer",
+        choose=_choose_node,
     )
-    # Side by side where there is room, else one below the other.
+    st.caption(f"{CIRCUIT_LEGEND} Click a node to see its members and links.")
+    if session.node in graph:
+        _show_node(session, graph, traced.circuit.nodes[session.node or 0])
+
+
+def _choose_node(number: int) -> None:
+    session = stored_circuit()
+    if session is not None:
+        session.node = number
+
+
+def _show_node(session: SessionCircuit, graph: Any, node: Node) -> None:
+    values = graph.nodes[node.number]
+    st.markdown(f"##### {plain(str(values['label']))}")
     with st.container(horizontal=True, gap="medium"):
         with st.container(width=_HALF_WIDTH):
-            _show_paths(graph)
+            if node.members:
+                _show_members(session, node)
         with st.container(width=_HALF_WIDTH):
-            _show_details(graph, scene.feature, session.request.settings.aggregation)
+            into = [(source, edge) for source, _, edge in graph.in_edges(node.number, data=True)]
+            _show_edges("What feeds it", graph, into)
+            _show_edges("What it feeds", graph, [(to, edge) for _, to, edge in graph.out_edges(node.number, data=True)])
+    _show_inside(session, graph, node)
 
 
-def counts_in_words(session: SessionCircuit) -> str:
-    """How complete the circuit is, how much of it is verified, and how often estimates had the right sign."""
-    edges = session.circuit.edges
-    share, error = session.circuit.completeness()
-    sentences = []
-    if not math.isnan(share):
-        sentences.append(
-            f"These features supply **{share:.0%}** of what feeds the circuit; **{error:.0%}** comes from what the "
-            "SAEs miss, the rest from features that are not shown."
-        )
-    verified = edges["effect"].notna()
-    sentences.append(f"**{verified.sum():,} of {len(edges):,} links** are verified.")
-    both = edges[verified & edges["attribution"].notna()]
-    if len(both):
-        same_sign = int((np.sign(both["effect"]) == np.sign(both["attribution"])).sum())
-        sentences.append(f"Estimate and effect have the same sign in {same_sign:,} of {len(both):,}.")
-    return " ".join(sentences)
-
-
-def _show_paths(graph: nx.DiGraph[Any]) -> None:
-    st.markdown("**Strongest paths**")
-    paths = circuit_paths(graph, _N_PATHS)
-    if not paths:
-        st.caption("No path through these features leads from the first layer to the last.")
-        return
-    st.markdown("\n".join(f"1. {path_line(path, graph)}" for path in paths))
-
-
-def path_line(path: Path, graph: nx.DiGraph[Any]) -> str:
-    """A path as markdown: its features, its sign and share, and how much of it is verified."""
-    edges = [graph.edges[edge] for edge in zip(path.nodes, path.nodes[1:], strict=False)]
-    n_verified = sum("effect" in edge for edge in edges)
-    checked = "verified" if n_verified == len(edges) else f"{n_verified} of {len(edges)} links verified"
-    direction = "raises" if path.sign > 0 else "lowers"
-    words = plain(path_in_words(path, graph))
-    return f"{words} :gray[({direction} the last feature; {path.strength:.2%} of its input; {checked})]"
-
-
-def _show_details(graph: nx.DiGraph[Any], feature: Feature, aggregation: Aggregation) -> None:
-    if feature not in graph:
-        st.markdown("**Details of a feature**")
-        st.caption("Click a node of the circuit to see what feeds it and what it feeds.")
-        return
-    row = graph.nodes[feature]
-    st.markdown(f"**{plain(str(row['label']))}** :gray[{feature}]")
-    peak = plain(shorten(str(row["peak_word"]), 40))
-    st.caption(
-        f"{activation_text(row['activation'], aggregation)}, strongest on “{peak}”. Label {stated(row, 'f1')}. "
-        f"{stated(row, 'specialization_index')}. {stated(row, 'density')}. "
-        f"{row['influence']:.1%} of the input of the last layer's features passes through it."
+def _show_members(session: SessionCircuit, node: Node) -> None:
+    circuit = session.traced().circuit
+    members = circuit.members[circuit.members["node"] == node.number]
+    features = features_of(members)
+    table = pd.DataFrame(
+        {
+            "Feature": list(map(str, features)),
+            "Label": [session.labels.name(feature) for feature in features],
+            "Influence": members["influence"].to_numpy(),
+        }
     )
-    _show_edges("What feeds it", graph, [(source, data) for source, _, data in graph.in_edges(feature, data=True)])
-    _show_edges("What it feeds", graph, [(target, data) for _, target, data in graph.out_edges(feature, data=True)])
+    alone = session.inside.get(("members", node.number, 0))
+    if alone is not None and not alone.empty:
+        strongest = alone.loc[alone.groupby("feature")["lost"].apply(lambda lost: lost.abs().idxmax())]
+        lost = strongest.set_index("feature")["lost"]
+        table["Alone"] = [lost.get(feature.index, float("nan")) for feature in features]
+    st.markdown("Its features, which do the same work" if node.kind == "features" else "Its features")
+    show_table(
+        table,
+        key="circuit_members",
+        placeholder="",
+        height=240 if len(table) > 6 else "auto",
+        column_config={
+            "Label": st.column_config.TextColumn(width="medium"),
+            "Influence": st.column_config.NumberColumn(format="percent", help="Estimated share of what matters here."),
+            "Alone": st.column_config.NumberColumn(
+                format="percent", help="The most that any deeper node loses when this feature alone is taken out."
+            ),
+        },
+    )
+    able = targets_of(circuit, node)
+    if able and st.button("Take each out alone", key="circuit_alone", icon=":material/science:"):
+        _measure(session, ("members", node.number, 0), node, None)
 
 
-def _show_edges(title: str, graph: nx.DiGraph[Any], edges: list[tuple[object, dict[str, float]]]) -> None:
+def _show_edges(title: str, graph: Any, edges: list[tuple[int, dict[str, float]]]) -> None:
     if not edges:
         return
     table = edge_table(graph, edges)
@@ -235,33 +229,93 @@ def _show_edges(title: str, graph: nx.DiGraph[Any], edges: list[tuple[object, di
         placeholder="",
         height=240 if len(table) > 6 else "auto",
         column_config={
-            "Label": st.column_config.TextColumn(width="medium"),
-            "Effect": st.column_config.NumberColumn(
-                format="%+.3g",
-                help="What the deeper feature lost, measured and summed over the text. Empty: not verified.",
-            ),
-            "Attribution": st.column_config.NumberColumn(
-                format="%+.3g", help="The estimated effect, in the same unit."
-            ),
-            "Share": st.column_config.NumberColumn(
-                format="percent", help="Share of everything that feeds the deeper feature."
-            ),
-            "r": st.column_config.NumberColumn(format="%+.2f", help="Correlation over the tokens."),
+            "Node": st.column_config.TextColumn(width="medium"),
+            "Without it": _LOST,
+            "Estimate": _ESTIMATE,
+            "Effect": st.column_config.NumberColumn(format="%+.3g", help="The same in units of activation."),
         },
     )
 
 
-def edge_table(graph: nx.DiGraph[Any], edges: list[tuple[object, dict[str, float]]]) -> pd.DataFrame:
-    """Edges by descending share, each with the node at its other end."""
+def edge_table(graph: Any, edges: list[tuple[int, dict[str, float]]]) -> pd.DataFrame:
+    """Edges, the largest effects first, each with the node at its other end."""
     rows = [
         {
-            "Feature": str(node),
-            "Label": str(graph.nodes[node]["label"]),
-            "Effect": data.get("effect", math.nan),
-            "Attribution": data.get("attribution", math.nan),
-            "Share": data.get("share", math.nan),
-            "r": data.get("r", math.nan),
+            "Node": str(graph.nodes[number]["label"]),
+            "Words": str(graph.nodes[number]["words"]),
+            "Without it": edge["lost"],
+            "Estimate": edge.get("attribution", float("nan")),
+            "Effect": edge["effect"],
         }
-        for node, data in edges
+        for number, edge in edges
     ]
-    return pd.DataFrame(rows).sort_values("Share", ascending=False, ignore_index=True)
+    table = pd.DataFrame(rows)
+    return table.reindex(table["Without it"].abs().sort_values(ascending=False).index).reset_index(drop=True)
+
+
+def _show_inside(session: SessionCircuit, graph: Any, node: Node) -> None:
+    """On which words one of the node's edges acts, and through which attention heads."""
+    targets = {target.number: target for target in targets_of(session.traced().circuit, node)}
+    if not targets or node.kind == "sinks":
+        return
+    numbers = sorted(targets, key=lambda number: -abs(graph.edges.get((node.number, number), {}).get("lost", 0.0)))
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        number = st.selectbox(
+            "Where and how it feeds",
+            numbers,
+            format_func=lambda one: shorten(str(graph.nodes[one]["label"]), 60),
+            key=f"circuit_edge_{node.number}",
+            width=_HALF_WIDTH,
+        )
+        words = st.button("On which words?", key="circuit_words")
+        heads = st.button("Through which attention heads?", key="circuit_heads")
+    if words or heads:
+        _measure(session, ("words" if words else "heads", node.number, number), node, targets[number])
+    for what in ("words", "heads"):
+        table = session.inside.get((what, node.number, number))
+        if table is not None:
+            _show_inside_table(session, what, table)
+
+
+def _show_inside_table(session: SessionCircuit, what: str, table: pd.DataFrame) -> None:
+    if table.empty:
+        st.caption("Nothing changes on any word." if what == "words" else "No attention head carries it.")
+        return
+    if what == "words":
+        texts = session.page_trace.token_texts
+        shown = pd.DataFrame(
+            {
+                "Taken out on": [texts[position].strip() for position in table["source_position"]],
+                "Lost on": [texts[position].strip() for position in table["target_position"]],
+                "Effect": table["effect"],
+            }
+        ).head(20)
+    else:
+        shown = table.head(12).rename(columns={"layer": "Layer", "head": "Head", "effect": "Effect", "share": "Share"})
+    show_table(
+        shown, key=f"circuit_inside_{what}", placeholder="", height="auto",
+        column_config={
+            "Effect": st.column_config.NumberColumn(format="%+.3g"),
+            "Share": st.column_config.NumberColumn(format="percent", help="Of all heads; estimated."),
+        },
+    )  # fmt: skip
+
+
+def _measure(session: SessionCircuit, key: tuple[str, int, int], node: Node, target: Node | None) -> None:
+    with progress_bar() as report:
+        session.inside[key] = _measured(session, key[0], node, target, report)
+    st.rerun()
+
+
+def _measured(
+    session: SessionCircuit,
+    what: str,
+    node: Node,
+    target: Node | None,
+    report: Progress,
+) -> pd.DataFrame:
+    recording, circuit = session.recording, session.traced().circuit
+    if target is None:
+        return measure_members(recording, circuit, node, report)
+    inside = edge_words if what == "words" else edge_heads
+    return inside(recording, circuit, node, target, report)
