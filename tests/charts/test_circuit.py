@@ -8,7 +8,7 @@ import networkx as nx
 import plotly.graph_objects as go
 import pytest
 
-from feature_tracker.charts.circuit import CIRCUIT_LEGEND, circuit_page, plot_circuit
+from feature_tracker.charts.circuit import CIRCUIT_LEGEND, circuit_page, drawn_edges, drawn_nodes, plot_circuit
 from feature_tracker.charts.theme import MUTED, NEGATIVE, POSITIVE, layer_colours, with_alpha
 
 COLOURS = layer_colours((4, 10))
@@ -35,6 +35,10 @@ def graph_of(*edges: tuple[int, int, float], drawn: bool = True) -> nx.DiGraph:
 def lines(figure: go.Figure) -> list[tuple[str, str, int]]:
     """Colour, dash and number of edges of each trace of lines."""
     return [(trace.line.color, trace.line.dash, len(trace.x) // 3) for trace in figure.data if trace.mode == "lines"]
+
+
+def n_lines(figure: go.Figure) -> int:
+    return sum(n for *_, n in lines(figure))
 
 
 def widths(figure: go.Figure) -> dict[str, float]:
@@ -74,14 +78,72 @@ def test_edges_too_weak_to_be_drawn_are_left_out_even_of_the_chosen_node() -> No
     assert lines(plot_circuit(graph_of((2, 6, 0.01), drawn=False), colours=COLOURS, selected=6)) == []
 
 
-def test_the_weakest_edges_into_a_node_are_drawn_only_where_it_is_chosen() -> None:
-    graph = graph_of((2, 6, 0.9), (3, 6, 0.08), (4, 6, 0.02), (0, 2, 0.03))
-    assert sum(n for *_, n in lines(plot_circuit(graph, colours=COLOURS))) == 2  # the strongest into 6, the one into 2
-    assert sum(n for *_, n in lines(plot_circuit(graph, colours=COLOURS, selected=6))) == 4
+def test_an_edge_of_a_grey_node_is_drawn_once_either_end_is_chosen() -> None:
+    graph = graph_of((2, 6, 0.5), (4, 6, 0.4))
+    assert n_lines(plot_circuit(graph, colours=COLOURS)) == 1
+    assert n_lines(plot_circuit(graph, colours=COLOURS, selected=6)) == 2
+    assert n_lines(plot_circuit(graph, colours=COLOURS, selected=4)) == 2
+
+
+def test_edges_that_are_not_the_chosen_nodes_fade() -> None:
+    figure = plot_circuit(graph_of((2, 6, 0.5), (0, 2, 0.5)), colours=COLOURS, selected=6)
+    faded, full = (trace.opacity for trace in figure.data if trace.mode == "lines")
+    assert faded < full / 2
+
+
+def wide(n: int) -> nx.DiGraph:
+    """`n` features of layer 4 that feed one of layer 10, each more than the one before; all have the same influence."""
+    graph = nx.DiGraph()
+    for number in range(n + 1):
+        graph.add_node(
+            number, name="", kind="features", layer=10 if number == n else 4, members="", influence=0.1,
+            asked=number == n, label=f"label {number}", words="",
+        )  # fmt: skip
+    for number in range(n):
+        graph.add_edge(number, n, effect=1.0, lost=0.05 * (number + 1), drawn=True)
+    return graph
+
+
+def test_of_many_nodes_those_that_matter_most_are_drawn_and_the_chosen_one() -> None:
+    assert drawn_nodes(wide(7)) == [[6, 5, 4, 3], [7]]
+    assert drawn_nodes(wide(7), selected=0) == [[6, 5, 4, 3, 0], [7]]
+    assert set(nodes(plot_circuit(wide(7), colours=COLOURS, selected=0))) == {0, 3, 4, 5, 6, 7}
+
+
+def test_a_node_counts_by_what_it_feeds() -> None:
+    graph = wide(6)
+    graph.add_node(7, name="", kind="words", layer=WORDS, members="", influence=0.1, asked=False, label="a", words="")
+    graph.add_node(8, name="", kind="words", layer=WORDS, members="", influence=0.9, asked=False, label="b", words="")
+    graph.add_edge(7, 5, effect=1.0, lost=0.4, drawn=True)  # feeds a strong node
+    graph.add_edge(8, 0, effect=1.0, lost=0.9, drawn=True)  # feeds one that isn't drawn
+    assert drawn_nodes(graph) == [[7], [5, 4, 3, 2], [6]]
+
+
+def test_what_a_feature_feeds_is_followed_upwards() -> None:
+    graph = wide(6).reverse()
+    for number in range(7):
+        graph.nodes[number].update(layer=4 if number == 6 else 10)
+    assert drawn_nodes(graph) == [[6], [5, 4, 3, 2]]
+
+
+def test_before_anything_is_measured_the_most_influential_nodes_are_drawn() -> None:
+    assert drawn_nodes(graph_of()) == [[1, 0], [3, 2], [6]]
+
+
+def test_a_node_that_feeds_nothing_drawn_is_left_out() -> None:
+    assert drawn_nodes(graph_of((2, 6, 0.5), (3, 6, 0.0), (0, 2, 0.1))) == [[0], [2], [6]]
+
+
+def test_of_many_links_into_a_node_the_strongest_are_drawn_and_the_strongest_of_each_source() -> None:
+    graph = wide(4)
+    graph.add_node(5, **graph.nodes[4])
+    graph.add_edge(0, 5, effect=1.0, lost=0.3, drawn=True)
+    assert set(drawn_edges(graph, [0, 1, 2, 3, 4, 5])) == {(3, 4), (2, 4), (1, 4), (0, 5)}
+    assert (0, 4) in drawn_edges(graph, [0, 1, 2, 3, 4, 5], selected=4)
 
 
 def test_columns_run_from_the_words_to_the_target() -> None:
-    figure = plot_circuit(graph_of((2, 6, 0.5)), colours=COLOURS)
+    figure = plot_circuit(graph_of(), colours=COLOURS)
     assert list(figure.layout.xaxis.ticktext) == ["Words", "Layer 4", "Layer 10"]
     x = {number: values["x"] for number, values in nodes(figure).items()}
     assert [x[number] for number in range(7)] == [0, 0, 1, 1, 1, 1, 2]
@@ -104,11 +166,11 @@ def test_nodes_grow_with_influence_and_only_named_features_have_their_layers_col
 
 def test_no_two_nodes_of_a_column_are_drawn_on_each_other() -> None:
     drawn = nodes(plot_circuit(graph_of((0, 2, 0.5), (0, 3, 0.5), (2, 6, 0.5), (3, 6, 0.5)), colours=COLOURS))
-    assert len({(values["x"], values["y"]) for values in drawn.values()}) == 7
+    assert len({(values["x"], values["y"]) for values in drawn.values()}) == len(drawn) == 6
 
 
 def test_the_words_on_which_a_feature_acts_stand_below_its_label() -> None:
-    drawn = nodes(plot_circuit(graph_of((2, 6, 0.5)), colours=COLOURS))
+    drawn = nodes(plot_circuit(graph_of(), colours=COLOURS))
     assert drawn[2]["text"] == "label 2<br><i>rose, fell</i>"
     assert drawn[0]["text"] == "label 0"
 
@@ -129,7 +191,7 @@ def test_an_edge_without_estimate_says_only_what_was_measured() -> None:
 
 
 def test_a_node_tells_its_members_on_hovering() -> None:
-    graph = graph_of((2, 6, 0.5))
+    graph = graph_of()
     graph.nodes[3]["members"] = " ".join(f"L4/F{number}" for number in range(9))
     drawn = nodes(plot_circuit(graph, colours=COLOURS))
     assert "L4/F2, L4/F9" in drawn[2]["hover"]

@@ -14,10 +14,10 @@ import plotly.graph_objects as go
 import pytest
 
 from feature_tracker.charts.bars import plot_layer
+from feature_tracker.charts.circuit import plot_circuit
 from feature_tracker.charts.comparison import plot_theme_layers
 from feature_tracker.charts.evolution import plot_lineage
 from feature_tracker.charts.heatmap import plot_heatmap
-from feature_tracker.charts.circuit import plot_circuit
 from feature_tracker.charts.network import plot_network
 from feature_tracker.charts.theme import layer_colours
 from feature_tracker.feature import Feature
@@ -42,7 +42,7 @@ def circuit_of(ranked: pd.DataFrame) -> nx.DiGraph:
     rows = ranked.groupby("layer").head(1).to_dict("records")
     for number, row in enumerate(rows):
         values = {"kind": "features", "layer": row["layer"], "label": row["label"], "words": row["label"]}
-        graph.add_node(number, name="L4/F1", members="L4/F1", influence=0.5, asked=False, **values)
+        graph.add_node(number, name="L4/F1", members="L4/F1", influence=0.5, asked=number == len(rows) - 1, **values)
     for number in range(1, len(rows)):
         graph.add_edge(number - 1, number, effect=1.0, lost=0.5, attribution=0.4, drawn=True)
     return graph
