@@ -74,10 +74,9 @@ def _analyze_again(tab: Any, text: str) -> None:
 
 
 def _trace_circuit(tab: Any) -> None:
-    tab.get_by_role("button", name=re.compile(r"Trace (the circuit|again)")).click()
+    tab.get_by_role("button", name="Trace", exact=True).click()
     tab.get_by_role("button", name="Stop").wait_for(timeout=60_000)
     tab.get_by_role("button", name="Stop").wait_for(state="detached", timeout=300_000)
-    tab.get_by_role("button", name="Trace again").wait_for(timeout=60_000)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,11 @@ class Node(NamedTuple):
         return f"{place}/{self.kind}{self.number}"
 
 
+def lost(effect: float, target: Node) -> float:
+    """An effect as a share of the target's activation; 0 where that is silent on the tokens in question."""
+    return effect / target.activation if target.activation else 0.0
+
+
 class Member(NamedTuple):
     """One feature of a circuit; see `Circuit.members`."""
 

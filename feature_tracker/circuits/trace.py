@@ -9,7 +9,7 @@ from itertools import pairwise
 import pandas as pd
 import torch
 
-from feature_tracker.circuits.circuit import EDGE_COLUMNS, Circuit, Member, Node
+from feature_tracker.circuits.circuit import EDGE_COLUMNS, Circuit, Member, Node, lost
 from feature_tracker.circuits.faithfulness import measure_faithfulness
 from feature_tracker.circuits.measure import measured, measured_turns
 from feature_tracker.circuits.question import NextWord, Question, WhatFeeds, WhatItFeeds, require_answerable
@@ -139,7 +139,7 @@ def _trace_forward(recording: Recording, question: WhatItFeeds, share: float, pr
         for level, deeper in pairwise(levels):
             for node, effects in forward_effects(recording, level, deeper, job.turn):
                 rows = [
-                    (node.number, target.number, float("nan"), effect, effect / target.activation)
+                    (node.number, target.number, float("nan"), effect, lost(effect, target))
                     for target, effect in zip(deeper.nodes, effects, strict=True)
                     if target.members
                 ]
@@ -178,11 +178,13 @@ def _measured_rows(
     recording: Recording, question: WhatFeeds | NextWord, levels: list[Level], value: float, turn: Turn
 ) -> Iterator[pd.DataFrame]:
     for above, level in pairwise(levels):
+        if not level.nodes:  # nothing before the word that is asked about counts
+            continue
         first = level.nodes[0].number
         for node, effects in measured(recording, question, _to_take_out(level), above.nodes, turn):
             contributions = level.contributions[node.number - first]
             rows = [
-                (node.number, target.number, contribution / value, effect, effect / target.activation)
+                (node.number, target.number, contribution / value, effect, lost(effect, target))
                 for target, contribution, effect in zip(above.nodes, contributions, effects, strict=True)
                 if target.members or target.kind == "logit"
             ]

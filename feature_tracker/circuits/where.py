@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from feature_tracker.circuits.circuit import Circuit, Node
+from feature_tracker.circuits.circuit import Circuit, Node, lost
 from feature_tracker.circuits.measure import measured, removed
 from feature_tracker.circuits.question import NextWord
 from feature_tracker.circuits.streams import (
@@ -45,7 +45,7 @@ def measure_members(recording: Recording, circuit: Circuit, node: Node, progress
     with FORWARDS.job("Taking members out", len(alone) * len(recording.windows), progress) as job:
         for member, effects in measured(recording, circuit.question, alone, targets, job.turn):
             rows += [
-                (*member.members[0], target.number, effect, effect / target.activation)
+                (*member.members[0], target.number, effect, lost(effect, target))
                 for target, effect in zip(targets, effects, strict=True)
                 if np.isfinite(target.activation)
             ]

@@ -279,7 +279,7 @@ def test_pasted_text_shows_every_view_in_a_browser(served: str, tab: Any) -> Non
         tab.get_by_role("tab", name=title).click(timeout=60_000)
         panel = tab.locator("[role=tabpanel]:visible")
         if title == "Circuit":
-            panel.get_by_role("button", name="Trace the circuit").click()
+            panel.get_by_role("button", name="Trace", exact=True).click()
         panel.locator(".js-plotly-plot, .stDataFrame, .stAlert, .stTextArea").first.wait_for(timeout=120_000)
         assert tab.locator("[data-testid=stAlertContentError]").count() == 0
     text = tab.locator(".words")  # stands empty at first: its script fills it

@@ -1,4 +1,4 @@
-"""The Circuit tab on a tiny model: tracing, verifying, stopping, parts of a long text, files."""
+"""The Circuit tab on a tiny model: asking, stopping, what is inside a node, files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import csv
 import gc
 import io
 import json
-import math
 import re
 import zipfile
 from collections.abc import Iterator
@@ -18,164 +17,181 @@ import networkx as nx
 import pytest
 from streamlit.testing.v1 import AppTest
 
-import feature_tracker.page.circuit_run
 import feature_tracker.page.pool
 from feature_tracker.bundles.bundle import Bundle
-from feature_tracker.circuits.circuit import EDGE_COLUMNS, Circuit
+from feature_tracker.circuits.circuit import EDGE_COLUMNS
 from feature_tracker.errors import TrackerError
 from feature_tracker.labels.table import LabelTable
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.page.circuit_files import _zipped
 from feature_tracker.page.circuit_run import SessionCircuit
 from feature_tracker.page.samples import SAMPLES
+from feature_tracker.page.views.circuit import KEPT
 from feature_tracker.sae.topk import Sae
 from feature_tracker.tracker import Tracker
-from tests.page.driving import TEXT, analyze, errors, open_tab, slider
+from tests.page.driving import TEXT, analyze, errors, open_tab
 from tests.support import SENTENCES, tiny_labels
 
 pytestmark = pytest.mark.slow  # together they take as long as all other tests of the page
 
 SHORT = " ".join(SENTENCES.split()[:40])
+FEEDS, FED, NEXT, WHOLE = "What feeds this feature?", "What does it feed?", "Why this next word?", "The whole text"
 
 
-def traced(page: AppTest, text: str = SHORT) -> SessionCircuit:
-    """Analyze a text, open the tab, trace."""
-    analyze(page, text)
-    open_tab(page, "Circuit")
+def ask(page: AppTest, kind: str) -> None:
+    page.session_state["circuit_question"] = kind
+    page.run()
+
+
+def trace(page: AppTest) -> SessionCircuit:
     page.button(key="circuit_trace").click().run()
     assert not errors(page)
     assert not page.exception
     return page.session_state["session_circuit"]
 
 
+def traced(page: AppTest, text: str = SHORT, kind: str = WHOLE) -> SessionCircuit:
+    """Analyze a text, open the tab, ask, trace."""
+    analyze(page, text)
+    open_tab(page, "Circuit")
+    ask(page, kind)
+    return trace(page)
+
+
 def says(page: AppTest, words: str) -> bool:
     return any(words in element.value for element in [*page.markdown, *page.caption, *page.info])
-
-
-def verify_all(page: AppTest) -> None:
-    page.selectbox(key="circuit_amount").set_value("all").run()
-    page.button(key="circuit_verify").click().run()
-    assert not errors(page)
 
 
 def test_nothing_is_traced_before_it_is_asked_for(page: AppTest) -> None:
     analyze(page, SHORT)
     open_tab(page, "Circuit")
-    assert says(page, "Only an effect is a cause")
+    assert says(page, "taken out of the model")
     assert "session_circuit" not in page.session_state
-    assert "circuit_verify" not in [button.key for button in page.button]
 
 
-def test_tracing_shows_the_circuit_and_what_it_holds(page: AppTest) -> None:
-    session = traced(page)
-    n_links = len(session.circuit.edges)
-    assert n_links > 20
-    assert says(page, f"**0 of {n_links:,} links** are verified")
-    assert says(page, "of what feeds the circuit")
-    assert page.button(key="circuit_trace").label == "Trace again"
-    assert any("0 of 2 links verified" in text.value for text in page.markdown)
-
-
-def test_verifying_all_gives_every_link_an_effect(page: AppTest) -> None:
-    traced(page)
-    verify_all(page)
-    edges = page.session_state["session_circuit"].circuit.edges
-    assert edges["effect"].notna().all()
-    assert says(page, f"**{len(edges):,} of {len(edges):,} links** are verified")
-    assert page.button(key="circuit_verify").disabled
-    assert any(", verified)" in text.value or "; verified)" in text.value for text in page.markdown)
-
-
-def test_stopping_keeps_what_was_verified_and_the_rest_can_follow(
-    page: AppTest,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    session = traced(page)
-    whole = feature_tracker.page.circuit_run.verify
-
-    def stopped_after_two(*args: Any) -> Iterator[Circuit]:
-        for n, step in enumerate(whole(*args), start=1):
-            if n == 2:
-                session.stop()  # what the Stop button calls
-            yield step
-
-    monkeypatch.setattr(feature_tracker.page.circuit_run, "verify", stopped_after_two)
-    verify_all(page)
-    verified = session.circuit.edges["effect"].notna()
-    assert 0 < verified.sum() < len(verified)
-    assert says(page, f"**{verified.sum():,} of {len(verified):,} links** are verified")
-    monkeypatch.setattr(feature_tracker.page.circuit_run, "verify", whole)
-    verify_all(page)
+@pytest.mark.parametrize("kind", [FEEDS, WHOLE])
+def test_an_answer_and_what_the_circuit_carries_are_said(page: AppTest, kind: str) -> None:
+    session = traced(page, kind=kind)
+    assert session.is_whole
     assert session.circuit.edges["effect"].notna().all()
+    assert says(page, f"**{session.traced().question()[:10]}")
+    assert says(page, "without it") or says(page, "Nothing that was taken out") or says(page, "explains little")
+    assert says(page, "bring back")
 
 
-def test_a_verification_that_was_interrupted_goes_on(page: AppTest) -> None:
-    session = traced(page)
-    session.enqueue(None)
-    page.run()
-    assert session.queue == []
-    assert session.circuit.edges["effect"].notna().all()
-
-
-def test_a_circuit_that_a_click_interrupted_is_traced(page: AppTest) -> None:
+def test_a_feature_is_asked_about_on_one_word(page: AppTest) -> None:
     analyze(page, SHORT)
     open_tab(page, "Circuit")
-    page.session_state["pending_circuit"] = True  # what the button leaves until it is done
-    slider(page, "Correlation threshold").set_value(0.3).run()
-    assert "session_circuit" in page.session_state
-    assert "pending_circuit" not in page.session_state
+    words = page.selectbox(key="circuit_word").options
+    assert words[0] == "anywhere in the text"
+    assert words[1].startswith("on “")
+    page.selectbox(key="circuit_word").select_index(1).run()
+    session = trace(page)
+    assert len(session.circuit.question.positions) == 1
+    assert says(page, "on this word?")
 
 
-def test_other_settings_are_said_and_traced_on_request(page: AppTest) -> None:
-    traced(page)
-    slider(page, "Number of top features").set_value(5).run()
-    assert says(page, "traced under other settings")
+def test_what_a_feature_feeds_is_asked_of_layers_before_the_last(page: AppTest) -> None:
+    analyze(page, SHORT)
+    page.session_state["feature"] = (1, int(page.session_state["analysis"].trace.layers[1].indices[3, 0]))
+    open_tab(page, "Circuit")
+    ask(page, FED)
+    options = next(box for box in page.selectbox if box.label == "Feature").options
+    assert not any("(L4/" in option for option in options)
+    session = trace(page)
+    assert session.circuit.question.feature.layer < 4
+    assert says(page, "Without “")
+
+
+def test_a_next_word_is_asked_about_after_a_sentence(page: AppTest) -> None:
+    analyze(page, SHORT)
+    open_tab(page, "Circuit")
+    ask(page, NEXT)
+    assert page.button(key="circuit_trace").disabled
+    page.text_input(key="circuit_next_word").set_value("rate")
+    page.text_input(key="circuit_against").set_value("bank").run()
+    page.selectbox(key="circuit_after").select_index(1).run()
+    session = trace(page)
+    assert session.circuit.question.position is not None
+    assert says(page, "What makes “rate”, and not “bank”, the next word?")
+
+
+@pytest.mark.parametrize("word", ["unbelievably odd", "Donaudampfschiff"])
+def test_a_next_word_of_several_tokens_is_refused_with_its_pieces(page: AppTest, word: str) -> None:
+    analyze(page, SHORT)
+    open_tab(page, "Circuit")
+    ask(page, NEXT)
+    page.text_input(key="circuit_next_word").set_value(word).run()
     page.button(key="circuit_trace").click().run()
-    assert not says(page, "traced under other settings")
-    assert page.session_state["session_circuit"].ranked.groupby("layer").size().max() == 5
+    assert any("must be one token" in error for error in errors(page))
+    assert not page.exception
+
+
+def test_stopping_keeps_what_was_measured(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Tracker.trace_circuit
+
+    def stopped(*args: Any, **options: Any) -> Iterator[Any]:
+        for number, step in enumerate(whole(*args, **options)):
+            if number == 4:
+                return
+            yield step
+
+    monkeypatch.setattr(Tracker, "trace_circuit", stopped)
+    session = traced(page)
+    assert not session.is_whole
+    assert session.circuit.edges["source"].nunique() == 3
+    assert says(page, f"stopped with {session.circuit.n_unmeasured} nodes still to be taken out")
+    monkeypatch.setattr(Tracker, "trace_circuit", whole)
+    assert trace(page).is_whole
+
+
+def test_a_layer_chosen_alone_is_no_limit(page: AppTest) -> None:
+    analyze(page, SHORT)
+    page.session_state["layers"] = [3]
+    open_tab(page, "Circuit")
+    assert says(page, "All layers are looked at, whatever the settings say")
+    assert trace(page).circuit.layers[0] == -1
 
 
 def test_a_new_text_has_no_circuit_yet(page: AppTest) -> None:
     traced(page)
     analyze(page, TEXT)
-    assert page.button(key="circuit_trace").label == "Trace the circuit"
-    assert "circuit_verify" not in [button.key for button in page.button]
+    assert not says(page, "bring back")
 
 
 @pytest.mark.parametrize("text", ["rates", "a b c", "<b>**rates**</b> $x$ \x00 שיעורי ריבית"])
 def test_short_and_strange_texts_are_traced(page: AppTest, text: str) -> None:
-    session = traced(page, text)
-    verify_all(page)
-    assert session.page_trace.tokens.text == text
+    assert traced(page, text).page_trace.tokens.text == text
 
 
-def test_a_long_text_is_traced_a_part_at_a_time(
-    page: AppTest,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(feature_tracker.page.circuit_run, "PART_TOKENS", 60)
-    traced(page, SENTENCES)
-    parts = page.selectbox(key="circuit_part").options
-    assert len(parts) > 1
-    assert parts[0].startswith("Tokens 1 to 60: The central bank")
-    page.selectbox(key="circuit_part").select_index(1).run()
-    assert says(page, "traced under other settings")
-    page.button(key="circuit_trace").click().run()
-    tokens, whole = (page.session_state["session_circuit"].recording.trace.tokens, page.session_state["analysis"].trace)
-    assert tokens.ids.tolist() == whole.tokens.ids[60:120].tolist()
-    assert tokens.text in SENTENCES
-
-
-def test_a_chosen_node_shows_what_feeds_it(page: AppTest) -> None:
+def test_a_clicked_node_shows_its_members_and_links(page: AppTest) -> None:
     session = traced(page)
-    edge = session.circuit.edges.sort_values("share", ascending=False).iloc[0]
-    page.session_state["feature"] = (int(edge.target_layer), int(edge.target_feature))
+    node = next(node for node in session.circuit.nodes if node.kind == "features" and node.layer == 3)
+    session.node = node.number
     page.run()
-    assert says(page, "What feeds it")
-    table = page.dataframe[0].value
-    assert table["Feature"].iloc[0] == f"L{edge.source_layer:.0f}/F{edge.source_feature:.0f}"
-    assert table["Attribution"].iloc[0] == pytest.approx(edge.attribution)
-    assert table["Feature"].str.endswith("/error").any()
+    assert says(page, "What it feeds")
+    members, *tables = [table.value for table in page.dataframe]
+    assert list(members["Feature"]) == list(map(str, node.members))
+    feeds = tables[-1]
+    assert feeds["Without it"].abs().is_monotonic_decreasing
+    page.button(key="circuit_alone").click().run()
+    assert "Alone" in page.dataframe[0].value
+    page.button(key="circuit_words").click().run()
+    assert "Taken out on" in page.dataframe[-1].value.columns or says(page, "Nothing changes")
+    page.button(key="circuit_heads").click().run()
+    assert "Head" in page.dataframe[-1].value
+    assert not errors(page)
+
+
+def test_questions_stay_while_other_views_are_open(page: AppTest) -> None:
+    analyze(page, SHORT)
+    open_tab(page, "Circuit")
+    ask(page, NEXT)
+    page.text_input(key="circuit_next_word").set_value("rate").run()
+    open_tab(page, "Features")
+    open_tab(page, "Circuit")
+    assert page.text_input(key="circuit_next_word").value == "rate"
+    assert set(KEPT) >= {"circuit_question", "circuit_next_word"}
 
 
 def test_the_files_hold_the_circuit_and_nothing_reaches_the_disk(
@@ -188,19 +204,17 @@ def test_the_files_hold_the_circuit_and_nothing_reaches_the_disk(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     session = traced(page)
-    verify_all(page)
-    labels = LabelTable(tiny_labels(tiny_bundle, 40).frame.assign(label="=HYPERLINK(1)"))
-    files = Tracker(tiny_bundle, tiny_model, tiny_saes, labels).circuit_files(session.traced())
+    session.labels = LabelTable(tiny_labels(tiny_bundle, 40).frame.assign(label="=HYPERLINK(1)"))
+    files = Tracker(tiny_bundle, tiny_model, tiny_saes, session.labels).circuit_files(session.traced())
     with zipfile.ZipFile(io.BytesIO(_zipped(files))) as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == files
     edges = list(csv.DictReader(io.StringIO(files["edges.csv"].decode("utf-8-sig"))))
     assert list(edges[0]) == EDGE_COLUMNS
-    assert not any(math.isnan(float(edge["effect"])) for edge in edges)
     graph = nx.read_graphml(io.BytesIO(files["graph.graphml"]))
-    assert sum("effect" in edge for _, _, edge in graph.edges(data=True)) == len(edges)
+    assert graph.number_of_edges() == len(edges)
     assert json.loads(files["attribution_graph.json"])["metadata"]["prompt"] == SHORT
-    fired = list(csv.DictReader(io.StringIO(files["features.csv"].decode("utf-8-sig"))))
-    assert {row["label"] for row in fired} == {"'=HYPERLINK(1)"}  # no formula in a spreadsheet
+    members = list(csv.DictReader(io.StringIO(files["members.csv"].decode("utf-8-sig"))))
+    assert {row["label"] for row in members} == {"'=HYPERLINK(1)"}  # no formula in a spreadsheet
     assert b"plotly" in files["figure.html"]
     assert list(tmp_path.iterdir()) == []
 
@@ -218,7 +232,6 @@ def test_what_belonged_to_the_last_text_is_let_go(page: AppTest) -> None:
 
 def test_a_circuit_keeps_neither_an_evicted_tracker_nor_its_recording(page: AppTest, tiny_bundle: Bundle) -> None:
     session = traced(page)
-    verify_all(page)
     recording = ref(session.recording)
     tracker = ref(feature_tracker.page.pool.tracker_pool().loading(tiny_bundle).outcome.result())
     assert tracker() is not None
@@ -230,36 +243,25 @@ def test_a_circuit_keeps_neither_an_evicted_tracker_nor_its_recording(page: AppT
         _ = session.recording
 
 
-@pytest.mark.parametrize("leave", ["another text", "another circuit"])
-def test_a_recording_ends_with_its_circuit(page: AppTest, leave: str) -> None:
-    traced(page)
-    verify_all(page)
-    recording = ref(page.session_state["session_circuit"].recording)
-    if leave == "another text":
-        analyze(page, TEXT)
-    else:
-        page.button(key="circuit_trace").click().run()
+def test_a_recording_serves_all_questions_and_ends_with_the_text(page: AppTest) -> None:
+    recording = ref(traced(page).recording)
+    ask(page, FEEDS)
+    assert trace(page).recording is recording()
+    analyze(page, TEXT)
     gc.collect()
     assert recording() is None
 
 
 @pytest.mark.browser
 @pytest.mark.model
-def test_stop_ends_a_trace_and_a_verification_under_way_in_a_browser(served: str, tab: Any) -> None:
+def test_stop_ends_a_trace_under_way_in_a_browser(served: str, tab: Any) -> None:
     tab.goto(served)
     tab.get_by_label("Text to analyze").fill("\n\n".join(list(SAMPLES.values())[:3]))
     tab.get_by_role("button", name="Analyze").click()
     tab.get_by_role("tab", name="Circuit").click(timeout=60_000)
-    tab.get_by_role("button", name="Trace the circuit").click()
+    tab.get_by_role("button", name="Trace", exact=True).click()
+    tab.get_by_text(re.compile(r"Taking parts out")).wait_for(timeout=120_000)
     tab.get_by_role("button", name="Stop").click(timeout=60_000)
-    tab.get_by_role("button", name="Stop").wait_for(state="detached", timeout=60_000)
-    assert not tab.locator("[role=tabpanel]:visible .js-plotly-plot").count()
-    tab.get_by_role("button", name="Trace the circuit").click()
-    tab.get_by_role("button", name="Verify", exact=True).click(timeout=120_000)
-    tab.get_by_text(re.compile(r"Taking features out .* [1-9]\d* of")).wait_for(timeout=120_000)
-    tab.get_by_role("button", name="Stop").click()
-    tab.get_by_role("button", name="Stop").wait_for(state="detached", timeout=60_000)
-    counted = tab.get_by_text(re.compile(r"[\d,]+ of [\d,]+ links")).first.inner_text()
-    done, of = (int(number.replace(",", "")) for number in re.search(r"([\d,]+) of ([\d,]+) links", counted).groups())
-    assert 0 < done < of
-    assert tab.get_by_role("button", name="Verify", exact=True).is_enabled()
+    tab.get_by_text(re.compile(r"stopped with \d+ nodes")).wait_for(timeout=60_000)
+    assert tab.locator("[role=tabpanel]:visible .js-plotly-plot").count()
+    assert tab.get_by_role("button", name="Trace", exact=True).is_enabled()

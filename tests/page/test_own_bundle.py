@@ -209,9 +209,9 @@ def test_both_command_lines_work_on_the_users_files(labelled: Path) -> None:
     assert "Ranked by activation" in traced.stderr
     assert "Ranked by activation" not in invoke(tracing_command, SENTENCES, "--by", "activation").stderr
     out = labelled / "results of a circuit"
-    traced = invoke(circuit_tracer.main, SENTENCES, "--top", "3", "--out", str(out))
+    traced = invoke(circuit_tracer.main, SENTENCES, "--out", str(out))
     assert traced.exit_code == 0, traced.output
-    assert {"features.csv", "edges.csv", "figure.html"} <= {path.name for path in out.iterdir()}
+    assert {"nodes.csv", "edges.csv", "figure.html"} <= {path.name for path in out.iterdir()}
 
 
 def test_options_take_the_place_of_variables(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:

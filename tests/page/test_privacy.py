@@ -48,7 +48,6 @@ def use_everything(page: AppTest) -> None:
     page.button(key="report").click().run()
     open_tab(page, "Circuit")
     page.button(key="circuit_trace").click().run()
-    page.button(key="circuit_verify").click().run()
     page.button(key="circuit_download_circuit.zip").click().run()
     assert not errors(page)
     assert len(page.session_state["wanted_downloads"]) == 2

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from feature_tracker.circuits.ablation import ablate, effects_of
+from feature_tracker.circuits.attribution import attribute
 from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerFast
 
 from feature_tracker.bundles.bundle import load_bundle
-from feature_tracker.circuits.ablation import ablate, effects_of
-from feature_tracker.circuits.attribution import attribute
 from feature_tracker.corpus.harvest import continue_harvest, load_harvest, start_harvest
 from feature_tracker.corpus.origin import Origin
 from feature_tracker.corpus.words import WordReader

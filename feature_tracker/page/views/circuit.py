@@ -77,7 +77,7 @@ def _read_question(scene: Scene) -> tuple[Callable[[], Question] | None, bool]:
         return _read_next_word(scene)
     if kind == _WHOLE:
         return None, True
-    layers = scene.tracker.bundle.layers
+    layers, labels = scene.tracker.bundle.layers, scene.tracker.labels  # Streamlit keeps `format_func`, not a tracker
     able = layers[:-1] if kind == _FED else layers
     features = [feature for feature in [scene.feature, *features_of(scene.ranked)] if feature.layer in able]
     features = list(dict.fromkeys(features))
@@ -88,7 +88,7 @@ def _read_question(scene: Scene) -> tuple[Callable[[], Question] | None, bool]:
         feature = st.selectbox(
             "Feature",
             features,
-            format_func=lambda one: f"{shorten(scene.tracker.labels.name(one), 70)} ({one})",
+            format_func=lambda one: f"{shorten(labels.name(one), 70)} ({one})",
             key=f"{_FEATURE}_{scene.feature}_{kind}",
             width=_HALF_WIDTH,
         )
