@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -25,40 +25,156 @@ if TYPE_CHECKING:  # graphs arrive as data, so charts need NetworkX for types on
 
 WORDS_LAYER = -1
 CIRCUIT_LEGEND = (
-    "From the words on the left to what is asked about on the right. Blue links feed the deeper node, red links hold "
-    "it back; all are measured, wider where the deeper node loses more without the shallower one. Of the links into a "
-    "node the strongest are drawn, which hold nine tenths of its measured effects, and all of the chosen node. Grey "
-    "nodes are what can't be told apart: many weak features, what the SAEs miss, attention sinks."
+    "From the words on the left to the right. Blue links feed the deeper node, red links hold it back; all are "
+    "measured, wider where the deeper node loses more without the shallower one. Drawn are the nodes that matter most "
+    "to what is asked about, and the strongest links into each; everything else is in the tables and downloads. Grey "
+    "nodes are what can't be told apart, with the estimated share of what matters that passes there."
 )
-_DRAWN_SHARE = 0.9
+_MOST_NODES = 4  # that have a name, in a column; a fifth makes the links of six columns a thicket
+_MOST_WORDS = 6
+_MOST_LINKS = 3  # into a node
 _WIDEST = 0.6  # share lost at which a line is thickest
 _SMALLEST_NODE, _LARGEST_NODE = 10.0, 30.0  # pixels
-_LABEL_WIDTH = 19  # characters per line under a node: six columns of them fit into 720 pixels
+_LINE = 108  # characters that fit side by side into 720 pixels
+_LABEL_LINES = 4
+_ROW_HEIGHT, _GREY_ROW = 108, 0.55  # pixels; of a row
+_GREY = {"rest": "", "error": "What the SAE misses", "sinks": "Start of text and sinks"}
+"""By kind, what a grey node is called in the figure, where its column says the layer; its label where blank."""
+_ABOVE = 0.2  # of a row: nodes stand above its middle, because their labels are below them
+_SMALLEST_SHARE = 0.005  # of influence; a grey node with less, and without a link, isn't drawn
 _PAGE_STYLE = "body { font: 15px/1.6 Arial, sans-serif; color: #262730; margin: 2rem } p { max-width: 60rem }"
 
 
 def plot_circuit(graph: nx.DiGraph[Any], *, colours: Mapping[int, str], selected: int | None = None) -> go.Figure:
-    """A circuit's nodes by layer and its strongest measured edges.
+    """The nodes of a circuit that matter most, by layer, and the strongest measured edges between them.
 
     Args:
         graph: what `circuits.graph.circuit_graph` returns.
         colours: by SAE layer.
-        selected: node whose edges are all drawn.
+        selected: node that is drawn in any case, with all its edges to nodes that are drawn; the others fade.
     """
     if not len(graph):
         return empty_figure("This circuit has no nodes.")
+    columns = drawn_nodes(graph, selected)
     layers = sorted({graph.nodes[node]["layer"] for node in graph})
-    columns = [[node for node in graph if graph.nodes[node]["layer"] == layer] for layer in layers]
-    positions = column_positions(columns, lambda node: list(graph.predecessors(node)))
+    greys = [_grey_nodes(graph, layer) for layer in layers]
+    positions, n_rows = _positions(graph, columns, greys)
+    width = min(24, _LINE // len(columns))
     figure = go.Figure()
-    edges = [
-        DrawnEdge(source, target, min(abs(lost) / _WIDEST, 1.0), lost > 0, True, _edge_hover(graph, source, target))
-        for source, target, lost in _shown(graph, selected)
-    ]
-    add_edges(figure, edges, positions)
-    for nodes in columns:
-        figure.add_trace(_column(graph, nodes, positions, colours, selected))
-    return finish_columns(figure, [_title(graph, nodes[0]) for nodes in columns], max(map(len, columns)))
+    edges = drawn_edges(graph, [node for nodes in columns for node in nodes], selected)
+    of_selected = [edge for edge in edges if selected in edge]
+    others = [edge for edge in edges if selected not in edge]
+    _add_edges(figure, graph, others, positions, 0.3 if of_selected else 1.0)
+    _add_edges(figure, graph, of_selected, positions, 1.0)
+    for nodes, grey in zip(columns, greys, strict=True):
+        figure.add_trace(_column(graph, [*nodes, *grey], positions, colours, selected, width))
+    titles = [_title(graph, layer) for layer in layers]
+    return finish_columns(figure, titles, n_rows, row_height=_ROW_HEIGHT)
+
+
+def _add_edges(
+    figure: go.Figure,
+    graph: nx.DiGraph[Any],
+    ends: list[tuple[int, int]],
+    positions: Mapping[Any, tuple[float, float]],
+    opacity: float,
+) -> None:
+    edges = []
+    for source, target in ends:
+        lost = graph.edges[source, target]["lost"]
+        hover = _edge_hover(graph, source, target)
+        edges.append(DrawnEdge(source, target, min(abs(lost) / _WIDEST, 1.0), lost > 0, True, hover))
+    add_edges(figure, edges, positions, opacity=opacity)
+
+
+def drawn_nodes(graph: nx.DiGraph[Any], selected: int | None = None) -> list[list[int]]:
+    """By layer, ascending, the named nodes that are drawn: those that matter most to what is asked about.
+
+    What is asked about counts 1. From there, a node counts what the nodes on its way lose without it, or lose with the
+    node that is asked about, each weighed by what they count. Before anything is measured, influence decides.
+    """
+    layers = sorted({graph.nodes[node]["layer"] for node in graph})
+    asked = [node for node in graph if graph.nodes[node]["asked"]]
+    backwards = graph.nodes[asked[0]]["layer"] == layers[-1]
+    counts = dict.fromkeys(sorted(asked, key=lambda node: -_sum_lost(graph, node))[:_MOST_NODES], 1.0)
+    columns = [list(counts)]
+    for layer in reversed(layers[:-1]) if backwards else layers[1:]:
+        nodes = [
+            node for node in graph if graph.nodes[node]["layer"] == layer and graph.nodes[node]["kind"] not in _GREY
+        ]
+        scores = dict.fromkeys(nodes, 0.0)
+        is_measured = False
+        for node in nodes:
+            for other in columns[-1]:
+                ends = (node, other) if backwards else (other, node)
+                if ends in graph.edges:
+                    is_measured = True
+                    scores[node] += counts[other] * min(_drawn_lost(graph, ends), 1.0)
+        ranked = sorted(nodes, key=lambda node: (-scores[node], -graph.nodes[node]["influence"]))
+        most = _MOST_WORDS if layer == WORDS_LAYER else _MOST_NODES
+        column = [node for node in ranked[:most] if scores[node] > 0 or not is_measured]
+        counts |= scores
+        columns.append(column)
+    columns = columns[::-1] if backwards else columns
+    if selected in graph and graph.nodes[selected]["kind"] not in _GREY:
+        column = columns[layers.index(graph.nodes[selected]["layer"])]
+        column += [] if selected in column else [selected]
+    return columns
+
+
+def drawn_edges(graph: nx.DiGraph[Any], nodes: Sequence[int], selected: int | None = None) -> list[tuple[int, int]]:
+    """The strongest edges into each of some nodes, the strongest out of each, and those of the chosen node.
+
+    Args:
+        selected: its edges to these nodes and to grey ones are all drawn.
+    """
+    greys = [node for node in graph if graph.nodes[node]["kind"] in _GREY]
+    edges = [ends for ends in graph.edges if graph.edges[ends]["drawn"]]
+    edges.sort(key=lambda ends: -abs(graph.edges[ends]["lost"]))
+    n_into = dict.fromkeys(graph, 0)
+    has_out: set[int] = set()
+    drawn = []
+    for source, target in edges:
+        if selected in (source, target):
+            is_drawn = {source, target} <= {*nodes, *greys}
+        else:
+            is_strong = n_into[target] < _MOST_LINKS or source not in has_out
+            is_drawn = {source, target} <= {*nodes} and is_strong
+        if is_drawn:
+            drawn.append((source, target))
+            n_into[target] += 1
+            has_out.add(source)
+    return drawn
+
+
+def _grey_nodes(graph: nx.DiGraph[Any], layer: int) -> list[int]:
+    greys = [node for node in graph if graph.nodes[node]["layer"] == layer and graph.nodes[node]["kind"] in _GREY]
+    return [node for node in greys if graph.nodes[node]["influence"] >= _SMALLEST_SHARE or _sum_lost(graph, node)]
+
+
+def _sum_lost(graph: nx.DiGraph[Any], node: int) -> float:
+    return sum(_drawn_lost(graph, ends) for ends in [*graph.in_edges(node), *graph.out_edges(node)])
+
+
+def _drawn_lost(graph: nx.DiGraph[Any], ends: tuple[int, int]) -> float:
+    edge = graph.edges[ends]
+    return abs(edge["lost"]) if edge["drawn"] else 0.0
+
+
+def _positions(
+    graph: nx.DiGraph[Any], columns: Sequence[Sequence[int]], greys: Sequence[Sequence[int]]
+) -> tuple[dict[Any, tuple[float, float]], float]:
+    """(x, y) of each node, grey ones below in rows of their own, and how many rows there are."""
+    n_named = max(map(len, columns))
+    kinds = [kind for kind in _GREY if any(graph.nodes[node]["kind"] == kind for nodes in greys for node in nodes)]
+    n_rows = n_named + _GREY_ROW * len(kinds)
+    positions = column_positions(columns, lambda node: [*graph.predecessors(node), *graph.successors(node)])
+    positions = {node: (x, 1 - ((1 - y) * n_named - _ABOVE) / n_rows) for node, (x, y) in positions.items()}
+    for x, nodes in enumerate(greys):
+        for node in nodes:
+            row = len(kinds) - kinds.index(graph.nodes[node]["kind"]) - 0.3
+            positions[node] = (float(x), row * _GREY_ROW / n_rows)
+    return positions, n_rows
 
 
 def circuit_page(graph: nx.DiGraph[Any], *, colours: Mapping[int, str], title: str, answer: str) -> bytes:
@@ -69,28 +185,13 @@ def circuit_page(graph: nx.DiGraph[Any], *, colours: Mapping[int, str], title: s
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>'.encode(errors="replace")
 
 
-def _shown(graph: nx.DiGraph[Any], selected: int | None) -> list[tuple[int, int, float]]:
-    """(source, target, lost) of the edges that are drawn; see `CIRCUIT_LEGEND`."""
-    shown = []
-    for target in graph:
-        into = [
-            (source, target, edge["lost"]) for source, _, edge in graph.in_edges(target, data=True) if edge["drawn"]
-        ]
-        into.sort(key=lambda edge: -abs(edge[2]))
-        total, held = sum(abs(lost) for *_, lost in into), 0.0
-        for source, _, lost in into:
-            if held < _DRAWN_SHARE * total or selected in (source, target):
-                shown.append((source, target, lost))
-            held += abs(lost)
-    return shown
-
-
 def _column(
     graph: nx.DiGraph[Any],
     nodes: list[int],
     positions: Mapping[Any, tuple[float, float]],
     colours: Mapping[int, str],
     selected: int | None,
+    width: int,
 ) -> go.Scatter:
     rows = [graph.nodes[node] for node in nodes]
     largest = max((row["influence"] for row in rows), default=0.0)
@@ -105,7 +206,7 @@ def _column(
             "opacity": 1,
             "line": {"color": "#E8B004", "width": [4 if node == selected else 0 for node in nodes]},
         },
-        text=[_node_text(row, node == selected) for node, row in zip(nodes, rows, strict=True)],
+        text=[_node_text(row, width, node == selected) for node, row in zip(nodes, rows, strict=True)],
         textposition="bottom center",
         textfont={"size": 11, "shadow": "auto"},
         cliponaxis=False,
@@ -117,23 +218,26 @@ def _column(
 
 
 def _colour(row: Mapping[str, Any], colours: Mapping[int, str]) -> str:
-    if row["kind"] in ("rest", "error", "sinks"):
+    if row["kind"] in _GREY:
         return with_alpha(MUTED, 0.6)
     return colours.get(row["layer"], MUTED)
 
 
-def _title(graph: nx.DiGraph[Any], node: int) -> str:
-    row = graph.nodes[node]
-    if row["layer"] == WORDS_LAYER:
+def _title(graph: nx.DiGraph[Any], layer: int) -> str:
+    if layer == WORDS_LAYER:
         return "Words"
-    return "Next word" if row["kind"] == "logit" else f"Layer {row['layer']}"
+    kinds = {graph.nodes[node]["kind"] for node in graph if graph.nodes[node]["layer"] == layer}
+    return "Next word" if "logit" in kinds else f"Layer {layer}"
 
 
-def _node_text(row: Mapping[str, Any], is_selected: bool) -> str:
-    lines = 2 if row["kind"] == "features" else 3
-    text = stacked_label(str(row["label"]), reliable=True, width=_LABEL_WIDTH, lines=lines)
+def _node_text(row: Mapping[str, Any], width: int, is_selected: bool) -> str:
+    if row["kind"] in _GREY:
+        label = _GREY[row["kind"]] or row["label"]
+        text = stacked_label(f"{label} ({row['influence']:.0%})", reliable=True, width=width, lines=3)
+    else:
+        text = stacked_label(str(row["label"]), reliable=True, width=width, lines=_LABEL_LINES)
     if row["kind"] == "features" and row["words"]:
-        text += f"<br><i>{plotly_text(shorten(row['words'], _LABEL_WIDTH + 3))}</i>"
+        text += f"<br><i>{plotly_text(shorten(row['words'], width))}</i>"
     return f"<b>{text}</b>" if is_selected else text
 
 

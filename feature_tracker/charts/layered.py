@@ -63,7 +63,7 @@ def _height(row: int, n_rows: int) -> float:
     return 1 - (row + 0.5) / n_rows
 
 
-def add_edges(figure: go.Figure, edges: Sequence[DrawnEdge], positions: Positions) -> None:
+def add_edges(figure: go.Figure, edges: Sequence[DrawnEdge], positions: Positions, *, opacity: float = 1.0) -> None:
     """Draw the edges, one trace for all that share dash, sign and width class, and what tells of them on hovering."""
     classes: dict[tuple[bool, bool, int], list[DrawnEdge]] = {}
     for edge in edges:
@@ -81,7 +81,7 @@ def add_edges(figure: go.Figure, edges: Sequence[DrawnEdge], positions: Position
             y=y,
             mode="lines",
             line={"width": width, "color": POSITIVE if positive else NEGATIVE, "dash": "solid" if solid else "dash"},
-            opacity=0.5 + 0.07 * width_class,
+            opacity=opacity * (0.5 + 0.07 * width_class),
             hoverinfo="skip",
         )
     # Invisible markers on the edges, because Plotly shows no hover on a line between its points.
@@ -102,8 +102,13 @@ def _along(edge: DrawnEdge, positions: Positions, axis: int) -> float:
     return start + _HOVER_SHARE * (end - start)
 
 
-def finish_columns(figure: go.Figure, titles: Sequence[str], tallest: int) -> go.Figure:
-    """Give a figure its columns' titles and the height that its tallest column needs."""
+def finish_columns(figure: go.Figure, titles: Sequence[str], tallest: float, *, row_height: int = 86) -> go.Figure:
+    """Give a figure its columns' titles and the height that its tallest column needs.
+
+    Args:
+        tallest: rows of that column.
+        row_height: pixels.
+    """
     figure.update_xaxes(
         tickvals=list(range(len(titles))),
         ticktext=list(titles),
@@ -114,4 +119,4 @@ def finish_columns(figure: go.Figure, titles: Sequence[str], tallest: int) -> go
         fixedrange=True,
     )
     figure.update_yaxes(visible=False, range=[-0.04, 1.0], fixedrange=True)
-    return finish(figure, height=max(320, 86 * tallest + 80), hovermode="closest", dragmode=False)
+    return finish(figure, height=max(320, round(row_height * tallest) + 80), hovermode="closest", dragmode=False)

@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 import pytest
 
 from feature_tracker.charts.bars import plot_layer
+from feature_tracker.charts.circuit import plot_circuit
 from feature_tracker.charts.comparison import plot_theme_layers
 from feature_tracker.charts.evolution import plot_lineage
 from feature_tracker.charts.heatmap import plot_heatmap
@@ -31,7 +32,19 @@ def graph_of(ranked: pd.DataFrame, edges: list[tuple[int, int, float]]) -> nx.Di
         graph.add_node(Feature(row["layer"], row["feature"]), **row)
     nodes = list(graph)
     for source, target, r in edges:
-        graph.add_edge(nodes[source], nodes[target], r=r, q=0.01, n_either=12, direct=True, attribution=r, share=0.1)
+        graph.add_edge(nodes[source], nodes[target], r=r, q=0.01, n_either=12)
+    return graph
+
+
+def circuit_of(ranked: pd.DataFrame) -> nx.DiGraph:
+    """A feature of each layer by its hostile label, which feeds the next one."""
+    graph = nx.DiGraph()
+    rows = ranked.groupby("layer").head(1).to_dict("records")
+    for number, row in enumerate(rows):
+        values = {"kind": "features", "layer": row["layer"], "label": row["label"], "words": row["label"]}
+        graph.add_node(number, name="L4/F1", members="L4/F1", influence=0.5, asked=number == len(rows) - 1, **values)
+    for number in range(1, len(rows)):
+        graph.add_edge(number - 1, number, effect=1.0, lost=0.5, attribution=0.4, drawn=True)
     return graph
 
 
@@ -54,6 +67,7 @@ def figures(ranked: pd.DataFrame) -> dict[str, go.Figure]:
         ),
         "heatmap": plot_heatmap(ranked, values, words, colours=COLOURS),
         "network": plot_network(graph_of(ranked, [(0, 10, 0.9), (1, 11, -0.6)]), colours=COLOURS, threshold=0.5),
+        "circuit": plot_circuit(circuit_of(ranked), colours=COLOURS),
         "evolution": plot_lineage(lineage_of(ranked), colours=COLOURS, chosen_layer=4),
     }
 
@@ -66,7 +80,7 @@ def strings(value: object) -> list[str]:
     return [text for item in value for text in strings(item)] if isinstance(value, list) else []
 
 
-@pytest.mark.parametrize("name", ["bars", "comparison", "heatmap", "network", "evolution"])
+@pytest.mark.parametrize("name", ["bars", "comparison", "heatmap", "network", "circuit", "evolution"])
 def test_hostile_labels_and_words_become_letters(ranked: pd.DataFrame, name: str) -> None:
     figure = json.loads(figures(ranked)[name].to_json())
     figure["layout"].pop("template", None)
@@ -78,7 +92,7 @@ def test_hostile_labels_and_words_become_letters(ranked: pd.DataFrame, name: str
     assert any("<script>" in html.unescape(text) for text in strings(figure))
 
 
-@pytest.mark.parametrize("name", ["bars", "comparison", "heatmap", "network", "evolution"])
+@pytest.mark.parametrize("name", ["bars", "comparison", "heatmap", "network", "circuit", "evolution"])
 def test_figures_leave_backgrounds_and_fonts_to_the_theme(ranked: pd.DataFrame, name: str) -> None:
     layout = figures(ranked)[name].layout
     assert layout.paper_bgcolor is None
@@ -92,6 +106,7 @@ def test_nothing_to_show_is_said(ranked_of: Callable[..., pd.DataFrame]) -> None
         plot_theme_layers(empty, colours={}, selected=None),
         plot_heatmap(empty, np.zeros((0, 0)), [], colours={}),
         plot_network(nx.DiGraph(), colours={}, threshold=0.5),
+        plot_circuit(nx.DiGraph(), colours={}),
         plot_lineage(empty, colours={}, chosen_layer=4),
     ):
         assert figure.layout.annotations[0].text

@@ -1,4 +1,4 @@
-"""How networks are drawn: which lines are solid, what is left out, how many nodes there are."""
+"""How correlation networks are drawn: which lines are solid, what is left out, how many nodes there are."""
 
 from __future__ import annotations
 
