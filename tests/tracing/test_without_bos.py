@@ -9,12 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from feature_tracker.circuits.ablation import ablate, effects_of
-from feature_tracker.circuits.attribution import attribute
 from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerFast
 
 from feature_tracker.bundles.bundle import load_bundle
+from feature_tracker.circuits.circuit import Node
+from feature_tracker.circuits.contributions import contributions_to
+from feature_tracker.circuits.measure import measured
+from feature_tracker.circuits.question import WhatFeeds
+from feature_tracker.circuits.streams import WindowStream
+from feature_tracker.circuits.trace_back import first_level
 from feature_tracker.corpus.harvest import continue_harvest, load_harvest, start_harvest
 from feature_tracker.corpus.origin import Origin
 from feature_tracker.corpus.words import WordReader
@@ -127,41 +131,36 @@ def test_a_harvest_holds_the_streams_of_bare_windows_and_gives_them_back(tmp_pat
 
 
 def strongest(recording: Recording, layer: int, n: int) -> list[Feature]:
-    totals = recording.trace.layers[layer].dense().sum(axis=0)
+    totals = recording.trace.layers[layer].dense()[recording.trace.counted].sum(axis=0)
     return [Feature(layer, int(index)) for index in np.argsort(-totals)[:n]]
 
 
-def test_contributions_add_up_without_a_bos_position(recording: Recording) -> None:
-    """What sum_s g(s).x(s) is, from one backward pass of the blocks by themselves."""
-    target = strongest(recording, 3, 1)[0]
-    attribution = attribute(recording, [target])
-    sae, expected = recording.saes[3], 0.0
-    for number, window in enumerate(recording.windows):
-        start = window.resid[1][None].clone().requires_grad_()
-        pre = sae.pre_activations(window.run(1, start, [3])[3][0])[:, target.index]
-        fires = torch.from_numpy(recording.trace.column(target)[recording.tokens_of(number)] > 0)
-        if fires.any():
-            expected += float((torch.autograd.grad(pre[fires].sum(), start)[0] * start.detach()).sum())
-    assert attribution.upstream[1].total()[0] == pytest.approx(expected, rel=1e-3)
-    assert not attribution.upstream[1].bos.any()
+def effects(recording: Recording, source: Feature, targets: list[Feature]) -> np.ndarray:
+    level = first_level(recording, question := WhatFeeds(tuple(targets)))
+    node = Node(len(targets), source.layer, "features", (source,), (), 0.0, 0.0)
+    ((_, lost),) = measured(recording, question, [node], level.nodes)
+    return lost
 
 
 def test_an_effect_equals_the_whole_models(recording: Recording, model: LanguageModel) -> None:
     source, targets = strongest(recording, 1, 1)[0], strongest(recording, 3, 3)
-    effects = effects_of(list(ablate(recording, [source])), targets)["effect"]
-    assert effects.abs().max() > 0.01
-    np.testing.assert_allclose(effects, whole_effects(recording, model, source, targets), rtol=1e-3, atol=1e-3)
+    lost = effects(recording, source, targets)
+    assert np.abs(lost).max() > 0.01
+    np.testing.assert_allclose(lost, whole_effects(recording, model, source, targets), rtol=1e-3, atol=1e-3)
 
 
 def whole_effects(recording: Recording, model: LanguageModel, source: Feature, targets: list[Feature]) -> np.ndarray:
-    sae, effects = recording.saes[source.layer], np.zeros(len(targets))
+    sae, lost = recording.saes[source.layer], np.zeros(len(targets))
+    counted = np.zeros(recording.trace.n_tokens, dtype=bool)
+    counted[recording.trace.counted] = True
+    for window, ids in enumerate(recording.trace.tokens.windows()):
+        counts = torch.from_numpy(counted[recording.tokens_of(window)])
 
-    def take_out(resid: torch.Tensor) -> torch.Tensor:
-        top = sae.encode(resid)
-        only = TopK(torch.where(top.indices == source.index, top.values, 0), top.indices)
-        return resid - (sae.decode(only, resid) - sae.offset(resid))
+        def take_out(resid: torch.Tensor, counts: torch.Tensor = counts) -> torch.Tensor:
+            top = sae.encode(resid)
+            only = TopK(torch.where((top.indices == source.index) & counts[None, :, None], top.values, 0), top.indices)
+            return resid - (sae.decode(only, resid) - sae.offset(resid))
 
-    for ids in recording.trace.tokens.windows():
         ids = ids if model.bos_id is None else np.concatenate([[model.bos_id], ids])
         clean = hidden(model, ids)
         with replaced_residual(model.decoder, source.layer, take_out, first=model.first_token):
@@ -169,8 +168,8 @@ def whole_effects(recording: Recording, model: LanguageModel, source: Feature, t
         for number, target in enumerate(targets):
             for states, sign in ((clean, 1), (changed, -1)):
                 acts = dense(recording.saes[target.layer], states[target.layer + 1][0, model.first_token :])
-                effects[number] += sign * float(acts[:, target.index].sum())
-    return effects
+                lost[number] += sign * float(acts[counts, target.index].sum())
+    return lost
 
 
 @pytest.mark.parametrize("prepend_bos", [True, False])
@@ -191,19 +190,22 @@ def test_circuits_of_other_kinds_of_sae_are_exact(
     saes = {layer: replace(sae, **changes) for layer, sae in tiny_tracker.saes.items()}
     recording = record(tiny_tracker.tokenize(SENTENCES), model, saes)
     source, targets = strongest(recording, 1, 1)[0], strongest(recording, 3, 3)
-    effects = effects_of(list(ablate(recording, [source])), targets)["effect"]
-    assert effects.abs().max() > 1e-3
-    np.testing.assert_allclose(effects, whole_effects(recording, model, source, targets), rtol=1e-3, atol=2e-3)
-    upstream = attribute(recording, targets).upstream[1]
-    assert upstream.by_feature().shape == (3, 40)
-    target, expected = targets[0], 0.0
-    for number, window in enumerate(recording.windows):
-        start = window.resid[1][None].clone().requires_grad_()
-        pre = saes[3].pre_activations(window.run(1, start, [3])[3][0, recording.first :])[:, target.index]
-        fires = torch.from_numpy(recording.trace.column(target)[recording.tokens_of(number)] > 0)
-        if fires.any():
-            expected += float((torch.autograd.grad(pre[fires].sum(), start)[0] * start.detach()).sum())
-    assert upstream.total()[0] == pytest.approx(expected, rel=1e-3, abs=1e-3)
+    lost = effects(recording, source, targets)
+    assert np.abs(lost).max() > 1e-3
+    np.testing.assert_allclose(lost, whole_effects(recording, model, source, targets), rtol=1e-3, atol=2e-3)
+    level = first_level(recording, question := WhatFeeds((strongest(recording, 4, 1)[0],)))
+    contributions = contributions_to(recording, question, level.nodes, level.weights, 3)
+    from_features = from_error = 0.0
+    for number, weights in level.weights.items():
+        stream, deeper = WindowStream(recording, number, 3), WindowStream(recording, number, 4)
+        start = stream.resid[None].clone().requires_grad_()
+        pre = saes[4].pre_activations(recording.windows[number].run(3, start, [4])[4][0])
+        value = (pre * (deeper.activations > 0) * weights).sum()
+        gradient = torch.autograd.grad(value, start)[0][0]
+        from_features += float((gradient * stream.decoded(stream.activations)).sum())
+        from_error += float((gradient * stream.error).sum())
+    assert contributions.signed.sum() == pytest.approx(from_features, rel=1e-3, abs=1e-3)
+    assert contributions.error.sum() == pytest.approx(from_error, rel=1e-3, abs=1e-3)
 
 
 def write_bundle(folder: Path, model: LanguageModel, *, prepend_bos: bool | None, line: str = "") -> Path:
