@@ -240,7 +240,7 @@ def test_a_bundle_without_bos_opens_so_and_stays_so(
     trace = tracker.trace(SENTENCES[:30])
     expected = dense(tracker.saes[3], hidden(tiny_model, trace.tokens.ids)[4][0])
     np.testing.assert_allclose(trace.layers[3].dense(), expected, rtol=1e-4, atol=1e-5)
-    files = tracker.circuit_files(tracker.circuit(SENTENCES[:30], top=3))
+    files = tracker.circuit_files(tracker.circuit(SENTENCES[:30]))
     (graph,) = (
         json.loads(content) for name, content in files.items() if name.endswith(".json") and b"schema" in content
     )
