@@ -113,8 +113,8 @@ def _name(graph: nx.DiGraph[Any], node: int) -> str:
     if values["kind"] != "features":
         return label
     short = label if len(label) <= _LONGEST else label[: _LONGEST - 1].rstrip(" ,;:…") + "…"
-    first = str(values["words"]).split(", ")[0]
-    return f"“{short}”" + (f" on “{first}”" if first else "")
+    telling = [word for word in str(values["words"]).split(", ") if any(map(str.isalnum, word))]
+    return f"“{short}”" + (f" on “{telling[0]}”" if telling else "")
 
 
 def _capital(text: str) -> str:
