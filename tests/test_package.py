@@ -116,7 +116,7 @@ def test_every_distribution_that_is_imported_is_required() -> None:
     outside = imported - sys.stdlib_module_names - {"feature_tracker"}
     needed = {canonicalize_name(named[name][0]) for name in outside}
     optional = PROJECT["project"]["optional-dependencies"]
-    requirements = [*PROJECT["project"]["dependencies"], *optional["quality"], *optional["label"], *optional["search"]]
+    requirements = [*PROJECT["project"]["dependencies"], *optional["corpus"], *optional["label"], *optional["search"]]
     required = {canonicalize_name(Requirement(line).name) for line in requirements}
     assert needed <= required, f"add to pyproject.toml: {needed - required}"
     # transformers imports these two: to spread a model over devices, and to read the built-in one.

@@ -52,7 +52,13 @@ class _Range(click.ParamType[tuple[int, int]]):
     type=click.Path(path_type=Path),
     help="CSV file with a row a document: name (its path, file name, or that without suffix), date, group.",
 )
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Run in this process, or on Ray: on several processes or machines.",
+)
 @click.option("--address", help="With Ray: a cluster's head, host:6379, or auto on one of its machines.")
 @click.option("--workers", type=_Range(), help="With Ray: workers, as 4, or 1-16 where the cluster grows.")
 @click.option(
