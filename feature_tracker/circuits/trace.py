@@ -74,7 +74,9 @@ def _trace_back(
     yield circuit
     n_turns = sum(measured_turns(recording, _to_take_out(level), n_windows) for level in levels[1:])
     with FORWARDS.job("Taking parts out", n_turns, progress) as job:
-        for rows in _measured_rows(recording, question, levels, circuit.value, job.turn):
+        n_asked = len(levels[0].nodes)
+        whole = value if n_asked == 1 else float(n_asked)  # several features count alike, 1 each
+        for rows in _measured_rows(recording, question, levels, whole, job.turn):
             edges = pd.concat([circuit.edges, rows], ignore_index=True)
             circuit = replace(circuit, edges=edges, n_unmeasured=circuit.n_unmeasured - 1)
             yield circuit
@@ -175,7 +177,7 @@ _DTYPES = {"source": int, "target": int}
 
 
 def _measured_rows(
-    recording: Recording, question: WhatFeeds | NextWord, levels: list[Level], value: float, turn: Turn
+    recording: Recording, question: WhatFeeds | NextWord, levels: list[Level], whole: float, turn: Turn
 ) -> Iterator[pd.DataFrame]:
     for above, level in pairwise(levels):
         if not level.nodes:  # nothing before the word that is asked about counts
@@ -184,7 +186,7 @@ def _measured_rows(
         for node, effects in measured(recording, question, _to_take_out(level), above.nodes, turn):
             contributions = level.contributions[node.number - first]
             rows = [
-                (node.number, target.number, contribution / value, effect, lost(effect, target))
+                (node.number, target.number, contribution / whole, effect, lost(effect, target))
                 for target, contribution, effect in zip(above.nodes, contributions, effects, strict=True)
                 if target.members or target.kind == "logit"
             ]

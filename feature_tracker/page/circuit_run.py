@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field, replace
+from collections.abc import Generator
+from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary, ref
 
 import pandas as pd
@@ -15,8 +16,9 @@ from feature_tracker.circuits.question import Question
 from feature_tracker.circuits.traced import TracedCircuit
 from feature_tracker.labels.table import LabelTable
 from feature_tracker.page import state
-from feature_tracker.page.pool import evicted_error
+from feature_tracker.page.pool import evicted_error, progress_bar
 from feature_tracker.page.state import Scene
+from feature_tracker.progress import Progress
 from feature_tracker.tracing.recording import Recording
 from feature_tracker.tracing.trace import Trace
 from feature_tracker.tracker import Tracker
@@ -81,9 +83,23 @@ _RECORDINGS: WeakKeyDictionary[Tracker, WeakKeyDictionary[SessionCircuit, Record
 
 
 def session_circuit(scene: Scene) -> SessionCircuit | None:
-    """The circuit that was last traced for the text on the page."""
+    """The circuit that was last traced for the text on the page.
+
+    A tracker with another label took the place of the one that recorded the text: the text is then recorded again.
+    """
     session = stored_circuit()
-    return session if session is not None and session.page_trace is scene.analysis.trace else None
+    if session is None or session.page_trace is not scene.analysis.trace:
+        return None
+    if session.weak_recording() is None:
+        with progress_bar() as report:
+            _keep(session, scene.tracker, scene.tracker.record(session.page_trace.tokens, progress=report))
+    session.labels = scene.tracker.labels
+    return session
+
+
+def _keep(session: SessionCircuit, tracker: Tracker, recording: Recording) -> None:
+    session.weak_recording = ref(recording)
+    _RECORDINGS.setdefault(tracker, WeakKeyDictionary())[session] = recording
 
 
 def stored_circuit() -> SessionCircuit | None:
@@ -95,11 +111,12 @@ def stored_circuit() -> SessionCircuit | None:
     return st.session_state.get(state.CIRCUIT)
 
 
-def trace(scene: Scene, question: Question | None, place: DeltaGenerator) -> None:
-    """Record the text, trace the circuit, and store it in the session after each node that was measured.
+@contextlib.contextmanager
+def stoppable(place: DeltaGenerator) -> Generator[Progress]:
+    """A progress bar with a *Stop* button in a place of the page, both gone at the end.
 
-    Streamlit handles clicks whenever the bar moves: *Stop*, or any other control, ends the run there, and what was
-    measured stays. This is no fragment, because a click inside a fragment waits for its run to end.
+    Streamlit handles clicks whenever the bar moves: *Stop*, or any other control, ends the run there. This is no
+    fragment, because a click inside a fragment waits for its run to end.
     """
     drawn = place.container(horizontal=True, vertical_alignment="center")
     bar = drawn.progress(0.0, "Getting ready")
@@ -108,16 +125,24 @@ def trace(scene: Scene, question: Question | None, place: DeltaGenerator) -> Non
     def report(stage: str, share: float) -> None:
         bar.progress(min(max(share, 0.0), 1.0), stage)
 
+    try:
+        yield report
+    finally:
+        place.empty()
+
+
+def trace(scene: Scene, question: Question | None, report: Progress) -> None:
+    """Record the text, trace the circuit, and store it in the session after each node that was measured.
+
+    Whatever ends this early, what was measured until then stays.
+    """
     tracker, earlier = scene.tracker, session_circuit(scene)
-    recording = None if earlier is None else earlier.weak_recording()
-    if recording is None:
-        recording = tracker.record(scene.analysis.trace.tokens, progress=report)
+    recording = earlier.recording if earlier else tracker.record(scene.analysis.trace.tokens, progress=report)
     session = SessionCircuit(scene.analysis.trace, ref(recording), tracker.labels, question)
     with contextlib.closing(tracker.trace_circuit(recording, question, progress=report)) as steps:
         for traced in steps:
             if session.circuit is None:
-                _RECORDINGS.setdefault(tracker, WeakKeyDictionary())[session] = recording
+                _keep(session, tracker, recording)
                 st.session_state.pop(state.CIRCUIT, None)  # else Streamlit keeps the replaced one until the next run
                 st.session_state[state.CIRCUIT] = session
-            session.circuit = replace(traced.circuit)
-    place.empty()
+            session.circuit = traced.circuit

@@ -9,24 +9,31 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from weakref import ref
 
 import networkx as nx
+import numpy as np
+import pandas as pd
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 import feature_tracker.page.pool
+import feature_tracker.page.views.circuit
 from feature_tracker.bundles.bundle import Bundle
-from feature_tracker.circuits.circuit import EDGE_COLUMNS
+from feature_tracker.circuits.circuit import EDGE_COLUMNS, Node
 from feature_tracker.errors import TrackerError
+from feature_tracker.feature import Feature
 from feature_tracker.labels.table import LabelTable
 from feature_tracker.model.load import LanguageModel
+from feature_tracker.model.tokens import TokenizedText
 from feature_tracker.page.circuit_files import _zipped
 from feature_tracker.page.circuit_run import SessionCircuit
 from feature_tracker.page.samples import SAMPLES
-from feature_tracker.page.views.circuit import KEPT
+from feature_tracker.page.views.circuit import KEPT, edge_table, words_table
 from feature_tracker.sae.topk import Sae
 from feature_tracker.tracker import Tracker
 from tests.page.driving import TEXT, analyze, errors, open_tab
@@ -125,6 +132,17 @@ def test_a_next_word_of_several_tokens_is_refused_with_its_pieces(page: AppTest,
     page.button(key="circuit_trace").click().run()
     assert any("must be one token" in error for error in errors(page))
     assert not page.exception
+    assert not [button for button in page.button if button.key == "circuit_stop"]
+
+
+def test_a_feature_that_is_silent_here_is_refused(page: AppTest) -> None:
+    analyze(page, "a b c")
+    fires = page.session_state["analysis"].trace.layers[3].largest(page.session_state["analysis"].trace.counted)
+    page.session_state["feature"] = (3, int(fires.argmin()))
+    open_tab(page, "Circuit")
+    page.button(key="circuit_trace").click().run()
+    assert any("fire in this text" in error for error in errors(page))
+    assert "session_circuit" not in page.session_state
 
 
 def test_stopping_keeps_what_was_measured(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,6 +199,43 @@ def test_a_clicked_node_shows_its_members_and_links(page: AppTest) -> None:
     page.button(key="circuit_heads").click().run()
     assert "Head" in page.dataframe[-1].value
     assert not errors(page)
+
+
+def test_what_is_measured_inside_a_node_can_be_stopped(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = traced(page)
+    session.node = next(node for node in session.circuit.nodes if node.kind == "features" and node.layer == 3).number
+    page.run()
+
+    def stopped(_recording: Any, _circuit: Any, _node: Any, progress: Any) -> None:
+        progress("Taking members out", 0.5)
+        st.stop()  # a click on *Stop* ends the run like this
+
+    monkeypatch.setattr(feature_tracker.page.views.circuit, "measure_members", stopped)
+    page.button(key="circuit_alone").click().run()
+    page.button(key="circuit_stop").click().run()
+    assert "circuit_stop" not in [button.key for button in page.button]
+    assert session.inside == {}
+    assert not errors(page)
+
+
+def test_where_an_edge_acts_is_said_in_words_of_the_text() -> None:
+    text = "Inflation rose. Inflation fell."
+    tokens = TokenizedText(text, np.arange(4), np.array([[0, 4], [4, 9], [9, 14], [15, 25]]), window=64)
+    acts = pd.DataFrame({"source_position": [0, 3], "target_position": [2, 1], "effect": [3.0, -1.0]})
+    target = Node(1, 4, "features", (Feature(4, 7),), (), 0.5, 12.0)
+    table = words_table(tokens, acts, target)
+    assert table["Taken out on"].tolist() == ["Inflation", "Inflation"]
+    assert table["Lost on"].tolist() == ["rose", "Inflation"]
+    assert table["Without it"].tolist() == pytest.approx([0.25, -1 / 12])
+    assert "Inflation rose" in table["Where"][0]
+
+
+def test_an_estimate_has_no_column_where_nothing_was_estimated() -> None:
+    graph = nx.DiGraph()
+    graph.add_node(1, label="rates", words="rate")
+    measured = {"lost": 0.1, "effect": 2.0}
+    assert "Estimate" not in edge_table(graph, [(1, measured)])
+    assert "Estimate" in edge_table(graph, [(1, measured), (1, measured | {"attribution": 0.3})])
 
 
 def test_questions_stay_while_other_views_are_open(page: AppTest) -> None:
@@ -241,6 +296,22 @@ def test_a_circuit_keeps_neither_an_evicted_tracker_nor_its_recording(page: AppT
     assert recording() is None
     with pytest.raises(TrackerError, match="to make room"):
         _ = session.recording
+
+
+def test_a_circuit_outlives_the_tracker_whose_labels_were_changed(page: AppTest, tiny_bundle: Bundle) -> None:
+    session = traced(page)
+    node = next(node for node in session.circuit.nodes if node.kind == "features")
+    pool = feature_tracker.page.pool.tracker_pool()
+    old = pool.loading(tiny_bundle).outcome.result()
+    frame = old.labels.frame.assign(label="called otherwise")
+    pool.exchange(old, replace(old, labels=LabelTable(frame)))
+    del old
+    session.node = node.number
+    page.run()
+    gc.collect()
+    page.run()
+    assert not errors(page)
+    assert set(page.dataframe[0].value["Label"]) == {"called otherwise"}
 
 
 def test_a_recording_serves_all_questions_and_ends_with_the_text(page: AppTest) -> None:

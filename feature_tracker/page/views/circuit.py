@@ -11,16 +11,16 @@ import streamlit as st
 from feature_tracker.charts.circuit import CIRCUIT_LEGEND, plot_circuit
 from feature_tracker.charts.theme import layer_colours, shorten
 from feature_tracker.circuits.answer import answer, explains_little, faithfulness_in_words, little_in_words
-from feature_tracker.circuits.circuit import Node
+from feature_tracker.circuits.circuit import Node, lost
 from feature_tracker.circuits.question import Question, WhatFeeds, WhatItFeeds
 from feature_tracker.circuits.where import edge_heads, edge_words, measure_members, targets_of
 from feature_tracker.feature import Feature
+from feature_tracker.model.tokens import TokenizedText
 from feature_tracker.page import circuit_run
 from feature_tracker.page.circuit_files import show_downloads
 from feature_tracker.page.circuit_run import SessionCircuit, stored_circuit
 from feature_tracker.page.clicks import show_node_chart
 from feature_tracker.page.errors import plain
-from feature_tracker.page.pool import progress_bar
 from feature_tracker.page.state import Scene
 from feature_tracker.page.tables import show_table
 from feature_tracker.progress import Progress
@@ -37,12 +37,20 @@ _FEATURE, _WORD, _NEXT_WORD, _AGAINST, _AFTER = (
 KEPT = (ASKED, _WORD, _NEXT_WORD, _AGAINST, _AFTER)
 """Keys of widgets whose values stay while they are not on the page."""
 _MOST_WORDS = 8
+_MOST_PAIRS = 20
+_MOST_HEADS = 12
 _HALF_WIDTH = 512  # fits twice side by side on a laptop's screen
 _LOST = st.column_config.NumberColumn(
-    "Without it", format="percent", help="How much less the deeper one fires when the shallower one is taken out."
+    "Without it",
+    width="small",
+    format="percent",
+    help="How much less the deeper one fires when the shallower one is taken out.",
 )
 _ESTIMATE = st.column_config.NumberColumn(
-    "Estimate", format="percent", help="The share of the answer that takes this way, estimated from gradients."
+    "Estimate",
+    width="small",
+    format="percent",
+    help="The share of the answer that takes this way, estimated from gradients.",
 )
 
 
@@ -63,7 +71,8 @@ def show(scene: Scene) -> None:
             show_downloads(session, scene)
     place = st.empty()  # drawn in every run, so that what is written there goes when the next run begins
     if pressed:
-        circuit_run.trace(scene, question() if question else None, place)
+        with circuit_run.stoppable(place) as report:
+            circuit_run.trace(scene, question() if question else None, report)
         st.rerun()  # draws the downloads above
     if session is not None and session.circuit is not None:
         _show_circuit(session, scene)
@@ -197,8 +206,8 @@ def _show_members(session: SessionCircuit, node: Node) -> None:
     alone = session.inside.get(("members", node.number, 0))
     if alone is not None and not alone.empty:
         strongest = alone.loc[alone.groupby("feature")["lost"].apply(lambda lost: lost.abs().idxmax())]
-        lost = strongest.set_index("feature")["lost"]
-        table["Alone"] = [lost.get(feature.index, float("nan")) for feature in features]
+        most = strongest.set_index("feature")["lost"]
+        table["Alone"] = [most.get(feature.index, float("nan")) for feature in features]
     st.markdown("Its features, which do the same work" if node.kind == "features" else "Its features")
     show_table(
         table,
@@ -231,8 +240,10 @@ def _show_edges(title: str, graph: Any, edges: list[tuple[int, dict[str, float]]
         column_config={
             "Node": st.column_config.TextColumn(width="medium"),
             "Without it": _LOST,
+            "Effect": st.column_config.NumberColumn(
+                width="small", format="%+.3g", help="The same in units of activation, summed over the words."
+            ),
             "Estimate": _ESTIMATE,
-            "Effect": st.column_config.NumberColumn(format="%+.3g", help="The same in units of activation."),
         },
     )
 
@@ -242,14 +253,14 @@ def edge_table(graph: Any, edges: list[tuple[int, dict[str, float]]]) -> pd.Data
     rows = [
         {
             "Node": str(graph.nodes[number]["label"]),
-            "Words": str(graph.nodes[number]["words"]),
             "Without it": edge["lost"],
-            "Estimate": edge.get("attribution", float("nan")),
             "Effect": edge["effect"],
+            "Estimate": edge.get("attribution", float("nan")),
+            "Words": str(graph.nodes[number]["words"]),
         }
         for number, edge in edges
     ]
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows).dropna(axis="columns", how="all")  # where nothing is estimated
     return table.reindex(table["Without it"].abs().sort_values(ascending=False).index).reset_index(drop=True)
 
 
@@ -274,35 +285,51 @@ def _show_inside(session: SessionCircuit, graph: Any, node: Node) -> None:
     for what in ("words", "heads"):
         table = session.inside.get((what, node.number, number))
         if table is not None:
-            _show_inside_table(session, what, table)
+            _show_inside_table(session, what, table, targets[number])
 
 
-def _show_inside_table(session: SessionCircuit, what: str, table: pd.DataFrame) -> None:
+def _show_inside_table(session: SessionCircuit, what: str, table: pd.DataFrame, target: Node) -> None:
     if table.empty:
         st.caption("Nothing changes on any word." if what == "words" else "No attention head carries it.")
         return
-    if what == "words":
-        texts = session.page_trace.token_texts
-        shown = pd.DataFrame(
-            {
-                "Taken out on": [texts[position].strip() for position in table["source_position"]],
-                "Lost on": [texts[position].strip() for position in table["target_position"]],
-                "Effect": table["effect"],
-            }
-        ).head(20)
-    else:
-        shown = table.head(12).rename(columns={"layer": "Layer", "head": "Head", "effect": "Effect", "share": "Share"})
+    shown = words_table(session.page_trace.tokens, table, target) if what == "words" else heads_table(table)
     show_table(
         shown, key=f"circuit_inside_{what}", placeholder="", height="auto",
         column_config={
+            "Without it": st.column_config.NumberColumn(
+                format="percent", help="Of all that the deeper one fires in question, what it loses on this word."
+            ),
             "Effect": st.column_config.NumberColumn(format="%+.3g"),
             "Share": st.column_config.NumberColumn(format="percent", help="Of all heads; estimated."),
         },
     )  # fmt: skip
 
 
+def words_table(tokens: TokenizedText, acts: pd.DataFrame, target: Node) -> pd.DataFrame:
+    """The strongest effects of one word on another, with what stands around the deeper one's word.
+
+    Args:
+        acts: what `edge_words` gives.
+    """
+    ends = acts.head(_MOST_PAIRS)
+    return pd.DataFrame(
+        {
+            "Taken out on": [shorten(tokens.word_at(position), 30) for position in ends["source_position"]],
+            "Lost on": [shorten(tokens.word_at(position), 30) for position in ends["target_position"]],
+            "Without it": [lost(effect, target) for effect in ends["effect"]],
+            "Where": [tokens.excerpt_at(position) for position in ends["target_position"]],
+        }
+    )
+
+
+def heads_table(heads: pd.DataFrame) -> pd.DataFrame:
+    """The heads that carry most of an edge; see `edge_heads`."""
+    titles = {"layer": "Layer", "head": "Head", "effect": "Effect", "share": "Share"}
+    return heads.head(_MOST_HEADS).rename(columns=titles)
+
+
 def _measure(session: SessionCircuit, key: tuple[str, int, int], node: Node, target: Node | None) -> None:
-    with progress_bar() as report:
+    with circuit_run.stoppable(st.empty()) as report:
         session.inside[key] = _measured(session, key[0], node, target, report)
     st.rerun()
 
