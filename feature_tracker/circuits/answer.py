@@ -10,15 +10,26 @@ import networkx as nx
 from feature_tracker.circuits.question import NextWord, WhatItFeeds
 from feature_tracker.circuits.traced import TracedCircuit
 
-_LITTLE = 0.3
+_LITTLE_RECOVERED = 0.3
 """Share of the target below which the kept features bring back too little to explain it."""
+_LITTLE_PASSES = 0.2
+"""Share of the influence through named features below which the paths through them are no explanation."""
+_LITTLE = (
+    "This circuit explains little: most of what matters here passes through what the SAEs miss, or through many "
+    "features that each do a little. Ask about one word, or about a feature of an earlier layer."
+)
 _TELLING = 0.05
 """Smallest share lost by an edge that a sentence names."""
 _LONGEST = 60
 
 
 def answer(traced: TracedCircuit) -> str:
-    """What the strongest edges say, followed from what is asked about down to words, or up from the feature."""
+    """What the strongest edges say, followed from what is asked about down to words, or up from the feature.
+
+    Where the circuit explains little, that is the answer.
+    """
+    if explains_little(traced):
+        return _LITTLE
     graph = traced.graph()
     if isinstance(traced.circuit.question, WhatItFeeds):
         return _answer_forward(graph)
@@ -36,17 +47,11 @@ def faithfulness_in_words(traced: TracedCircuit) -> str:
 
 
 def explains_little(traced: TracedCircuit) -> bool:
-    """Whether the kept features alone bring back so little that the circuit's paths are no explanation."""
+    """Whether so little passes through named features, or comes back with them alone, that paths explain nothing."""
     measured = traced.circuit.faithfulness
-    return measured is not None and not measured.recovered >= _LITTLE
-
-
-def little_in_words(traced: TracedCircuit) -> str:
-    """What to say instead of paths; see `explains_little`."""
-    return (
-        "This circuit explains little: most of what matters here passes through what the SAEs miss, or through many "
-        "features that each do a little. Ask about one word, or about a feature of an earlier layer."
-    )
+    if measured is not None and not measured.recovered >= _LITTLE_RECOVERED:
+        return True
+    return traced.circuit.explained() < _LITTLE_PASSES
 
 
 def _asked(traced: TracedCircuit) -> list[Any]:

@@ -12,7 +12,7 @@ import networkx as nx
 
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.charts.theme import shorten
-from feature_tracker.circuits.answer import answer, explains_little, faithfulness_in_words, little_in_words
+from feature_tracker.circuits.answer import answer, faithfulness_in_words
 from feature_tracker.circuits.question import Question, WhatFeeds, WhatItFeeds
 from feature_tracker.circuits.traced import TracedCircuit
 from feature_tracker.cli.options import bundle_options
@@ -110,7 +110,7 @@ def summary(traced: TracedCircuit) -> Iterator[str]:
     """A circuit in lines: the question, the answer, what it carries, and each node with its strongest edge."""
     yield traced.question()
     yield ""
-    yield little_in_words(traced) if explains_little(traced) else answer(traced)
+    yield answer(traced)
     carried = faithfulness_in_words(traced)
     if carried:
         yield carried

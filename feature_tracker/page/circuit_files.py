@@ -9,6 +9,7 @@ from weakref import ref
 
 import streamlit as st
 
+from feature_tracker.circuits.export import table_files
 from feature_tracker.errors import TrackerError
 from feature_tracker.page.circuit_run import SessionCircuit
 from feature_tracker.page.components.download import offer_download
@@ -26,6 +27,7 @@ _DESCRIPTIONS = {
     "attribution_graph.json": "For circuit-tracer's viewer and Neuronpedia; contains your text",
     "figure.html": "The figure, to open in a browser",
 }
+_TABLES = ("nodes.csv", "edges.csv", "members.csv", "graph.graphml", "graph.gexf", "graph.json")
 _MIMES = {"csv": "text/csv", "json": "application/json", "html": "text/html"}
 _ALL_FILES = "circuit.zip"
 
@@ -53,7 +55,10 @@ def _file(name: str, weak_session: ref[SessionCircuit], weak_tracker: ref[Tracke
         raise evicted_error()
     if session is None:
         raise TrackerError("This circuit is no longer on the page. Trace it again to download its files.")
-    files = tracker.circuit_files(session.traced())
+    traced = session.traced()
+    if name in _TABLES:  # made at once; the others need the model again
+        return table_files(traced)[name]
+    files = tracker.circuit_files(traced)
     return _zipped(files) if name == _ALL_FILES else files[name]
 
 

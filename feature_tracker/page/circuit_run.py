@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
-from dataclasses import dataclass, field
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field, replace
 from weakref import WeakKeyDictionary, ref
 
 import pandas as pd
@@ -12,16 +14,19 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from feature_tracker.circuits.circuit import Circuit
-from feature_tracker.circuits.question import Question
+from feature_tracker.circuits.question import NextWord, Question, WhatFeeds
 from feature_tracker.circuits.traced import TracedCircuit
 from feature_tracker.labels.table import LabelTable
+from feature_tracker.model.tokens import TokenizedText
 from feature_tracker.page import state
 from feature_tracker.page.pool import evicted_error, progress_bar
 from feature_tracker.page.state import Scene
 from feature_tracker.progress import Progress
-from feature_tracker.tracing.recording import Recording
+from feature_tracker.tracing.recording import Recording, part_of
 from feature_tracker.tracing.trace import Trace
 from feature_tracker.tracker import Tracker
+
+_REDRAW_SECONDS = 2.0
 
 
 @dataclass(eq=False)
@@ -34,15 +39,17 @@ class SessionCircuit:
 
     Attributes:
         page_trace: the trace of the text on the page.
-        weak_recording: of the text.
+        window: number of the only window that was recorded, because the question is about one place; `None` for all.
+        weak_recording: of the text, or of that window.
         labels: that name its features.
-        question: what is asked; `None` for the whole text.
+        question: what is asked, counted from the start of the recording; `None` for the whole text.
         circuit: what was measured so far; `None` before anything was.
         node: number of the node that was clicked.
         inside: tables that were asked for, by what they are of.
     """
 
     page_trace: Trace
+    window: int | None
     weak_recording: ref[Recording]
     labels: LabelTable
     question: Question | None
@@ -92,7 +99,7 @@ def session_circuit(scene: Scene) -> SessionCircuit | None:
         return None
     if session.weak_recording() is None:
         with progress_bar() as report:
-            _keep(session, scene.tracker, scene.tracker.record(session.page_trace.tokens, progress=report))
+            _keep(session, scene.tracker, _record(scene.tracker, session.page_trace, session.window, report))
     session.labels = scene.tracker.labels
     return session
 
@@ -131,18 +138,53 @@ def stoppable(place: DeltaGenerator) -> Generator[Progress]:
         place.empty()
 
 
-def trace(scene: Scene, question: Question | None, report: Progress) -> None:
-    """Record the text, trace the circuit, and store it in the session after each node that was measured.
+def trace(
+    scene: Scene, question: Question | None, report: Progress, draw: Callable[[TracedCircuit, str], None]
+) -> None:
+    """Record what bears on a question, trace the circuit, and store it in the session after each node that is measured.
 
     Whatever ends this early, what was measured until then stays.
+
+    Args:
+        draw: draws what was measured so far, under a key of its own each time.
     """
-    tracker, earlier = scene.tracker, session_circuit(scene)
-    recording = earlier.recording if earlier else tracker.record(scene.analysis.trace.tokens, progress=report)
-    session = SessionCircuit(scene.analysis.trace, ref(recording), tracker.labels, question)
+    tracker, page_trace = scene.tracker, scene.analysis.trace
+    window, question = _of_its_window(question, page_trace.tokens)
+    earlier = session_circuit(scene)
+    if earlier is not None and earlier.window == window:
+        recording = earlier.recording
+    else:
+        recording = _record(tracker, page_trace, window, report)
+    session = SessionCircuit(page_trace, window, ref(recording), tracker.labels, question)
+    drawn_at = 0.0
     with contextlib.closing(tracker.trace_circuit(recording, question, progress=report)) as steps:
-        for traced in steps:
+        for number, traced in enumerate(steps):
             if session.circuit is None:
                 _keep(session, tracker, recording)
                 st.session_state.pop(state.CIRCUIT, None)  # else Streamlit keeps the replaced one until the next run
                 st.session_state[state.CIRCUIT] = session
             session.circuit = traced.circuit
+            if time.monotonic() - drawn_at > _REDRAW_SECONDS:
+                draw(traced, f"circuit_so_far_{number}")
+                drawn_at = time.monotonic()
+
+
+def _record(tracker: Tracker, trace: Trace, window: int | None, report: Progress) -> Recording:
+    """The text of a trace, or one window of it, recorded."""
+    tokens = trace.tokens
+    return tracker.record(tokens if window is None else part_of(tokens, window, 1), progress=report)
+
+
+def _of_its_window(question: Question | None, tokens: TokenizedText) -> tuple[int | None, Question | None]:
+    """The window that a question about one place needs, with the question counted from there; `None` for all."""
+    starts = tokens.window_starts
+    if len(starts) > 1 and isinstance(question, NextWord):
+        position = tokens.n_tokens - 1 if question.position is None else question.position
+        window = bisect_right(starts, position) - 1
+        return window, replace(question, position=position - starts[window])
+    if len(starts) > 1 and isinstance(question, WhatFeeds) and question.positions:
+        windows = {bisect_right(starts, position) - 1 for position in question.positions}
+        if len(windows) == 1:
+            (window,) = windows
+            return window, replace(question, positions=tuple(at - starts[window] for at in question.positions))
+    return None, question

@@ -35,6 +35,14 @@ def show_card(feature: Feature, tracker: Tracker, theme: Theme | None) -> None:
         if detail:
             st.markdown(plain(detail))
         st.caption(" · ".join(filter(None, [_trust(row), row["kind"], _beside(str(row["label"]), top_words)])))
+        st.button(
+            "What feeds it?",
+            key="card_what_feeds",
+            type="tertiary",
+            icon=":material/account_tree:",
+            on_click=state.ask_what_feeds,
+            help="Opens the view Circuit with this question.",
+        )
         _show_examples(feature, tracker)
         _show_own_documents(feature, tracker)
         if theme is not None and len(theme.features) > 1:

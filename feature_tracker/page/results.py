@@ -123,7 +123,7 @@ def show_results(analysis: Analysis, tracker: Tracker, settings: Settings) -> No
     with text_column, shown_errors("drawing the text"):
         words.show(scene)
     for tab, (title, show) in zip(
-        st.tabs(list(_TABS), key="view", on_change="rerun", bind="query-params"), _TABS.items(), strict=True
+        st.tabs(list(_TABS), key=state.VIEW, on_change="rerun", bind="query-params"), _TABS.items(), strict=True
     ):
         if tab.open:
             with tab, shown_errors(f"drawing {title}"):

@@ -35,6 +35,9 @@ PAGE = "look_at"
 LAYERS = "layers"
 PENDING_TEXT = "pending_text"
 CIRCUIT = "session_circuit"
+VIEW = "view"
+CIRCUIT_QUESTION = "circuit_question"
+WHAT_FEEDS = "What feeds this feature?"
 CORRELATIONS = "session_correlations"
 _ANALYSIS = "analysis"
 THEMES = "session_themes"
@@ -230,6 +233,12 @@ def choose_feature(layer: int, index: int, *, as_theme: bool = False) -> None:
     st.session_state[_FEATURE] = (layer, index)
     st.session_state[_IS_THEME] = as_theme
     st.query_params[_LINK] = f"L{layer}/F{index}"
+
+
+def ask_what_feeds() -> None:
+    """Open the view that answers what feeds the chosen feature."""
+    st.session_state[VIEW] = "Circuit"
+    st.session_state[CIRCUIT_QUESTION] = WHAT_FEEDS
 
 
 def chosen_positions() -> tuple[int, ...] | None:

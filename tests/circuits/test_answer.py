@@ -17,10 +17,10 @@ from tests.circuits.test_contributions import strongest
 
 
 def traced(recording: Recording, question: Question) -> TracedCircuit:
+    """A circuit that explains enough; those of a model with random weights don't."""
     *_, circuit = trace_circuit(recording, question)
-    return TracedCircuit(
-        recording, unlabelled_table({layer: sae.n_latents for layer, sae in recording.saes.items()}), circuit
-    )
+    labels = unlabelled_table({layer: sae.n_latents for layer, sae in recording.saes.items()})
+    return TracedCircuit(recording, labels, replace(circuit, faithfulness=Faithfulness(0.7, 0.2, 0.1)))
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,14 @@ def test_faithfulness_is_one_sentence_and_absent_until_it_is_measured(fed: Trace
 def test_a_circuit_that_brings_back_little_explains_little(fed: TracedCircuit, kept: float) -> None:
     little = replace(fed, circuit=replace(fed.circuit, faithfulness=Faithfulness(kept, 0.0, 0.5)))
     assert explains_little(little)
+
+
+def test_a_circuit_through_which_little_passes_says_so_instead_of_paths(fed: TracedCircuit) -> None:
+    nodes = tuple(node._replace(influence=node.influence / 10) for node in fed.circuit.nodes)
+    little = replace(fed, circuit=replace(fed.circuit, nodes=nodes))
+    assert explains_little(little)
+    assert answer(little).startswith("This circuit explains little")
+    assert not explains_little(fed)
 
 
 @pytest.mark.parametrize("kind", ["forward", "word"])

@@ -21,6 +21,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+import feature_tracker.page.circuit_run
 import feature_tracker.page.pool
 import feature_tracker.page.views.circuit
 from feature_tracker.bundles.bundle import Bundle
@@ -110,6 +111,90 @@ def test_what_a_feature_feeds_is_asked_of_layers_before_the_last(page: AppTest) 
     assert says(page, "Without “")
 
 
+def test_the_card_of_a_feature_leads_to_what_feeds_it(page: AppTest) -> None:
+    analyze(page, SHORT)
+    page.session_state["circuit_question"] = WHOLE
+    page.button(key="card_what_feeds").click().run()
+    assert [tab.label for tab in page.tabs if tab.children] == ["Circuit"]
+    assert page.session_state["circuit_question"] == FEEDS
+    session = trace(page)
+    assert session.circuit.question.features == (Feature(*page.session_state["feature_box"]),)
+
+
+def test_the_address_keeps_the_kind_of_question_and_nothing_of_the_text(page: AppTest) -> None:
+    analyze(page, SHORT)
+    open_tab(page, "Circuit")
+    ask(page, NEXT)
+    page.text_input(key="circuit_next_word").set_value("Zebra").run()
+    assert page.query_params["circuit_question"] == NEXT
+    assert "Zebra" not in str(page.query_params)
+    ask(page, FEEDS)
+    open_tab(page, "Features")
+    open_tab(page, "Circuit")
+    assert page.session_state["circuit_question"] == FEEDS
+    assert not page.warning
+
+
+@pytest.mark.parametrize("kind", [FEEDS, NEXT])
+def test_a_question_about_one_place_of_a_long_text_needs_its_window_only(
+    page: AppTest, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    recorded: list[int] = []
+    whole = Tracker.record
+
+    def record(self: Tracker, tokens: Any, **options: Any) -> Any:
+        recorded.append(tokens.n_tokens)
+        return whole(self, tokens, **options)
+
+    monkeypatch.setattr(Tracker, "record", record)
+    analyze(page, SENTENCES)
+    tokens = page.session_state["analysis"].trace.tokens
+    assert len(tokens.window_starts) > 2
+    open_tab(page, "Circuit")
+    ask(page, kind)
+    if kind == FEEDS:
+        page.selectbox(key="circuit_word").select_index(1).run()
+        column = page.session_state["analysis"].trace.column(Feature(*page.session_state["feature_box"]))
+    else:
+        page.text_input(key="circuit_next_word").set_value("rate").run()
+    session = trace(page)
+    assert recorded == [session.recording.trace.n_tokens]
+    assert recorded[0] < tokens.window
+    if kind == FEEDS:
+        (position,) = session.circuit.question.positions
+        there = session.recording.trace.column(session.circuit.question.features[0])[position]
+        assert there == pytest.approx(column[tokens.window_starts[session.window] + position], rel=1e-4)
+        assert there > 0
+    ask(page, WHOLE)
+    assert trace(page).recording.trace.n_tokens == tokens.n_tokens
+
+
+def test_what_was_measured_is_drawn_while_the_rest_is_measured(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feature_tracker.page.circuit_run, "_REDRAW_SECONDS", 0.0)
+    drawn: list[int] = []
+    draw = feature_tracker.page.views.circuit._draw
+    monkeypatch.setattr(
+        feature_tracker.page.views.circuit,
+        "_draw",
+        lambda traced, key, place: (drawn.append(len(traced.circuit.edges)), draw(traced, key, place)),
+    )
+    session = traced(page)
+    assert drawn[0] == 0
+    assert len(set(drawn)) > 3
+    assert drawn[-1] == len(session.circuit.edges)
+
+
+def test_a_node_that_is_not_drawn_can_be_chosen_by_name(page: AppTest) -> None:
+    session = traced(page)
+    names = page.selectbox(key="circuit_node").options
+    assert len(names) == len(session.circuit.nodes)
+    place = next(place for place, name in enumerate(names) if name.startswith("Words: "))
+    page.selectbox(key="circuit_node").select_index(place).run()
+    assert session.circuit.nodes[session.node].layer == -1
+    assert says(page, "What it feeds")
+    assert not errors(page)
+
+
 def test_a_next_word_is_asked_about_after_a_sentence(page: AppTest) -> None:
     analyze(page, SHORT)
     open_tab(page, "Circuit")
@@ -167,7 +252,7 @@ def test_a_layer_chosen_alone_is_no_limit(page: AppTest) -> None:
     analyze(page, SHORT)
     page.session_state["layers"] = [3]
     open_tab(page, "Circuit")
-    assert says(page, "All layers are looked at, whatever the settings say")
+    assert says(page, "all SAE layers, whatever the sidebar shows")
     assert trace(page).circuit.layers[0] == -1
 
 

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from feature_tracker.charts.circuit import CIRCUIT_LEGEND, plot_circuit
 from feature_tracker.charts.theme import layer_colours, shorten
-from feature_tracker.circuits.answer import answer, explains_little, faithfulness_in_words, little_in_words
+from feature_tracker.circuits.answer import answer, faithfulness_in_words
 from feature_tracker.circuits.circuit import Node, lost
 from feature_tracker.circuits.question import Question, WhatFeeds, WhatItFeeds
+from feature_tracker.circuits.traced import TracedCircuit
 from feature_tracker.circuits.where import edge_heads, edge_words, measure_members, targets_of
 from feature_tracker.feature import Feature
+from feature_tracker.model.hooks import EMBEDDINGS
 from feature_tracker.model.tokens import TokenizedText
-from feature_tracker.page import circuit_run
+from feature_tracker.page import circuit_run, state
 from feature_tracker.page.circuit_files import show_downloads
 from feature_tracker.page.circuit_run import SessionCircuit, stored_circuit
-from feature_tracker.page.clicks import show_node_chart
+from feature_tracker.page.clicks import show_chart, show_node_chart
 from feature_tracker.page.errors import plain
 from feature_tracker.page.state import Scene
 from feature_tracker.page.tables import show_table
@@ -27,15 +30,15 @@ from feature_tracker.progress import Progress
 from feature_tracker.text import sentence_spans
 from feature_tracker.tracing.rows import features_of
 
-ASKED = "circuit_question"
-_FEEDS, _FED, _NEXT, _WHOLE = "What feeds this feature?", "What does it feed?", "Why this next word?", "The whole text"
+_FEEDS, _FED, _NEXT, _WHOLE = state.WHAT_FEEDS, "What does it feed?", "Why this next word?", "The whole text"
 _QUESTIONS = (_FEEDS, _FED, _NEXT, _WHOLE)
 _ANYWHERE, _AT_THE_END = "anywhere in the text", "the end of the text"
 _FEATURE, _WORD, _NEXT_WORD, _AGAINST, _AFTER = (
     "circuit_feature", "circuit_word", "circuit_next_word", "circuit_against", "circuit_after",
 )  # fmt: skip
-KEPT = (ASKED, _WORD, _NEXT_WORD, _AGAINST, _AFTER)
+KEPT = (state.CIRCUIT_QUESTION, _WORD, _NEXT_WORD, _AGAINST, _AFTER)
 """Keys of widgets whose values stay while they are not on the page."""
+_NODE = "circuit_node"
 _MOST_WORDS = 8
 _MOST_PAIRS = 20
 _MOST_HEADS = 12
@@ -57,8 +60,9 @@ _ESTIMATE = st.column_config.NumberColumn(
 def show(scene: Scene) -> None:
     """Draw the view."""
     st.markdown(
-        "Ask what the model made something of. Everything that is shown was **taken out of the model**, one at a time, "
-        "to see what is lost without it. All layers are looked at, whatever the settings say."
+        "Ask what a feature or a next word is made of. Every link is **measured**: the shallower end is taken out of "
+        "the model, and the deeper end fires less, or more. A circuit passes through all SAE layers, whatever the "
+        "sidebar shows."
     )
     question, ready = _read_question(scene)
     session = circuit_run.session_circuit(scene)
@@ -71,8 +75,12 @@ def show(scene: Scene) -> None:
             show_downloads(session, scene)
     place = st.empty()  # drawn in every run, so that what is written there goes when the next run begins
     if pressed:
-        with circuit_run.stoppable(place) as report:
-            circuit_run.trace(scene, question() if question else None, report)
+        with place.container():
+            bar_place, figure = st.empty(), st.empty()
+        with circuit_run.stoppable(bar_place) as report:
+            circuit_run.trace(
+                scene, question() if question else None, report, lambda traced, key: _draw(traced, key, figure)
+            )
         st.rerun()  # draws the downloads above
     if session is not None and session.circuit is not None:
         _show_circuit(session, scene)
@@ -80,8 +88,15 @@ def show(scene: Scene) -> None:
 
 def _read_question(scene: Scene) -> tuple[Callable[[], Question] | None, bool]:
     """What is asked, made when it is needed, and whether it can be; `None` for the whole text."""
-    st.session_state.setdefault(ASKED, _FEEDS)
-    kind = st.segmented_control("Question", _QUESTIONS, key=ASKED, label_visibility="collapsed", required=True)
+    kind = st.segmented_control(
+        "Question",
+        _QUESTIONS,
+        default=None if state.CIRCUIT_QUESTION in st.session_state else _FEEDS,
+        key=state.CIRCUIT_QUESTION,
+        label_visibility="collapsed",
+        required=True,
+        bind="query-params",
+    )
     if kind == _NEXT:
         return _read_next_word(scene)
     if kind == _WHOLE:
@@ -153,7 +168,7 @@ def _show_circuit(session: SessionCircuit, scene: Scene) -> None:
     traced = session.traced()
     graph = traced.graph()
     st.markdown(f"**{plain(traced.question())}**")
-    st.markdown(plain(little_in_words(traced) if explains_little(traced) else answer(traced)))
+    st.markdown(plain(answer(traced)))
     carried = faithfulness_in_words(traced)
     if carried:
         st.caption(plain(carried))
@@ -161,18 +176,55 @@ def _show_circuit(session: SessionCircuit, scene: Scene) -> None:
         left = traced.circuit.n_unmeasured
         st.info(f"It was stopped with {left:,} nodes still to be taken out; they have no links. Trace again for all.")
     show_node_chart(
-        plot_circuit(graph, colours=layer_colours(scene.tracker.bundle.layers), selected=session.node),
+        plot_circuit(graph, colours=scene.colours, selected=session.node),
         key="circuit",
         name="circuit",
         alt="Circuit from the words of the text to what is asked about, one column per layer",
         choose=_choose_node,
     )
-    st.caption(f"{CIRCUIT_LEGEND} Click a node to see its members and links.")
+    st.caption(CIRCUIT_LEGEND)
+    _choose_by_name(session, graph)
     if session.node in graph:
         _show_node(session, graph, traced.circuit.nodes[session.node or 0])
 
 
-def _choose_node(number: int) -> None:
+def _draw(traced: TracedCircuit, key: str, place: DeltaGenerator) -> None:
+    """What was measured so far, while the rest is being measured."""
+    figure = plot_circuit(traced.graph(), colours=layer_colours(traced.recording.layers))
+    with place:
+        show_chart(figure, key=key, name="circuit", alt="The circuit, as far as it is measured")
+
+
+def _choose_by_name(session: SessionCircuit, graph: Any) -> None:
+    """A selector of all nodes, also those that are not drawn; a click in the figure moves it."""
+    names = {node: _node_name(graph.nodes[node]) for node in sorted(graph, key=lambda n: -graph.nodes[n]["layer"])}
+    st.session_state[_NODE] = session.node if session.node in names else None
+
+    def choose() -> None:
+        number = st.session_state[_NODE]
+        if number is None or number in names:
+            _choose_node(number)
+
+    st.selectbox(
+        "What is in a node",
+        list(names),
+        index=None,
+        format_func=lambda number: names.get(number, str(number)),
+        placeholder="Click a node of the figure, or choose one here",
+        key=_NODE,
+        on_change=choose,
+        width=_HALF_WIDTH,
+    )
+
+
+def _node_name(values: Mapping[str, Any]) -> str:
+    place = "Words" if values["layer"] == EMBEDDINGS else f"Layer {values['layer']}"
+    if values["kind"] == "logit":
+        place = "Next word"
+    return f"{place}: {shorten(str(values['label']), 60)}"
+
+
+def _choose_node(number: int | None) -> None:
     session = stored_circuit()
     if session is not None:
         session.node = number
@@ -292,7 +344,7 @@ def _show_inside_table(session: SessionCircuit, what: str, table: pd.DataFrame, 
     if table.empty:
         st.caption("Nothing changes on any word." if what == "words" else "No attention head carries it.")
         return
-    shown = words_table(session.page_trace.tokens, table, target) if what == "words" else heads_table(table)
+    shown = words_table(session.recording.trace.tokens, table, target) if what == "words" else heads_table(table)
     show_table(
         shown, key=f"circuit_inside_{what}", placeholder="", height="auto",
         column_config={
