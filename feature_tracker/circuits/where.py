@@ -66,7 +66,8 @@ def edge_words(
 
     Returns:
         `source_position, target_position, effect`: what the target loses on one token when the source is taken out on
-        another, for the twelve tokens on which the source is largest. Largest effects first.
+        another, for the twelve tokens of a window that matter most to the target by their gradient. Largest effects
+        first.
 
     Raises:
         TrackerError: the source is a node of attention sinks, which are not taken out.
@@ -74,12 +75,15 @@ def edge_words(
     _require_removable(source)
     rows: list[tuple[int, int, float]] = []
     numbers = question_windows(recording, circuit.question)
-    with FORWARDS.job("Taking words out", len(numbers) * _MOST_WORDS // _VARIANTS, progress) as job:
+    with FORWARDS.job("Taking words out", len(numbers) * (1 + _MOST_WORDS // _VARIANTS), progress) as job:
         for number in numbers:
             stream = WindowStream(recording, number, source.layer)
             out = removed(stream, source)[0]
-            size = out.norm(dim=-1)
-            places = [int(place) for place in size.topk(min(_MOST_WORDS, len(size))).indices if size[place] > 0]
+            with job.turn():
+                matters = _matters(recording, circuit, number, stream, out, target)
+            places = [
+                int(place) for place in matters.topk(min(_MOST_WORDS, len(matters))).indices if matters[place] > 0
+            ]
             for start in range(0, len(places), _VARIANTS):
                 batch = places[start : start + _VARIANTS]
                 with job.turn():
@@ -90,6 +94,17 @@ def edge_words(
     frame = pd.DataFrame(rows, columns=["source_position", "target_position", "effect"])
     order = frame["effect"].abs().sort_values(ascending=False, kind="stable").index
     return frame.reindex(order).reset_index(drop=True)
+
+
+def _matters(
+    recording: Recording, circuit: Circuit, number: int, stream: WindowStream, out: torch.Tensor, target: Node
+) -> torch.Tensor:
+    """(window,) estimated size of what the target loses when the source is taken out on one position alone."""
+    start = stream.resid[None].detach().clone().requires_grad_()
+    stop = recording.last_block if target.kind == "logit" else target.layer
+    value = _target_value(recording, circuit, number, run_on(recording, number, stream.layer, start, stop), target)
+    (gradient,) = torch.autograd.grad(value, start)
+    return (gradient[0] * out).sum(dim=-1).abs()
 
 
 @torch.inference_mode()

@@ -99,7 +99,7 @@ def session_circuit(scene: Scene) -> SessionCircuit | None:
         return None
     if session.weak_recording() is None:
         with progress_bar() as report:
-            _keep(session, scene.tracker, _record(scene.tracker, session.page_trace.tokens, session.window, report))
+            _keep(session, scene.tracker, _record(scene.tracker, session.page_trace, session.window, report))
     session.labels = scene.tracker.labels
     return session
 
@@ -120,27 +120,26 @@ def stored_circuit() -> SessionCircuit | None:
 
 @contextlib.contextmanager
 def stoppable(place: DeltaGenerator) -> Generator[Progress]:
-    """A progress bar with a *Stop* button in a place of the page, above what the block draws; all gone at the end.
+    """A progress bar with a *Stop* button in a place of the page, both gone at the end.
 
     Streamlit handles clicks whenever the bar moves: *Stop*, or any other control, ends the run there. This is no
     fragment, because a click inside a fragment waits for its run to end.
     """
-    with place.container():
-        with st.container(horizontal=True, vertical_alignment="center"):
-            bar = st.progress(0.0, "Getting ready")
-            st.button("Stop", key="circuit_stop", icon=":material/stop:")
+    drawn = place.container(horizontal=True, vertical_alignment="center")
+    bar = drawn.progress(0.0, "Getting ready")
+    drawn.button("Stop", key="circuit_stop", icon=":material/stop:")
 
-        def report(stage: str, share: float) -> None:
-            bar.progress(min(max(share, 0.0), 1.0), stage)
+    def report(stage: str, share: float) -> None:
+        bar.progress(min(max(share, 0.0), 1.0), stage)
 
-        try:
-            yield report
-        finally:
-            place.empty()
+    try:
+        yield report
+    finally:
+        place.empty()
 
 
 def trace(
-    scene: Scene, question: Question | None, place: DeltaGenerator, draw: Callable[[TracedCircuit, str], None]
+    scene: Scene, question: Question | None, report: Progress, draw: Callable[[TracedCircuit, str], None]
 ) -> None:
     """Record what bears on a question, trace the circuit, and store it in the session after each node that is measured.
 
@@ -151,24 +150,29 @@ def trace(
     """
     tracker, page_trace = scene.tracker, scene.analysis.trace
     window, question = _of_its_window(question, page_trace.tokens)
-    with stoppable(place) as report:
-        figure = st.empty()
-        recording = _recording(scene, window, report)
-        session = SessionCircuit(page_trace, window, ref(recording), tracker.labels, question)
-        drawn_at = 0.0
-        with contextlib.closing(tracker.trace_circuit(recording, question, progress=report)) as steps:
-            for number, traced in enumerate(steps):
-                if session.circuit is None:
-                    _keep(session, tracker, recording)
-                    st.session_state.pop(
-                        state.CIRCUIT, None
-                    )  # else Streamlit keeps the replaced one until the next run
-                    st.session_state[state.CIRCUIT] = session
-                session.circuit = traced.circuit
-                if time.monotonic() - drawn_at > _REDRAW_SECONDS:
-                    with figure:
-                        draw(traced, f"circuit_so_far_{number}")
-                    drawn_at = time.monotonic()
+    earlier = session_circuit(scene)
+    if earlier is not None and earlier.window == window:
+        recording = earlier.recording
+    else:
+        recording = _record(tracker, page_trace, window, report)
+    session = SessionCircuit(page_trace, window, ref(recording), tracker.labels, question)
+    drawn_at = 0.0
+    with contextlib.closing(tracker.trace_circuit(recording, question, progress=report)) as steps:
+        for number, traced in enumerate(steps):
+            if session.circuit is None:
+                _keep(session, tracker, recording)
+                st.session_state.pop(state.CIRCUIT, None)  # else Streamlit keeps the replaced one until the next run
+                st.session_state[state.CIRCUIT] = session
+            session.circuit = traced.circuit
+            if time.monotonic() - drawn_at > _REDRAW_SECONDS:
+                draw(traced, f"circuit_so_far_{number}")
+                drawn_at = time.monotonic()
+
+
+def _record(tracker: Tracker, trace: Trace, window: int | None, report: Progress) -> Recording:
+    """The text of a trace, or one window of it, recorded."""
+    tokens = trace.tokens
+    return tracker.record(tokens if window is None else part_of(tokens, window, 1), progress=report)
 
 
 def _of_its_window(question: Question | None, tokens: TokenizedText) -> tuple[int | None, Question | None]:
@@ -184,16 +188,3 @@ def _of_its_window(question: Question | None, tokens: TokenizedText) -> tuple[in
             (window,) = windows
             return window, replace(question, positions=tuple(at - starts[window] for at in question.positions))
     return None, question
-
-
-def _recording(scene: Scene, window: int | None, report: Progress) -> Recording:
-    """The text, or one window of it, recorded; that of the last circuit where it was the same."""
-    earlier = session_circuit(scene)
-    recording = None if earlier is None or earlier.window != window else earlier.weak_recording()
-    if recording is not None:
-        return recording
-    return _record(scene.tracker, scene.analysis.trace.tokens, window, report)
-
-
-def _record(tracker: Tracker, tokens: TokenizedText, window: int | None, report: Progress) -> Recording:
-    return tracker.record(tokens if window is None else part_of(tokens, window, 1), progress=report)

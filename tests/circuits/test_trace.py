@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from feature_tracker.circuits import where
 from feature_tracker.circuits.circuit import Circuit, Node
 from feature_tracker.circuits.faithfulness import measure_faithfulness
 from feature_tracker.circuits.question import NextWord, Question, WhatFeeds, WhatItFeeds
@@ -218,6 +219,25 @@ def test_where_an_edge_acts(circuit: Circuit, recording: Recording) -> None:
     assert all(same_window)
     assert (words["target_position"] >= words["source_position"]).all()
     assert set(words["target_position"]) <= set(positions_before(recording, circuit.question).tolist())
+
+
+def test_the_words_taken_out_are_those_that_matter_to_the_target(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (feature,) = deepest(recording)
+    circuit = whole(recording, WhatFeeds((feature,), (peak(recording, feature),)))
+    for source in of_layer(circuit, 3, "rest", "features", "error"):
+        monkeypatch.setattr(where, "_MOST_WORDS", 100)
+        every = edge_words(recording, circuit, source, circuit.nodes[0])
+        monkeypatch.setattr(where, "_MOST_WORDS", 4)
+        some = edge_words(recording, circuit, source, circuit.nodes[0])
+        assert some["source_position"].nunique() <= 4
+        assert some["effect"].abs().max() == pytest.approx(every["effect"].abs().max())
+
+
+def test_estimates_of_a_question_about_several_features_are_shares_of_all(recording: Recording) -> None:
+    circuit = whole(recording, WhatFeeds(deepest(recording, 3)))
+    assert circuit.edges["attribution"].abs().sum() > 0.1
 
 
 def test_heads_of_an_edge(circuit: Circuit, recording: Recording, exact_model: LanguageModel) -> None:

@@ -177,7 +177,7 @@ def test_what_was_measured_is_drawn_while_the_rest_is_measured(page: AppTest, mo
     monkeypatch.setattr(
         feature_tracker.page.views.circuit,
         "_draw",
-        lambda traced, key: (drawn.append(len(traced.circuit.edges)), draw(traced, key)),
+        lambda traced, key, place: (drawn.append(len(traced.circuit.edges)), draw(traced, key, place)),
     )
     session = traced(page)
     assert drawn[0] == 0

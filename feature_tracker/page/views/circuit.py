@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from feature_tracker.charts.circuit import CIRCUIT_LEGEND, plot_circuit
 from feature_tracker.charts.theme import layer_colours, shorten
@@ -74,7 +75,12 @@ def show(scene: Scene) -> None:
             show_downloads(session, scene)
     place = st.empty()  # drawn in every run, so that what is written there goes when the next run begins
     if pressed:
-        circuit_run.trace(scene, question() if question else None, place, _draw)
+        with place.container():
+            bar_place, figure = st.empty(), st.empty()
+        with circuit_run.stoppable(bar_place) as report:
+            circuit_run.trace(
+                scene, question() if question else None, report, lambda traced, key: _draw(traced, key, figure)
+            )
         st.rerun()  # draws the downloads above
     if session is not None and session.circuit is not None:
         _show_circuit(session, scene)
@@ -182,10 +188,11 @@ def _show_circuit(session: SessionCircuit, scene: Scene) -> None:
         _show_node(session, graph, traced.circuit.nodes[session.node or 0])
 
 
-def _draw(traced: TracedCircuit, key: str) -> None:
+def _draw(traced: TracedCircuit, key: str, place: DeltaGenerator) -> None:
     """What was measured so far, while the rest is being measured."""
     figure = plot_circuit(traced.graph(), colours=layer_colours(traced.recording.layers))
-    show_chart(figure, key=key, name="circuit", alt="The circuit, as far as it is measured")
+    with place:
+        show_chart(figure, key=key, name="circuit", alt="The circuit, as far as it is measured")
 
 
 def _choose_by_name(session: SessionCircuit, graph: Any) -> None:
@@ -337,8 +344,7 @@ def _show_inside_table(session: SessionCircuit, what: str, table: pd.DataFrame, 
     if table.empty:
         st.caption("Nothing changes on any word." if what == "words" else "No attention head carries it.")
         return
-    tokens = session.recording.trace.tokens
-    shown = words_table(tokens, table, target) if what == "words" else heads_table(table)
+    shown = words_table(session.recording.trace.tokens, table, target) if what == "words" else heads_table(table)
     show_table(
         shown, key=f"circuit_inside_{what}", placeholder="", height="auto",
         column_config={
