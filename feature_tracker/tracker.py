@@ -417,6 +417,18 @@ class Tracker:
         other = None if not against else token_of(self.language_model, against)
         return NextWord(token_of(self.language_model, word), other, position)
 
+    def expected_word(self, tokens: TokenizedText, against: str | None = None, position: int | None = None) -> NextWord:
+        """The question what makes the model expect the word that it finds most probable; see `next_word`.
+
+        Raises:
+            TrackerError: `against` isn't one token of the model.
+        """
+        from feature_tracker.circuits.question import NextWord
+        from feature_tracker.model.next_token import next_token, token_of
+
+        other = None if not against else token_of(self.language_model, against)
+        return NextWord(next_token(self.exact_model(), tokens, position).id, other, position)
+
     def _whole_text(self, recording: Recording) -> WhatFeeds:
         from feature_tracker.circuits.question import WhatFeeds
         from feature_tracker.tracing.rows import features_of

@@ -43,7 +43,10 @@ def faithfulness_in_words(traced: TracedCircuit) -> str:
         return ""
     n_features = len(traced.circuit.members) - sum(len(node.members) for node in _asked(traced))
     alone = f"By themselves, the circuit's {n_features:,} features bring back {_share(measured.recovered)} of it"
-    return f"{alone}; without them, {_share(measured.without)} is left."
+    if measured.without < 0:
+        return f"{alone}; without them, it turns into its opposite."
+    left = "is left" if measured.without <= 1 else "of what it was is there, because they also hold it back"
+    return f"{alone}; without them, {_share(measured.without)} {left}."
 
 
 def explains_little(traced: TracedCircuit) -> bool:
@@ -61,7 +64,7 @@ def _asked(traced: TracedCircuit) -> list[Any]:
 
 def _answer_back(graph: nx.DiGraph[Any], is_word: bool) -> str:
     target = max((node for node in graph if graph.nodes[node]["asked"]), key=lambda node: graph.in_degree(node))
-    name = "the next word" if is_word else _name(graph, target)
+    name = _name(graph, target)
     steps, seen = [], target
     while (source := _strongest_source(graph, seen)) is not None:
         steps.append((source, graph.edges[source, seen]["lost"]))

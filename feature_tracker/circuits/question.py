@@ -101,6 +101,11 @@ def _require_inside(positions: tuple[int, ...], trace: Trace) -> None:
         raise TrackerError(f"Token {outside[0]} is not in this text, which has the tokens 0 to {trace.n_tokens - 1}.")
 
 
+def token_name(text: str) -> str:
+    """What a token is called, as decoded; white space has no look of its own."""
+    return text.strip() or ("line break" if "\n" in text else "blank")
+
+
 def in_words(question: Question, names: dict[Feature, str], token_text: str = "", against_text: str = "") -> str:
     """The question as a reader would ask it.
 
@@ -110,8 +115,8 @@ def in_words(question: Question, names: dict[Feature, str], token_text: str = ""
         against_text: of `NextWord.against`.
     """
     if isinstance(question, NextWord):
-        against = f", and not “{against_text.strip()}”," if against_text else ""
-        return f"What makes “{token_text.strip()}”{against} the next word?"
+        against = f", and not “{token_name(against_text)}”," if against_text else ""
+        return f"What makes “{token_name(token_text)}”{against} the next word?"
     if isinstance(question, WhatItFeeds):
         return f"What does “{names[question.feature]}” feed?"
     if len(question.features) != 1:

@@ -9,7 +9,7 @@ import networkx as nx
 
 from feature_tracker.circuits.circuit import Circuit
 from feature_tracker.circuits.graph import circuit_graph
-from feature_tracker.circuits.question import NextWord, WhatFeeds, WhatItFeeds, in_words
+from feature_tracker.circuits.question import NextWord, WhatFeeds, WhatItFeeds, in_words, token_name
 from feature_tracker.labels.table import LabelTable
 from feature_tracker.tracing.recording import Recording
 
@@ -48,5 +48,5 @@ class TracedCircuit:
         if isinstance(asked, WhatFeeds | WhatItFeeds):
             return ""
         decode = self.recording.language_model.tokenizer.decode
-        against = "" if asked.against is None else f" rather than “{str(decode([asked.against])).strip()}”"
-        return f"“{str(decode([asked.token])).strip()}”{against}"
+        against = "" if asked.against is None else f" rather than “{token_name(str(decode([asked.against])))}”"
+        return f"“{token_name(str(decode([asked.token])))}”{against}"

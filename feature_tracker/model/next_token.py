@@ -31,9 +31,11 @@ class NextToken(NamedTuple):
 
 
 @torch.inference_mode()
-def next_token(language_model: LanguageModel, tokens: TokenizedText) -> NextToken:
-    """Predict the token after a text, from its last window."""
-    window = tokens.ids[tokens.window_starts[-1] :]
+def next_token(language_model: LanguageModel, tokens: TokenizedText, position: int | None = None) -> NextToken:
+    """Predict the token after a text, or after one of its tokens, from the window that this is in."""
+    last = tokens.n_tokens - 1 if position is None else position
+    start = max(start for start in tokens.window_starts if start <= last)
+    window = tokens.ids[start : last + 1]
     bos = [] if language_model.bos_id is None else [language_model.bos_id]
     token_ids = torch.tensor([[*bos, *window.tolist()]], device=language_model.model.device)
     with FORWARDS.job("Predicting the next token", 1) as job, job.turn():

@@ -8,7 +8,7 @@ import pytest
 
 from feature_tracker.circuits.answer import answer, explains_little, faithfulness_in_words
 from feature_tracker.circuits.circuit import Faithfulness
-from feature_tracker.circuits.question import NextWord, Question, WhatFeeds, WhatItFeeds
+from feature_tracker.circuits.question import NextWord, Question, WhatFeeds, WhatItFeeds, in_words
 from feature_tracker.circuits.trace import trace_circuit
 from feature_tracker.circuits.traced import TracedCircuit
 from feature_tracker.labels.table import unlabelled_table
@@ -61,6 +61,10 @@ def test_faithfulness_is_one_sentence_and_absent_until_it_is_measured(fed: Trace
     measured = replace(fed, circuit=replace(fed.circuit, faithfulness=Faithfulness(0.7, 0.2, 0.1)))
     assert "bring back 62% of it; without them, 10% is left." in faithfulness_in_words(measured)
     assert not explains_little(measured)
+    more = replace(fed, circuit=replace(fed.circuit, faithfulness=Faithfulness(0.7, 0.2, 2.04)))
+    assert "without them, 204% of what it was is there" in faithfulness_in_words(more)
+    less = replace(fed, circuit=replace(fed.circuit, faithfulness=Faithfulness(0.7, 0.2, -0.5)))
+    assert "without them, it turns into its opposite." in faithfulness_in_words(less)
     assert not faithfulness_in_words(replace(fed, circuit=replace(fed.circuit, faithfulness=None)))
 
 
@@ -78,9 +82,14 @@ def test_a_circuit_through_which_little_passes_says_so_instead_of_paths(fed: Tra
     assert not explains_little(fed)
 
 
+@pytest.mark.parametrize(("text", "name"), [(" rose", "rose"), ("\n\n", "line break"), (" ", "blank")])
+def test_a_next_word_has_a_name_even_where_it_is_blank(text: str, name: str) -> None:
+    assert in_words(NextWord(7), {}, text) == f"What makes “{name}” the next word?"
+
+
 @pytest.mark.parametrize("kind", ["forward", "word"])
 def test_other_questions_have_answers(recording: Recording, kind: str) -> None:
     question = WhatItFeeds(strongest(recording, 1, 1)[0]) if kind == "forward" else NextWord(7, 3)
     said = answer(traced(recording, question))
-    assert said.startswith(("Without", "The next word is fed", "Nothing that was taken out"))
+    assert said.startswith(("Without", "“", "Nothing that was taken out"))
     assert "nan" not in said

@@ -30,6 +30,7 @@ from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.labels.table import LabelTable
 from feature_tracker.model.load import LanguageModel
+from feature_tracker.model.next_token import next_token
 from feature_tracker.model.tokens import TokenizedText
 from feature_tracker.page.circuit_files import _zipped
 from feature_tracker.page.circuit_run import SessionCircuit
@@ -185,6 +186,44 @@ def test_what_was_measured_is_drawn_while_the_rest_is_measured(page: AppTest, mo
     assert drawn[-1] == len(session.circuit.edges)
 
 
+def test_without_a_next_word_the_one_that_the_model_expects_is_asked_about(
+    page: AppTest, tiny_model: LanguageModel
+) -> None:
+    analyze(page, SENTENCES)
+    tokens = page.session_state["analysis"].trace.tokens
+    open_tab(page, "Circuit")
+    ask(page, NEXT)
+    session = trace(page)
+    assert session.circuit.question.token == next_token(tiny_model, tokens).id
+    page.selectbox(key="circuit_after").select_index(1).run()
+    session = trace(page)
+    asked = session.circuit.question
+    position = tokens.window_starts[session.window] + asked.position
+    assert position < tokens.n_tokens - 1
+    assert asked.token == next_token(tiny_model, tokens, position).id
+
+
+def test_a_feature_of_a_node_can_be_chosen_for_all_views(page: AppTest) -> None:
+    session = traced(page)
+    session.node = next(node.number for node in session.circuit.nodes if node.kind == "features" and node.layer == 1)
+    page.run()
+    page.button(key="circuit_choose").click().run()
+    assert Feature(*page.session_state["feature"]) in session.circuit.nodes[session.node].members
+    assert says(page, "What it feeds")
+
+
+@pytest.mark.parametrize("kind", ["rest", "error", "sinks"])
+def test_nodes_without_a_name_say_what_they_are(page: AppTest, kind: str) -> None:
+    session = traced(page, SENTENCES)
+    number = next((node.number for node in session.circuit.nodes if node.kind == kind), None)
+    if number is None:
+        pytest.skip(f"this text has no node of {kind}")
+    session.node = number
+    page.run()
+    assert says(page, "not taken out" if kind == "sinks" else "taken out")
+    assert not errors(page)
+
+
 def test_a_node_that_is_not_drawn_can_be_chosen_by_name(page: AppTest) -> None:
     session = traced(page)
     names = page.selectbox(key="circuit_node").options
@@ -200,7 +239,6 @@ def test_a_next_word_is_asked_about_after_a_sentence(page: AppTest) -> None:
     analyze(page, SHORT)
     open_tab(page, "Circuit")
     ask(page, NEXT)
-    assert page.button(key="circuit_trace").disabled
     page.text_input(key="circuit_next_word").set_value("rate")
     page.text_input(key="circuit_against").set_value("bank").run()
     page.selectbox(key="circuit_after").select_index(1).run()

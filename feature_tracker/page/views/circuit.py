@@ -13,6 +13,7 @@ from feature_tracker.charts.circuit import CIRCUIT_LEGEND, plot_circuit
 from feature_tracker.charts.theme import layer_colours, shorten
 from feature_tracker.circuits.answer import answer, faithfulness_in_words
 from feature_tracker.circuits.circuit import Node, lost
+from feature_tracker.circuits.graph import naming_member
 from feature_tracker.circuits.question import Question, WhatFeeds, WhatItFeeds
 from feature_tracker.circuits.traced import TracedCircuit
 from feature_tracker.circuits.where import edge_heads, edge_words, measure_members, targets_of
@@ -39,6 +40,14 @@ _FEATURE, _WORD, _NEXT_WORD, _AGAINST, _AFTER = (
 KEPT = (state.CIRCUIT_QUESTION, _WORD, _NEXT_WORD, _AGAINST, _AFTER)
 """Keys of widgets whose values stay while they are not on the page."""
 _NODE = "circuit_node"
+_ABOUT = {
+    "rest": "The others that hold the stated share of the influence, each with too little to be told by itself. They "
+    "are taken out together.",
+    "error": "What the layer holds beside its features. It is taken out as a whole.",
+    "sinks": "The beginning of the text and words on which attention rests. They are not taken out, because no model "
+    "works without them: the share is an estimate, and no link is measured.",
+}
+"""By kind, what a node without a name of its own is."""
 _MOST_WORDS = 8
 _MOST_PAIRS = 20
 _MOST_HEADS = 12
@@ -145,11 +154,13 @@ def _read_next_word(scene: Scene) -> tuple[Callable[[], Question] | None, bool]:
     if st.session_state.get(_AFTER) not in (None, *places):
         st.session_state[_AFTER] = _AT_THE_END
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        word = st.text_input("Next word", key=_NEXT_WORD, width=180, placeholder="rose")
+        word = st.text_input("Next word", key=_NEXT_WORD, width=220, placeholder="what the model expects")
         against = st.text_input("rather than (optional)", key=_AGAINST, width=180, placeholder="fell")
         after = st.selectbox("after", list(places), key=_AFTER, width=360)
     position = places.get(after or _AT_THE_END)
-    return (lambda: scene.tracker.next_word(word or "", against or None, position)), bool(word and word.strip())
+    if word and word.strip():
+        return (lambda: scene.tracker.next_word(word, against or None, position)), True
+    return (lambda: scene.tracker.expected_word(scene.analysis.trace.tokens, against or None, position)), True
 
 
 def _ends(scene: Scene) -> dict[str, int | None]:
@@ -232,7 +243,20 @@ def _choose_node(number: int | None) -> None:
 
 def _show_node(session: SessionCircuit, graph: Any, node: Node) -> None:
     values = graph.nodes[node.number]
-    st.markdown(f"##### {plain(str(values['label']))}")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"##### {plain(str(values['label']))}", width="content")
+        if node.kind == "features":
+            feature = naming_member(node, session.traced().circuit, session.labels)
+            st.button(
+                f"Choose {feature}",
+                key="circuit_choose",
+                type="tertiary",
+                on_click=state.choose_feature,
+                args=tuple(feature),
+                help="Shows its card and where it fires in the text. Then you can ask what feeds it.",
+            )
+    if node.kind in _ABOUT:
+        st.caption(_ABOUT[node.kind])
     with st.container(horizontal=True, gap="medium"):
         with st.container(width=_HALF_WIDTH):
             if node.members:
