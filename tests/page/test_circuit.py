@@ -351,7 +351,7 @@ def test_where_an_edge_acts_is_said_in_words_of_the_text() -> None:
     assert table["Taken out on"].tolist() == ["Inflation", "Inflation"]
     assert table["Lost on"].tolist() == ["rose", "Inflation"]
     assert table["Without it"].tolist() == pytest.approx([0.25, -1 / 12])
-    assert "Inflation rose" in table["Where"][0]
+    assert "Inflation rose" in table["Taken out in"][0]
 
 
 def test_an_estimate_has_no_column_where_nothing_was_estimated() -> None:

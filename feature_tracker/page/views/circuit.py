@@ -382,7 +382,7 @@ def _show_inside_table(session: SessionCircuit, what: str, table: pd.DataFrame, 
 
 
 def words_table(tokens: TokenizedText, acts: pd.DataFrame, target: Node) -> pd.DataFrame:
-    """The strongest effects of one word on another, with what stands around the deeper one's word.
+    """The strongest effects of one word on another, with what stands around the word where something is taken out.
 
     Args:
         acts: what `edge_words` gives.
@@ -393,7 +393,7 @@ def words_table(tokens: TokenizedText, acts: pd.DataFrame, target: Node) -> pd.D
             "Taken out on": [shorten(tokens.word_at(position), 30) for position in ends["source_position"]],
             "Lost on": [shorten(tokens.word_at(position), 30) for position in ends["target_position"]],
             "Without it": [lost(effect, target) for effect in ends["effect"]],
-            "Where": [tokens.excerpt_at(position) for position in ends["target_position"]],
+            "Taken out in": [tokens.excerpt_at(position) for position in ends["source_position"]],
         }
     )
 
