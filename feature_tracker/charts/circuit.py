@@ -103,12 +103,11 @@ def drawn_nodes(graph: nx.DiGraph[Any], selected: int | None = None) -> list[lis
             node for node in graph if graph.nodes[node]["layer"] == layer and graph.nodes[node]["kind"] not in _GREY
         ]
         scores = dict.fromkeys(nodes, 0.0)
-        is_measured = False
+        is_measured = any((graph.out_degree if backwards else graph.in_degree)(node) for node in nodes)
         for node in nodes:
             for other in columns[-1]:
                 ends = (node, other) if backwards else (other, node)
                 if ends in graph.edges:
-                    is_measured = True
                     scores[node] += counts[other] * min(_drawn_lost(graph, ends), 1.0)
         ranked = sorted(nodes, key=lambda node: (-scores[node], -graph.nodes[node]["influence"]))
         most = _MOST_WORDS if layer == WORDS_LAYER else _MOST_NODES

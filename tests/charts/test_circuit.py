@@ -130,6 +130,14 @@ def test_before_anything_is_measured_the_most_influential_nodes_are_drawn() -> N
     assert drawn_nodes(graph_of()) == [[1, 0], [3, 2], [6]]
 
 
+def test_nothing_is_drawn_beyond_a_layer_in_which_nothing_is_lost() -> None:
+    graph = graph_of((2, 6, 0.001), (3, 6, 0.001), (0, 2, 0.4))
+    for source, target in [(2, 6), (3, 6)]:
+        graph.edges[source, target]["drawn"] = False
+    assert drawn_nodes(graph) == [[], [], [6]]
+    assert n_lines(plot_circuit(graph, colours=COLOURS)) == 0
+
+
 def test_a_node_that_feeds_nothing_drawn_is_left_out() -> None:
     assert drawn_nodes(graph_of((2, 6, 0.5), (3, 6, 0.0), (0, 2, 0.1))) == [[0], [2], [6]]
 
