@@ -91,8 +91,8 @@ def read_entry(item: Item, tokenizer: PreTrainedTokenizerBase, window: int) -> E
     return Document(name, item.source, date, group, notes, tokens)
 
 
-def packed(entries: Iterable[Entry], names: Names, *, number: int, first_document: int) -> Iterator[Part]:
-    """Put entries into parts of at most `PART_CHARACTERS`; a longer document is a part of its own.
+def packed(entries: Iterable[Entry], names: Names, *, number: int, first_document: int, most: int) -> Iterator[Part]:
+    """Put entries into parts of at most so many characters; a longer document is a part of its own.
 
     Where a part ends depends on nothing before its first entry, so a run that goes on after a part cuts as an
     undisturbed one does.
@@ -101,13 +101,14 @@ def packed(entries: Iterable[Entry], names: Names, *, number: int, first_documen
         names: that are taken.
         number: of the first part.
         first_document: of the first part.
+        most: characters of a part: `PART_CHARACTERS`, or the same archive would be cut otherwise.
     """
     documents: list[Document] = []
     unread: list[Unread] = []
     characters = 0
     for entry in entries:
         size = len(entry.tokens.text) if isinstance(entry, Document) else 0
-        if (documents and characters + size > PART_CHARACTERS) or len(documents) + len(unread) == PART_ENTRIES:
+        if (documents and characters + size > most) or len(documents) + len(unread) == PART_ENTRIES:
             yield Part(number, first_document, tuple(documents), tuple(unread))
             number, first_document = number + 1, first_document + len(documents)
             documents, unread, characters = [], [], 0

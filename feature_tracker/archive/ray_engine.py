@@ -34,6 +34,7 @@ from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import GetTimeoutError, RayError
 from transformers import PreTrainedTokenizerBase
 
+from feature_tracker.archive import parts
 from feature_tracker.archive.inputs import Inputs, Item
 from feature_tracker.archive.parts import Keys, Names, Part, packed, read_entry
 from feature_tracker.archive.run import RunReport, duration, finish, manifest_of
@@ -98,6 +99,7 @@ class _Start(NamedTuple):
     names: Names
     number: int
     first_document: int
+    part_characters: int
 
 
 class _Read(NamedTuple):
@@ -188,7 +190,9 @@ class _Reading(Datasource):
 
     def __init__(self, inputs: Inputs, opened: _Opened, store: Store) -> None:
         super().__init__()
-        start = _Start(inputs, opened, store.sources(), store.names(), len(store.parts), store.n_documents)
+        n_parts, n_documents = len(store.parts), store.n_documents
+        most = parts.PART_CHARACTERS
+        start = _Start(inputs, opened, store.sources(), store.names(), n_parts, n_documents, most)
         self._start = ray.put(start)  # too large to be sent with the task: sources are 60 MB for a million
 
     def get_read_tasks(
@@ -216,7 +220,13 @@ class _Reading(Datasource):
             for item in bytes_read.of(start.inputs.items(), start.sources)
         )
         try:
-            for part in packed(entries, start.names, number=start.number, first_document=start.first_document):
+            for part in packed(
+                entries,
+                start.names,
+                number=start.number,
+                first_document=start.first_document,
+                most=start.part_characters,
+            ):
                 yield _Read(part, bytes_read.listed, bytes_read.pending)
         except TrackerError as error:
             yield _Read(error, bytes_read.listed, bytes_read.pending)

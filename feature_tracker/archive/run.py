@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from feature_tracker.archive import parts
 from feature_tracker.archive.archive import Archive
 from feature_tracker.archive.inputs import Inputs, Item
 from feature_tracker.archive.parts import Part, packed, read_entry
@@ -103,7 +104,13 @@ def pending_parts(items: Iterable[Item], tracker: Tracker, store: Store) -> Iter
     """Items that an archive lacks, read, and put into parts that follow those that it has."""
     tokenizer, window = tracker.language_model.tokenizer, tracker.bundle.window
     entries = (read_entry(item, tokenizer, window) for item in items)
-    return packed(entries, store.names(), number=len(store.parts), first_document=store.n_documents)
+    return packed(
+        entries,
+        store.names(),
+        number=len(store.parts),
+        first_document=store.n_documents,
+        most=parts.PART_CHARACTERS,
+    )
 
 
 def finish(store: Store, progress: Progress = silent) -> None:

@@ -17,6 +17,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from feature_tracker.archive import parts
 from feature_tracker.archive.archive import Archive
 from feature_tracker.archive.inputs import Inputs
 from feature_tracker.archive.run import RunReport, run_corpus
@@ -38,6 +39,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
+more = pytest.mark.skipif(
+    not os.environ.get("RAY_TESTS"), reason="starts another Ray, which takes up to a minute: RAY_TESTS=1 runs it"
+)
 N_FILES = 12
 SECRET = "Zanzibar-Quintessence"
 
@@ -65,12 +69,13 @@ def workers(folder: Path) -> list[int]:
 
 
 @pytest.fixture
-def documents(tmp_path: Path) -> Path:
+def documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of documents that make six parts, and one that can't be read."""
     folder = tmp_path / "documents"
     folder.mkdir()
+    monkeypatch.setattr(parts, "PART_CHARACTERS", 1500)
     for number in range(N_FILES):
-        text = f"{SECRET} rose." if number == 3 else SENTENCES[7 * number :] * 150
+        text = f"{SECRET} rose." if number == 3 else SENTENCES[7 * number :]
         (folder / f"{number:02}.txt").write_text(text)
     (folder / "04b.txt").write_text(" ")
     return folder
@@ -114,6 +119,7 @@ def test_two_workers_make_the_same_archive_and_leave_nothing_behind(
     assert not ray.is_initialized()
 
 
+@more
 @pytest.mark.slow
 def test_a_worker_that_is_killed_costs_no_data(
     open_tiny: Callable[[], Tracker], documents: Path, tmp_path: Path
@@ -135,6 +141,7 @@ def test_a_worker_that_is_killed_costs_no_data(
     assert_same(tmp_path / "ray", tmp_path / "here")
 
 
+@more
 @pytest.mark.slow
 def test_a_run_goes_on_after_one_of_the_other_engine(
     open_tiny: Callable[[], Tracker], documents: Path, tmp_path: Path
@@ -151,6 +158,7 @@ def test_a_run_goes_on_after_one_of_the_other_engine(
     assert_same(tmp_path / "ray", tmp_path / "here")
 
 
+@more
 @pytest.mark.slow
 def test_nothing_new_leaves_the_archive_as_it_is(
     open_tiny: Callable[[], Tracker], documents: Path, tmp_path: Path
@@ -163,6 +171,7 @@ def test_nothing_new_leaves_the_archive_as_it_is(
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "ray").rglob("*.parquet")} == before
 
 
+@more
 @pytest.mark.slow
 def test_what_goes_wrong_on_a_worker_is_told_as_in_this_process(
     open_tiny: Callable[[], Tracker], documents: Path, tmp_path: Path
@@ -173,6 +182,7 @@ def test_what_goes_wrong_on_a_worker_is_told_as_in_this_process(
     assert not ray.is_initialized()
 
 
+@more
 @pytest.mark.slow
 def test_more_workers_than_cores_are_refused(open_tiny: Callable[[], Tracker], documents: Path, tmp_path: Path) -> None:
     cluster = ray_engine.Cluster(workers=(1, 10_000))
