@@ -155,19 +155,19 @@ def check_way(name: str, bundle_name: str, corpus: Corpus) -> float | str:
     try:
         time_way(name, bundle_name, [corpus])  # may fail in the bundle's dtype alone
         task = make_task(bundle_name, corpus, "float32")
+        expected = trace_of(task)  # before a library wraps the model
         with tempfile.TemporaryDirectory() as folder:
             WAYS[name].prepare(task)(Path(folder))
-            return agreement_with_trace(task, WAYS[name].read(Path(folder), task))
+            return same_features(expected, WAYS[name].read(Path(folder), task), latents_of(task.saes))
     except Exception as error:  # noqa: BLE001  a library may fail in any way on a model that it doesn't support
         return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def agreement_with_trace(task: Task, encoded: Encoded) -> float:
-    """The share of (token, layer) pairs on which exactly a trace's features are active."""
+def trace_of(task: Task) -> Encoded:
+    """The activations that a trace finds in a task's windows."""
     ids = task.corpus.ids[:, 1:].ravel()
     text = TokenizedText("", ids, np.zeros((len(ids), 2), np.int64), task.corpus.ids.shape[1])
-    expected = traced_features(text, task.tracker.language_model, task.tracker.saes)
-    return same_features(expected, encoded, latents_of(task.saes))
+    return traced_features(text, task.tracker.language_model, task.tracker.saes)
 
 
 def time_way(name: str, bundle_name: str, corpora: Sequence[Corpus]) -> Measured:

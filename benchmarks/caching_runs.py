@@ -6,13 +6,10 @@ and may then be timed.
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +21,6 @@ from benchmarks.peer_runs import coder_of, library, saelens_sae, sparse_coder
 from feature_tracker.archive.archive import Archive
 from feature_tracker.archive.inputs import Inputs
 from feature_tracker.archive.run import run_corpus
-from feature_tracker.errors import TrackerError
 from feature_tracker.model.blocks import blocks_of
 from feature_tracker.sae.topk import Sae, TopK
 from feature_tracker.tracker import Tracker
@@ -241,8 +237,10 @@ def read_streams(out: Path, task: Task) -> Encoded:
 
 
 def delphi(task: Task) -> Cache:
-    """The `LatentCache` of delphi with eai-sparsify's coders: run, kept in memory, and saved in splits of the latents."""
-    sparsify, latent_cache = sparse_coder(), _latent_cache()
+    """The `LatentCache` of delphi with eai-sparsify's coders: kept in memory, then saved in splits of the latents."""
+    sparsify = sparse_coder()
+    # The package needs faiss; delphi needs vLLM, which accepts none of this project's pins.
+    latent_cache = library("delphi.latents.cache", without="delphi.latents")
     dense_latents = library("delphi.sparse_coders.load_sparsify").sae_dense_latents
     encoders = {
         f"layers.{layer}": partial(dense_latents, sae=coder_of(sparsify, sae)) for layer, sae in task.saes.items()
@@ -271,18 +269,6 @@ def read_delphi(out: Path, task: Task) -> Encoded:
             values.append(split["activations"].numpy()[is_token])
         encoded[layer] = _dense(task, layer, np.concatenate(rows), np.concatenate(latents), np.concatenate(values))
     return encoded
-
-
-def _latent_cache() -> ModuleType:
-    """Import delphi's cache alone: its package needs faiss, and delphi needs vLLM, which accepts none of our pins."""
-    if "delphi.latents" not in sys.modules:
-        spec = importlib.util.find_spec("delphi")
-        if spec is None or spec.submodule_search_locations is None:
-            raise TrackerError("delphi is not installed: pip install --no-deps eai-delphi==0.1.3")
-        package = ModuleType("delphi.latents")
-        package.__path__ = [str(Path(folder) / "latents") for folder in spec.submodule_search_locations]
-        sys.modules["delphi.latents"] = package
-    return library("delphi.latents.cache")
 
 
 def _dense(task: Task, layer: int, rows: np.ndarray, latents: np.ndarray, values: np.ndarray) -> torch.Tensor:

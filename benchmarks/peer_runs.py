@@ -153,29 +153,33 @@ PEERS: dict[str, Callable[[Task], Run]] = {
 }
 
 
-def library(name: str) -> ModuleType:
-    """A library of `requirements-peers.txt`.
+def library(name: str, *, without: str = "") -> ModuleType:
+    """A module of another library.
+
+    Args:
+        without: a package whose `__init__` is not run, because it needs far more than the module does.
 
     Raises:
         TrackerError: it is not installed.
     """
     try:
+        if without and without not in sys.modules:
+            spec = importlib.util.find_spec(without)
+            if spec is None:
+                raise ImportError(f"no module named {without}")
+            sys.modules[without] = importlib.util.module_from_spec(spec)
         return importlib.import_module(name)
     except ImportError as error:
-        raise TrackerError(f"{name} can't be imported ({error}): pip install -r requirements-peers.txt") from None
+        raise TrackerError(
+            f"{name} can't be imported ({error}). docs/benchmarks.md says how other libraries are installed."
+        ) from None
 
 
 def sparse_coder() -> ModuleType:
-    """Import sparsify's encoder alone: importing the package needs a trainer and the library of data sets."""
-    if "sparsify" not in sys.modules:
-        spec = importlib.util.find_spec("sparsify")
-        if spec is None or spec.submodule_search_locations is None:
-            raise TrackerError("eai-sparsify is not installed: pip install -r requirements-dev.txt")
-        package = ModuleType("sparsify")
-        package.__path__ = list(spec.submodule_search_locations)
-        sys.modules["sparsify"] = package
-    module = library("sparsify.sparse_coder")
-    sys.modules["sparsify"].__dict__.update(SparseCoder=module.SparseCoder, SparseCoderConfig=module.SparseCoderConfig)
+    """Sparsify's encoder alone: the package needs a trainer and the library of data sets."""
+    module = library("sparsify.sparse_coder", without="sparsify")
+    # delphi takes them from the package.
+    vars(sys.modules["sparsify"]).update(SparseCoder=module.SparseCoder, SparseCoderConfig=module.SparseCoderConfig)
     return module
 
 

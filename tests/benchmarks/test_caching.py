@@ -12,10 +12,12 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from benchmarks import caching
-from benchmarks.caching import Measured, agreement_with_trace, check_ways, make_corpus, summarize
+from benchmarks.agreement import same_features
+from benchmarks.caching import Measured, check_ways, make_corpus, summarize, trace_of
 from benchmarks.caching_runs import WAYS, Corpus, Task
 from feature_tracker.archive.inputs import Inputs
 from feature_tracker.errors import TrackerError
+from feature_tracker.labels.table import latents_of
 from feature_tracker.model.load import LanguageModel, load_model_folder
 from feature_tracker.sae.topk import TopK
 from feature_tracker.tracker import Tracker
@@ -28,12 +30,18 @@ LIBRARIES = {
     "saelens_bridge": "sae_lens",
     "saelens_runner": "sae_lens",
 }
-TEXTS = ["Net sales rose 5.4% from a year ago. " * 6, "", "Short.", "The bank set aside more for bad loans. " * 6]
+TEXTS = [
+    "Net sales rose 5.4% from a year ago, and operating margin narrowed as freight costs rose.",
+    "",
+    "Up.",
+    "The bank set aside more for bad loans: deposits fell, credit spreads widened, and wages grew faster than prices. "
+    "Unemployment was little changed in June; the committee left its policy rate unchanged (4.25 to 4.5%).",
+]
 
 
 @pytest.fixture
 def corpus(tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> Corpus:
-    return make_corpus(TEXTS, tiny_tokenizer, tmp_path / "texts.jsonl", window=16, n_windows=6, batch_size=2)
+    return make_corpus(TEXTS, tiny_tokenizer, tmp_path / "texts.jsonl", window=16, n_windows=8, batch_size=2)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +55,7 @@ def folder(tiny_model: LanguageModel, tmp_path_factory: pytest.TempPathFactory) 
 def test_the_windows_of_a_corpus_are_those_of_its_documents_and_all_are_whole(
     corpus: Corpus, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    assert corpus.ids.shape == (6, 16) and [len(batch) for batch in corpus.batches] == [2, 2, 2]
+    assert corpus.ids.shape == (8, 16) and [len(batch) for batch in corpus.batches] == [2, 2, 2, 2]
     assert (corpus.ids[:, 0] == tiny_tokenizer.bos_token_id).all()
     texts = [item.text or "" for item in Inputs(paths=(corpus.path,)).items()]
     assert len(texts) == 2 and all(text in TEXTS[0] + TEXTS[3] for text in texts)
@@ -69,13 +77,14 @@ def test_each_way_writes_a_traces_features(
     if importlib.util.find_spec(LIBRARIES[name]) is None:
         pytest.skip(f"{LIBRARIES[name]} is not installed; docs/benchmarks.md says how it is")
     task = task_of(corpus, folder, tiny_tracker)
+    expected, n_latents = trace_of(task), latents_of(task.saes)
     out = tmp_path / "out"
     out.mkdir()
     WAYS[name].prepare(task)(out)
     encoded = WAYS[name].read(out, task)
-    assert agreement_with_trace(task, encoded) > 0.99
+    assert same_features(expected, encoded, n_latents) > 0.99
     layer = max(task.saes)
-    assert agreement_with_trace(task, {**encoded, layer: shifted(encoded[layer])}) < 0.7
+    assert same_features(expected, {**encoded, layer: shifted(encoded[layer])}, n_latents) < 0.9
 
 
 def task_of(corpus: Corpus, folder: Path, tracker: Tracker) -> Task:
