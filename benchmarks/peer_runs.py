@@ -64,9 +64,9 @@ def usual_way(task: Task) -> Run:
 
 def sparsify_on_hooks(task: Task) -> Run:
     """eai-sparsify's `SparseCoder.encode` in forward hooks, within a full forward."""
-    sparsify = _sparse_coder()
+    sparsify = sparse_coder()
     decoder, blocks = task.language_model.decoder, blocks_of(task.language_model.decoder)
-    coders = {layer: _coder(sparsify, sae) for layer, sae in task.saes.items()}
+    coders = {layer: coder_of(sparsify, sae) for layer, sae in task.saes.items()}
 
     @torch.inference_mode()
     def run() -> Encoded:
@@ -102,7 +102,7 @@ def nnsight_stopped(task: Task) -> Run:
 
 
 def _nnsight(task: Task, *, stop: bool) -> Run:
-    nnsight = _library("nnsight")
+    nnsight = library("nnsight")
     wrapped = nnsight.NNsight(task.language_model.decoder)
     stack = next(name for name in ("layers", "h") if hasattr(task.language_model.decoder, name))
     blocks, layers = getattr(wrapped, stack), list(task.saes)
@@ -123,7 +123,7 @@ def _nnsight(task: Task, *, stop: bool) -> Run:
 
 def lens_with_saelens(task: Task) -> Run:
     """TransformerLens's bridge, stopped after the last SAE layer and caching only the streams; SAELens's TopKSAE."""
-    bridge_module = _library("transformer_lens.model_bridge")
+    bridge_module = library("transformer_lens.model_bridge")
     bridge = bridge_module.TransformerBridge.boot_transformers(
         str(task.folder),
         hf_model=task.language_model.model,
@@ -131,8 +131,8 @@ def lens_with_saelens(task: Task) -> Run:
         dtype=task.language_model.model.dtype,
         device=str(task.row.device),
     )
-    saelens = _library("sae_lens")
-    saes = {layer: _saelens_sae(saelens, sae) for layer, sae in task.saes.items()}
+    saelens = library("sae_lens")
+    saes = {layer: saelens_sae(saelens, sae) for layer, sae in task.saes.items()}
     names = {layer: f"blocks.{layer}.hook_out" for layer in saes}
     wanted, last = set(names.values()), max(saes)
 
@@ -153,26 +153,38 @@ PEERS: dict[str, Callable[[Task], Run]] = {
 }
 
 
-def _library(name: str) -> ModuleType:
+def library(name: str, *, without: str = "") -> ModuleType:
+    """A module of another library.
+
+    Args:
+        without: a package whose `__init__` is not run, because it needs far more than the module does.
+
+    Raises:
+        TrackerError: it is not installed.
+    """
     try:
+        if without and without not in sys.modules:
+            spec = importlib.util.find_spec(without)
+            if spec is None:
+                raise ImportError(f"no module named {without}")
+            sys.modules[without] = importlib.util.module_from_spec(spec)
         return importlib.import_module(name)
     except ImportError as error:
-        raise TrackerError(f"{name} can't be imported ({error}): pip install -r requirements-peers.txt") from None
+        raise TrackerError(
+            f"{name} can't be imported ({error}). docs/benchmarks.md says how other libraries are installed."
+        ) from None
 
 
-def _sparse_coder() -> ModuleType:
-    """Import sparsify's encoder alone: importing the package needs a trainer and the library of data sets."""
-    if "sparsify" not in sys.modules:
-        spec = importlib.util.find_spec("sparsify")
-        if spec is None or spec.submodule_search_locations is None:
-            raise TrackerError("eai-sparsify is not installed: pip install -r requirements-dev.txt")
-        package = ModuleType("sparsify")
-        package.__path__ = list(spec.submodule_search_locations)
-        sys.modules["sparsify"] = package
-    return _library("sparsify.sparse_coder")
+def sparse_coder() -> ModuleType:
+    """Sparsify's encoder alone: the package needs a trainer and the library of data sets."""
+    module = library("sparsify.sparse_coder", without="sparsify")
+    # delphi takes them from the package.
+    vars(sys.modules["sparsify"]).update(SparseCoder=module.SparseCoder, SparseCoderConfig=module.SparseCoderConfig)
+    return module
 
 
-def _coder(sparsify: ModuleType, sae: Sae) -> Any:
+def coder_of(sparsify: ModuleType, sae: Sae) -> Any:
+    """An SAE as sparsify's `SparseCoder`."""
     config = sparsify.SparseCoderConfig(num_latents=sae.n_latents, k=sae.k)
     coder = sparsify.SparseCoder(sae.d_model, config, dtype=torch.float32, device=sae.b_dec.device)
     coder.encoder.weight.data, coder.encoder.bias.data = sae.encoder_weight, sae.encoder_bias
@@ -180,7 +192,8 @@ def _coder(sparsify: ModuleType, sae: Sae) -> Any:
     return coder
 
 
-def _saelens_sae(saelens: ModuleType, sae: Sae) -> Any:
+def saelens_sae(saelens: ModuleType, sae: Sae) -> Any:
+    """An SAE as SAELens's `TopKSAE`."""
     config = saelens.TopKSAEConfig(
         d_in=sae.d_model, d_sae=sae.n_latents, k=sae.k, dtype="float32", device=str(sae.b_dec.device)
     )

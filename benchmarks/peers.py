@@ -54,7 +54,7 @@ def main(bundle_name: str, tokens: int, rounds: int, only: tuple[str, ...]) -> N
         "dtype": str(tracker.language_model.model.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "rounds": rounds,
-        "versions": _versions(),
+        "versions": versions_of(_LIBRARIES),
         "same_features_float32": {name: round(share, 4) for name, share in agreement.items()},
         "left_out": refused,
         **summarize(timed),
@@ -168,9 +168,10 @@ def _discarding(run: Run) -> Callable[[], None]:
     return discard
 
 
-def _versions() -> dict[str, str]:
+def versions_of(libraries: Sequence[str]) -> dict[str, str]:
+    """The installed version of each library."""
     versions: dict[str, str] = {}
-    for name in _LIBRARIES:
+    for name in libraries:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
