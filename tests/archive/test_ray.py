@@ -46,6 +46,15 @@ N_FILES = 12
 SECRET = "Zanzibar-Quintessence"
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Workers have a core each; with more threads this process would round sums differently."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
 @pytest.fixture
 def open_tiny(tiny_model: LanguageModel, tiny_bundle: Bundle, tmp_path: Path) -> Callable[[], Tracker]:
     """Opens the tiny tracker from files, in any process, and notes each process that did."""
@@ -94,6 +103,7 @@ def logs_with_text() -> list[Path]:
     return [path for path in files if SECRET.encode() in path.read_bytes()]
 
 
+@more
 @pytest.mark.slow
 def test_two_workers_make_the_same_archive_and_leave_nothing_behind(
     open_tiny: Callable[[], Tracker], documents: Path, tmp_path: Path
