@@ -24,7 +24,7 @@ from feature_tracker.model.next_token import logits_of
 from feature_tracker.sae.topk import Sae
 from feature_tracker.tracing.recording import Recording
 
-_SOURCE_PARTS = 6
+_SOURCE_PARTS = 2
 WORD_SWAPS = 3
 """A word is replaced by this many others in turn, and effects are means over them."""
 
