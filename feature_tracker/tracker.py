@@ -24,7 +24,6 @@ from feature_tracker.progress import Progress, silent
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
-    import torch
 
     from feature_tracker.circuits.correlation import Correlations
     from feature_tracker.circuits.question import NextWord, Question, WhatFeeds
@@ -395,11 +394,13 @@ class Tracker:
         Raises:
             TrackerError: the text can't answer the question.
         """
+        from feature_tracker.circuits.faithfulness import mean_activations
         from feature_tracker.circuits.trace import trace_circuit
         from feature_tracker.circuits.traced import TracedCircuit
 
+        means = mean_activations(self.labels, self.saes)
         asked = question or self._whole_text(recording)
-        for circuit in trace_circuit(recording, asked, share=share, means=self._mean_activations(), progress=progress):
+        for circuit in trace_circuit(recording, asked, share=share, means=means, progress=progress):
             yield TracedCircuit(recording, self.labels, circuit)
 
     def next_word(self, word: str, against: str | None = None, position: int | None = None) -> NextWord:
@@ -435,18 +436,6 @@ class Tracker:
 
         ranked = self.rank(recording.trace, layers=self.bundle.layers[-1:], top=_DEEPEST_FEATURES)
         return WhatFeeds(tuple(features_of(ranked)))
-
-    def _mean_activations(self) -> dict[int, torch.Tensor] | None:
-        """Each feature's mean activation on ordinary text, where the table knows it for all."""
-        import torch
-
-        frame = self.labels.frame
-        if "mean_activation" not in frame or frame["mean_activation"].isna().any():
-            return None
-        means = {layer: torch.zeros(sae.n_latents) for layer, sae in self.saes.items()}
-        for (layer, index), mean in zip(frame.index, frame["mean_activation"], strict=True):
-            means[layer][index] = mean
-        return means
 
     def circuit_files(self, traced: TracedCircuit, *, progress: Progress = silent) -> dict[str, bytes]:
         """A circuit by file name: CSV tables, graphs for other tools, and the figure.

@@ -16,11 +16,24 @@ from feature_tracker.circuits.circuit import Faithfulness, Node
 from feature_tracker.circuits.measure import summed
 from feature_tracker.circuits.question import NextWord, WhatFeeds
 from feature_tracker.circuits.streams import WindowStream, asked_place, logit, question_windows, run_on
+from feature_tracker.labels.table import LabelTable
 from feature_tracker.model.forward_queue import Turn
+from feature_tracker.sae.topk import Sae
 from feature_tracker.tracing.recording import Recording
 
 Masks = Mapping[int, torch.Tensor]
 """By SAE layer, (n_latents,) bool."""
+
+
+def mean_activations(labels: LabelTable, saes: Mapping[int, Sae]) -> dict[int, torch.Tensor] | None:
+    """By layer, (n_latents,) mean activations on ordinary text; `None` where the table doesn't know all of them."""
+    frame = labels.frame
+    if "mean_activation" not in frame or frame["mean_activation"].isna().any():
+        return None
+    means = {layer: torch.zeros(sae.n_latents) for layer, sae in saes.items()}
+    for (layer, index), mean in zip(frame.index, frame["mean_activation"], strict=True):
+        means[layer][index] = mean
+    return means
 
 
 def measure_faithfulness(

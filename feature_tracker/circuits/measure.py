@@ -20,11 +20,10 @@ from feature_tracker.circuits.streams import (
     WORD_SWAPS,
     WindowStream,
     asked_place,
-    asked_positions,
     logit,
     position_mask,
-    positions_before,
     question_windows,
+    read_positions,
     run_on,
 )
 from feature_tracker.model.forward_queue import Turn
@@ -108,8 +107,7 @@ def summed(
 ) -> np.ndarray:
     """(n, n_nodes) activation of each node of one layer on streams (n, window, d_model), over tokens in question."""
     sae = recording.saes[nodes[0].layer]
-    is_asked = nodes[0].number == 0
-    positions = asked_positions(recording, question) if is_asked else positions_before(recording, question)
+    positions = read_positions(recording, question, nodes[0].layer)
     inside = position_mask(recording, number, positions).to(resid.device)
     top = sae.encode(resid[:, inside])
     by_latent = torch.zeros(len(resid), sae.n_latents, dtype=torch.float64, device=resid.device)

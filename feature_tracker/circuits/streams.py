@@ -192,6 +192,12 @@ def positions_before(recording: Recording, question: Question) -> np.ndarray:
     )
 
 
+def read_positions(recording: Recording, question: Question, layer: int) -> np.ndarray:
+    """The tokens over which nodes of a layer are summed: those asked about, in the layer that is asked about."""
+    is_asked = isinstance(question, WhatFeeds) and layer == question.features[0].layer
+    return asked_positions(recording, question) if is_asked else positions_before(recording, question)
+
+
 def question_windows(recording: Recording, question: Question) -> list[int]:
     """Numbers of the windows that bear on the answer: those in which what is asked about fires."""
     asked = asked_positions(recording, question)

@@ -20,8 +20,8 @@ from feature_tracker.circuits.streams import (
     asked_positions,
     logit,
     position_mask,
-    positions_before,
     question_windows,
+    read_positions,
     run_on,
 )
 from feature_tracker.errors import TrackerError
@@ -131,7 +131,7 @@ def _effects_by_position(
     deeper = run_on(recording, number, stream.layer, changed, target.layer)
     above = WindowStream(recording, number, target.layer)
     members = [feature.index for feature in target.members]
-    positions = asked_positions(recording, question) if target.number == 0 else positions_before(recording, question)
+    positions = read_positions(recording, question, target.layer)
     inside = position_mask(recording, number, positions).numpy()
     before = above.activations[:, members].sum(dim=1)
     offset = recording.starts[number] - recording.first
@@ -200,7 +200,7 @@ def _target_value(
     if isinstance(question, NextWord) and target.kind == "logit":
         _, place = asked_place(recording, question)
         return logit(recording, resid, place, question.token, question.against)[0]
-    positions = asked_positions(recording, question) if target.number == 0 else positions_before(recording, question)
+    positions = read_positions(recording, question, target.layer)
     inside = position_mask(recording, number, positions).to(resid.device)
     sae = recording.saes[target.layer]
     pre = sae.pre_activations(resid[0, inside])

@@ -291,3 +291,13 @@ def test_a_text_of_two_words(tiny_model: LanguageModel, tiny_saes: dict[int, Sae
     circuit = whole(recording, WhatFeeds((strongest(recording, 4, 1)[0],)))
     assert circuit.n_unmeasured == 0
     assert np.isfinite(circuit.edges["effect"]).all()
+
+
+def test_inside_an_edge_every_target_is_read_on_the_words_that_are_asked_about(recording: Recording) -> None:
+    features = deepest(recording, 3)
+    firing = np.all([recording.trace.column(feature) > 0 for feature in features], axis=0)
+    position = int(recording.trace.counted[firing[recording.trace.counted]][-1])
+    circuit = whole(recording, WhatFeeds(features, (position,)))
+    source = of_layer(circuit, 3, "features")[0]
+    for target in circuit.nodes[:3]:
+        assert set(edge_words(recording, circuit, source, target)["target_position"]) <= {position}

@@ -284,7 +284,7 @@ def _show_members(session: SessionCircuit, node: Node) -> None:
         strongest = alone.loc[alone.groupby("feature")["lost"].apply(lambda lost: lost.abs().idxmax())]
         most = strongest.set_index("feature")["lost"]
         table["Alone"] = [most.get(feature.index, float("nan")) for feature in features]
-    st.markdown("Its features, which do the same work" if node.kind == "features" else "Its features")
+    st.markdown("Its features, which are taken out together")
     show_table(
         table,
         key="circuit_members",
