@@ -13,6 +13,7 @@ from feature_tracker.charts.theme import layer_colours
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.page import state
+from feature_tracker.page.circuit import question as circuit_question
 from feature_tracker.page.components.download import offer_download
 from feature_tracker.page.errors import plain, shown_errors
 from feature_tracker.page.feature_card import show_card
@@ -57,7 +58,7 @@ TITLES = tuple(_TABS)
 
 KEPT = (
     heatmap.MODE,
-    *circuit.KEPT,
+    *circuit_question.KEPT,
     inside.TRIAL,
     compare.OTHER,
     compare.ORDER,

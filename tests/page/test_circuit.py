@@ -21,7 +21,8 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-import feature_tracker.page.circuit_run
+import feature_tracker.page.circuit.node
+import feature_tracker.page.circuit.run
 import feature_tracker.page.pool
 import feature_tracker.page.views.circuit
 from feature_tracker.bundles.bundle import Bundle
@@ -32,10 +33,11 @@ from feature_tracker.labels.table import LabelTable
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.model.next_token import next_token
 from feature_tracker.model.tokens import TokenizedText
-from feature_tracker.page.circuit_files import _zipped
-from feature_tracker.page.circuit_run import SessionCircuit
+from feature_tracker.page.circuit.files import _zipped
+from feature_tracker.page.circuit.node import edge_table, words_table
+from feature_tracker.page.circuit.question import KEPT
+from feature_tracker.page.circuit.run import SessionCircuit
 from feature_tracker.page.samples import SAMPLES
-from feature_tracker.page.views.circuit import KEPT, edge_table, words_table
 from feature_tracker.sae.topk import Sae
 from feature_tracker.tracker import Tracker
 from tests.page.driving import TEXT, analyze, errors, open_tab
@@ -172,7 +174,7 @@ def test_a_question_about_one_place_of_a_long_text_needs_its_window_only(
 
 
 def test_what_was_measured_is_drawn_while_the_rest_is_measured(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feature_tracker.page.circuit_run, "_REDRAW_SECONDS", 0.0)
+    monkeypatch.setattr(feature_tracker.page.circuit.run, "_REDRAW_SECONDS", 0.0)
     drawn: list[int] = []
     draw = feature_tracker.page.views.circuit._draw
     monkeypatch.setattr(
@@ -334,7 +336,7 @@ def test_what_is_measured_inside_a_node_can_be_stopped(page: AppTest, monkeypatc
         progress("Taking members out", 0.5)
         st.stop()  # a click on *Stop* ends the run like this
 
-    monkeypatch.setattr(feature_tracker.page.views.circuit, "measure_members", stopped)
+    monkeypatch.setattr(feature_tracker.page.circuit.node, "measure_members", stopped)
     page.button(key="circuit_alone").click().run()
     page.button(key="circuit_stop").click().run()
     assert "circuit_stop" not in [button.key for button in page.button]

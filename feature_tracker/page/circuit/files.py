@@ -11,7 +11,7 @@ import streamlit as st
 
 from feature_tracker.circuits.export import table_files
 from feature_tracker.errors import TrackerError
-from feature_tracker.page.circuit_run import SessionCircuit
+from feature_tracker.page.circuit.run import SessionCircuit
 from feature_tracker.page.components.download import offer_download
 from feature_tracker.page.pool import evicted_error
 from feature_tracker.page.state import Scene
