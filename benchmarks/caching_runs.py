@@ -92,12 +92,11 @@ def archive(task: Task) -> Cache:
 def read_archive(out: Path, task: Task) -> Encoded:
     """An archive's activations."""
     opened = Archive.open(out)
-    starts = np.cumsum([0, *opened.documents["n_tokens"]])
     encoded = {}
     for layer in task.saes:
         table = opened.activations(layer).to_table()
-        document, token, feature, value = (table[name].to_numpy() for name in table.column_names)
-        encoded[layer] = _dense(task, layer, starts[document] + token, feature, value)
+        token, feature, value = (table[name].to_numpy() for name in ("token", "feature", "activation"))
+        encoded[layer] = _dense(task, layer, token, feature, value)
     return encoded
 
 

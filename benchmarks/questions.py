@@ -152,10 +152,10 @@ def correlation_error(place: Path) -> float:
     )
     tokens = archive.dataset("tokens").to_table().to_pandas()
     tokens["row"] = np.arange(len(tokens))
-    rows = tokens.set_index(["document", "token"])["row"]
+    rows = tokens.set_index("token")["row"]
     columns = []
     for layer, n in archive.manifest.n_latents.items():
-        table = archive.activations(layer).to_table().to_pandas().join(rows, on=["document", "token"])
+        table = archive.activations(layer).to_table().to_pandas().join(rows, on="token")
         dense = np.zeros((len(tokens), n))
         dense[table["row"], table["feature"]] = table["activation"]
         columns.append(dense[~tokens["attention_sink"].to_numpy()])

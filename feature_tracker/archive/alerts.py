@@ -201,12 +201,12 @@ def _peaks(archive: Archive, features: dict[int, Feature | None]) -> dict[int, s
             columns=["document", "peak"], filter=wanted & pc.field("document").isin(numbers)
         )
         peaks |= dict(zip(table["document"].to_pylist(), table["peak"].to_pylist(), strict=True))
+    tokens = archive.dataset("tokens").to_table(
+        columns=["document", "start", "end"], filter=pc.field("token").isin(list(peaks.values()))
+    )
+    document, *span = (column.to_pylist() for column in tokens.columns)
+    spans = dict(zip(document, zip(*span, strict=True), strict=True))
     here = pc.field("document").isin(list(peaks))
-    spans = {}
-    for batch in archive.dataset("tokens").to_batches(columns=["document", "token", "start", "end"], filter=here):
-        document, token, start, end = (column.to_numpy() for column in batch.columns)
-        at_peak = token == [peaks[number] for number in document]
-        spans |= {number: (start[at], end[at]) for at, number in enumerate(document) if at_peak[at]}
     excerpts = {}
     for batch in archive.dataset("documents").to_batches(columns=["document", "text"], filter=here):
         for number, text in zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True):

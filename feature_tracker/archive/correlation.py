@@ -173,16 +173,15 @@ def _parts(archive: Archive) -> Iterator[_Part]:
     data_sets = [archive.dataset("tokens"), *(archive.activations(layer) for layer in n_latents)]
     # A data set has its files in the order in which it was given them: that of the parts.
     for tokens, *activations in zip(*(data_set.get_fragments() for data_set in data_sets), strict=True):
-        table = tokens.to_table(columns=["document", "attention_sink"])
-        document, sink = (column.to_numpy() for column in table.columns)
-        first = int(document[0]) if len(document) else 0
-        start = np.searchsorted(document, np.arange(first, document.max(initial=first) + 1))
+        table = tokens.to_table(columns=["document", "token", "attention_sink"])
+        document, token, sink = (column.to_numpy() for column in table.columns)
+        first = token[:1].sum()
         row_of = np.where(sink, -1, np.cumsum(~sink) - 1)
         layers = {}
         for (layer, n), fragment in zip(n_latents.items(), activations, strict=True):
-            table = fragment.to_table(schema=ACTIVATIONS, columns=["document", "token", "feature", "activation"])
-            at, token, latent, value = (column.to_numpy() for column in table.columns)
-            row = row_of[start[at - first] + token]
+            table = fragment.to_table(schema=ACTIVATIONS, columns=["token", "feature", "activation"])
+            at, latent, value = (column.to_numpy() for column in table.columns)
+            row = row_of[at - first]
             counts = row >= 0
             entries = value[counts].astype(np.float64), (row[counts], latent[counts])
             layers[layer] = csr_array(entries, shape=(int((~sink).sum()), n))

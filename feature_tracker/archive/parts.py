@@ -65,12 +65,14 @@ class Part:
     Attributes:
         number: from 0.
         first_document: number of its first document in the archive.
+        first_token: number of its first token in the archive.
         documents: their names are unique.
         unread: in order.
     """
 
     number: int
     first_document: int
+    first_token: int
     documents: tuple[Document, ...]
     unread: tuple[Unread, ...]
 
@@ -91,7 +93,9 @@ def read_entry(item: Item, tokenizer: PreTrainedTokenizerBase, window: int) -> E
     return Document(name, item.source, date, group, notes, tokens)
 
 
-def packed(entries: Iterable[Entry], names: Names, *, number: int, first_document: int, most: int) -> Iterator[Part]:
+def packed(
+    entries: Iterable[Entry], names: Names, *, number: int, first_document: int, first_token: int, most: int
+) -> Iterator[Part]:
     """Put entries into parts of at most so many characters; a longer document is a part of its own.
 
     Where a part ends depends on nothing before its first entry, so a run that goes on after a part cuts as an
@@ -101,6 +105,7 @@ def packed(entries: Iterable[Entry], names: Names, *, number: int, first_documen
         names: that are taken.
         number: of the first part.
         first_document: of the first part.
+        first_token: of the first part.
         most: characters of a part: `PART_CHARACTERS`, or the same archive would be cut otherwise.
     """
     documents: list[Document] = []
@@ -109,8 +114,10 @@ def packed(entries: Iterable[Entry], names: Names, *, number: int, first_documen
     for entry in entries:
         size = len(entry.tokens.text) if isinstance(entry, Document) else 0
         if (documents and characters + size > most) or len(documents) + len(unread) == PART_ENTRIES:
-            yield Part(number, first_document, tuple(documents), tuple(unread))
+            part = Part(number, first_document, first_token, tuple(documents), tuple(unread))
+            yield part
             number, first_document = number + 1, first_document + len(documents)
+            first_token += part.n_tokens
             documents, unread, characters = [], [], 0
         characters += size
         if isinstance(entry, Document):
@@ -118,7 +125,7 @@ def packed(entries: Iterable[Entry], names: Names, *, number: int, first_documen
         else:
             unread.append(entry)
     if documents or unread:
-        yield Part(number, first_document, tuple(documents), tuple(unread))
+        yield Part(number, first_document, first_token, tuple(documents), tuple(unread))
 
 
 class Keys:

@@ -57,11 +57,11 @@ def strongest_excerpts(archive: Archive, feature: Feature, *, most: int = 5) -> 
     excerpts = []
     for row in rows:
         document = row["document"]
-        start, end = _sentence(texts[document], *spans[document][row["token"]])
+        start, end = _sentence(texts[document], *spans[row["token"]])
         marks = [
             (from_ - start, to - start, int(10 * value / rows[0]["activation"]))
             for token, value in firing[document]
-            for from_, to in [_without_spaces(texts[document], *spans[document][token])]
+            for from_, to in [_without_spaces(texts[document], *spans[token])]
             if start <= from_ < to <= end
         ]
         share = row["activation"] / rows[0]["activation"]
@@ -76,6 +76,7 @@ def along_documents(archive: Archive, features: Sequence[Feature], *, n_bins: in
     feature's largest. Attention sinks count as silent.
     """
     n_tokens = np.maximum(archive.documents["n_tokens"].to_numpy(), 1)
+    first = archive.documents["first_token"].to_numpy()
     values = np.zeros((len(n_tokens), n_bins), dtype=np.float32)
     sinks = _sinks(archive)
     for feature in features:
@@ -83,50 +84,43 @@ def along_documents(archive: Archive, features: Sequence[Feature], *, n_bins: in
             columns=["document", "token", "activation"], filter=pc.field("feature") == feature.index
         )
         document, token, activation = (found[name].to_numpy() for name in ("document", "token", "activation"))
-        counts = ~np.isin(_key(document, token), sinks)
+        counts = ~np.isin(token, sinks)
         document, token, root = document[counts], token[counts], np.sqrt(activation[counts])
         if len(root):
-            np.add.at(values, (document, token.astype(np.int64) * n_bins // n_tokens[document]), root / root.max())
+            bins = (token - first[document]) * n_bins // n_tokens[document]
+            np.add.at(values, (document, bins), root / root.max())
     return values * (n_bins / n_tokens / max(len(features), 1))[:, None].astype(np.float32)
 
 
 def beginning(archive: Archive, document: int, n_tokens: int) -> str:
     """A document's text up to the end of the last whole sentence within so many tokens."""
     text = archive.texts([document])[document]
-    spans = _token_spans(archive, [document])[document]
+    spans = _token_spans(archive, [document])
     if len(spans) <= n_tokens:
         return text
-    limit = spans[n_tokens - 1][1]
+    limit = spans[min(spans) + n_tokens - 1][1]
     ends = [int(end) for _, end in sentence_spans(text) if end <= limit]
     return text[: ends[-1] if ends else limit]
 
 
-def _key(document: np.ndarray, token: np.ndarray) -> np.ndarray:
-    return document.astype(np.int64) << 32 | token
-
-
 def _sinks(archive: Archive) -> np.ndarray:
-    table = archive.dataset("tokens").to_table(columns=["document", "token"], filter=pc.field("attention_sink"))
-    return _key(table["document"].to_numpy(), table["token"].to_numpy())
+    return archive.dataset("tokens").to_table(columns=["token"], filter=pc.field("attention_sink"))["token"].to_numpy()
 
 
-def _token_spans(archive: Archive, documents: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
-    """(start, end) characters of every token of some documents."""
+def _token_spans(archive: Archive, documents: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """(start, end) characters of every token of some documents, by its number in the archive."""
     table = archive.dataset("tokens").to_table(
-        columns=["document", "token", "start", "end"], filter=pc.field("document").isin([int(n) for n in documents])
+        columns=["token", "start", "end"], filter=pc.field("document").isin([int(n) for n in documents])
     )
-    spans: dict[int, list[tuple[int, int]]] = {}
-    table = table.sort_by([("document", "ascending"), ("token", "ascending")])
-    for document, start, end in zip(*(table[name].to_pylist() for name in ("document", "start", "end")), strict=True):
-        spans.setdefault(document, []).append((start, end))
-    return spans
+    token, start, end = (column.to_pylist() for column in table.columns)
+    return dict(zip(token, zip(start, end, strict=True), strict=True))
 
 
 def _firings(archive: Archive, feature: Feature, documents: Sequence[int]) -> dict[int, list[tuple[int, float]]]:
     chosen = (pc.field("feature") == feature.index) & pc.field("document").isin([int(n) for n in documents])
     table = archive.activations(feature.layer).to_table(columns=["document", "token", "activation"], filter=chosen)
     firings: dict[int, list[tuple[int, float]]] = {document: [] for document in documents}
-    for row in table.sort_by([("document", "ascending"), ("token", "ascending")]).to_pylist():
+    for row in table.sort_by("token").to_pylist():
         firings[row["document"]].append((row["token"], row["activation"]))
     return firings
 

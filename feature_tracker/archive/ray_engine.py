@@ -99,6 +99,7 @@ class _Start(NamedTuple):
     names: Names
     number: int
     first_document: int
+    first_token: int
     part_characters: int
 
 
@@ -190,9 +191,16 @@ class _Reading(Datasource):
 
     def __init__(self, inputs: Inputs, opened: _Opened, store: Store) -> None:
         super().__init__()
-        n_parts, n_documents = len(store.parts), store.n_documents
-        most = parts.PART_CHARACTERS
-        start = _Start(inputs, opened, store.sources(), store.names(), n_parts, n_documents, most)
+        start = _Start(
+            inputs,
+            opened,
+            store.sources(),
+            store.names(),
+            number=len(store.parts),
+            first_document=store.n_documents,
+            first_token=store.n_tokens,
+            part_characters=parts.PART_CHARACTERS,
+        )
         self._start = ray.put(start)  # too large to be sent with the task: sources are 60 MB for a million
 
     def get_read_tasks(
@@ -225,6 +233,7 @@ class _Reading(Datasource):
                 start.names,
                 number=start.number,
                 first_document=start.first_document,
+                first_token=start.first_token,
                 most=start.part_characters,
             ):
                 yield _Read(part, bytes_read.listed, bytes_read.pending)

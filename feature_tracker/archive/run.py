@@ -109,6 +109,7 @@ def pending_parts(items: Iterable[Item], tracker: Tracker, store: Store) -> Iter
         store.names(),
         number=len(store.parts),
         first_document=store.n_documents,
+        first_token=store.n_tokens,
         most=parts.PART_CHARACTERS,
     )
 

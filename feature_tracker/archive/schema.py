@@ -10,6 +10,9 @@
     statistics.parquet                      one row a feature, over all documents
     excerpts.parquet                        where each feature fires most, and where it fires at other strengths
 
+`token` is the number of a token in the archive, from 0, BOS left out: the tokens of document d are those from its
+`first_token` on. `token` alone joins activations, peaks and excerpts with the table `tokens`.
+
 A part is some consecutive documents. Everything of a part carries its number, so that a run that was killed throws away
 what is unfinished and goes on after the last part that is there.
 
@@ -27,8 +30,10 @@ import pyarrow as pa
 from feature_tracker.errors import TrackerError
 from feature_tracker.files import read_json, replacing
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of what is described here."""
+SIGNIFICANT_BITS = 7
+"""Of an activation: it is rounded by at most 0.8 %. Each more would add 20 bytes a token, of 290."""
 
 DOCUMENTS = pa.schema(
     [
@@ -37,6 +42,7 @@ DOCUMENTS = pa.schema(
         ("source", pa.string()),  # the file, and the row or line in it
         ("date", pa.date32()),  # null where unknown
         ("group", pa.string()),  # null where there is none
+        ("first_token", pa.int64()),  # `token` of its first token
         ("n_tokens", pa.int32()),  # BOS left out
         ("n_counted", pa.int32()),  # of them, those that aren't marked `attention_sink`
         ("notes", pa.string()),  # how the file was read, in sentences; empty where there is nothing to say
@@ -46,7 +52,7 @@ DOCUMENTS = pa.schema(
 TOKENS = pa.schema(
     [
         ("document", pa.int32()),
-        ("token", pa.int32()),  # position in the document, BOS left out
+        ("token", pa.int64()),
         ("token_id", pa.int32()),
         ("start", pa.int32()),  # characters of the document's text
         ("end", pa.int32()),
@@ -57,9 +63,9 @@ TOKENS = pa.schema(
 ACTIVATIONS = pa.schema(
     [
         ("document", pa.int32()),
-        ("token", pa.int32()),
+        ("token", pa.int64()),
         ("feature", pa.int32()),  # latent index; the layer is the folder's
-        # Above 0, rounded to the precision of bfloat16. Files hold it in half precision where that changes no value:
+        # Above 0, of `SIGNIFICANT_BITS`. Files hold it in half precision where that changes no value:
         # read them with this schema, as `Archive.activations` does.
         ("activation", pa.float32()),
     ]
@@ -74,7 +80,7 @@ FEATURES = pa.schema(
         ("mean", pa.float32()),
         ("root_mean", pa.float32()),  # mean of sqrt(activation)
         ("share", pa.float32()),  # of the counted tokens on which it fires
-        ("peak", pa.int32()),  # token of `max`
+        ("peak", pa.int64()),  # token of `max`
     ]
 )
 UNREAD = pa.schema([("name", pa.string()), ("source", pa.string()), ("reason", pa.string())])
@@ -97,7 +103,7 @@ EXCERPTS = pa.schema(
         ("feature", pa.int32()),
         ("kind", pa.string()),  # "top": the strongest of different documents; "spread": at other strengths
         ("document", pa.int32()),
-        ("token", pa.int32()),
+        ("token", pa.int64()),
         ("activation", pa.float32()),
     ]
 )

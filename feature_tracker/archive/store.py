@@ -100,6 +100,11 @@ class Store:
         """Documents in all parts."""
         return sum(part.n_documents for part in self.parts)
 
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of all parts, BOS left out."""
+        return sum(part.n_tokens for part in self.parts)
+
     def sources(self) -> Keys:
         """The sources of all documents that were read, or found unreadable."""
         return Keys(source for table in ("documents", "unread") for source in self._column(table, "source"))
@@ -212,8 +217,8 @@ def _named(tables: PartTables) -> Iterator[tuple[str, pa.Table]]:
     yield "tokens", tables.tokens
     yield "features", tables.features
     yield "unread", tables.unread
-    for layer, table in tables.activations.items():
-        yield f"activations/layer={layer}", table
+    for layer in tables.by_feature:
+        yield f"activations/layer={layer}", tables.activations(layer)
 
 
 def recorded_manifest(folder: Path) -> Manifest | None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_tracker.archive.archive import Archive
-from feature_tracker.archive.schema import EXCERPTS, STATISTICS
+from feature_tracker.archive.schema import EXCERPTS, SIGNIFICANT_BITS, STATISTICS
 
 TOP = 10
 """Excerpts of the kind `top` a feature, each of another document."""
@@ -23,12 +23,12 @@ SPREAD = 10
 _SHARES = {"q50": 0.5, "q90": 0.9, "q99": 0.99}
 _LATENTS_AT_ONCE = 4096  # whose strengths are counted in one reading, in some 100 MB
 _ROWS_AT_ONCE = 2**21
-_BFLOAT16 = 16  # an activation has its upper 16 bits alone
+_CUT = 24 - SIGNIFICANT_BITS  # lowest bits of an activation, which are 0
 _HALF_OCTAVE = 22  # bits right of a float's exponent and the first of its mantissa
 _N_HALF_OCTAVES = 2**9
 _NONE = np.iinfo(np.int64).max
 _BY_FEATURE = ["layer", "feature"]
-_ACTIVATION_COLUMNS = ("document", "token", "feature", "activation")
+_ACTIVATION_COLUMNS = ("token", "feature", "activation")
 
 
 class Summary(NamedTuple):
@@ -65,7 +65,7 @@ def summarize(archive: Archive) -> Summary:
 def _excerpts(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """The rows of `top` and `spread`, strongest first; a token of `top` is not among `spread` again."""
     rows = pd.concat(parts)
-    rows = rows[~rows.duplicated([*_BY_FEATURE, "document", "token"])]
+    rows = rows[~rows.duplicated([*_BY_FEATURE, "token"])]
     return rows.sort_values(
         [*_BY_FEATURE, "kind", "activation", "document"], ascending=[True, True, False, False, True], kind="stable"
     )
@@ -121,7 +121,7 @@ class _PartTokens(NamedTuple):
 
     Attributes:
         document: number in the archive.
-        token: position in the document.
+        token: number in the archive.
         counted: whether it is.
         priority: as good as random from 0 to 2^31 - 1, and always the same.
     """
@@ -136,12 +136,11 @@ def _counted(archive: Archive, layer: int) -> Iterator[_Batch]:
     """One layer's activations, part by part."""
     for part in range(archive.n_parts):
         tokens = _part_tokens(archive, part)
-        starts = np.flatnonzero(tokens.token == 0)
-        first = tokens.document[:1].sum()
+        first = tokens.token[:1].sum()
         with pq.ParquetFile(_path(archive, f"activations/layer={layer}", part)) as file:
             for rows in file.iter_batches(batch_size=_ROWS_AT_ONCE):
-                document, token, feature, activation = (rows.column(name).to_numpy() for name in _ACTIVATION_COLUMNS)
-                row = starts[document - first] + token
+                token, feature, activation = (rows.column(name).to_numpy() for name in _ACTIVATION_COLUMNS)
+                row = token - first
                 counted = np.flatnonzero(tokens.counted[row])
                 yield _Batch(row[counted], feature[counted], activation[counted].astype(np.float32), tokens)
 
@@ -150,7 +149,7 @@ def _part_tokens(archive: Archive, part: int) -> _PartTokens:
     table = pq.read_table(_path(archive, "tokens", part), columns=["document", "token", "attention_sink"])
     document, token, sink = (column.to_numpy() for column in table.columns)
     # The last steps of splitmix64.
-    mixed = (document.astype(np.uint64) << np.uint64(32)) | token.astype(np.uint64)
+    mixed = token.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return _PartTokens(document, token, ~sink, (mixed >> np.uint64(33)).astype(np.int64))
@@ -161,7 +160,7 @@ def _path(archive: Archive, name: str, part: int) -> Path:
 
 
 class _Strengths:
-    """How strongly some latents fire: a count of every value that bfloat16 has, and one example of each half octave.
+    """How strongly some latents fire: a count of every value that can be stored, and one example of each half octave.
 
     Args:
         first: latent.
@@ -174,7 +173,7 @@ class _Strengths:
         self._counts = np.zeros((n_latents, 0), np.int64)
         n_keys = n_latents * _N_HALF_OCTAVES
         self._priority = np.full(n_keys, _NONE >> 32)  # the lowest is the example
-        self._document, self._token = np.zeros(n_keys, np.int32), np.zeros(n_keys, np.int32)
+        self._document, self._token = np.zeros(n_keys, np.int32), np.zeros(n_keys, np.int64)
         self._activation = np.zeros(n_keys, np.float32)
 
     def add(self, batch: _Batch) -> None:
@@ -185,7 +184,7 @@ class _Strengths:
             return
         activation = batch.activation[bounds]
         bits = activation.view(np.uint32)
-        value = (bits >> _BFLOAT16).astype(np.int64)
+        value = (bits >> _CUT).astype(np.int64)
         self._widen(int(value.min()), int(value.max()) + 1)
         width = self._counts.shape[1]
         np.add.at(self._counts.reshape(-1), latent * width + (value - self._lowest), 1)
@@ -213,7 +212,7 @@ class _Strengths:
     def statistics(self, n_counted: int) -> pd.DataFrame:
         """One row a latent; see `archive.schema.STATISTICS`."""
         width = self._counts.shape[1]
-        bits = (np.arange(self._lowest, self._lowest + width, dtype=np.uint32)) << _BFLOAT16
+        bits = (np.arange(self._lowest, self._lowest + width, dtype=np.uint32)) << _CUT
         values = bits.view(np.float32).astype(float)
         n_fired = self._counts.sum(axis=1)
         sums = self._counts @ values if width else np.zeros(self._n_latents)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from scipy import sparse
 
 from feature_tracker.archive.parts import Part
-from feature_tracker.archive.schema import ACTIVATIONS, DOCUMENTS, FEATURES, TOKENS, UNREAD
+from feature_tracker.archive.schema import ACTIVATIONS, DOCUMENTS, FEATURES, SIGNIFICANT_BITS, TOKENS, UNREAD
 from feature_tracker.errors import TrackerError
 from feature_tracker.model.hooks import read_residuals
 from feature_tracker.model.load import LanguageModel
@@ -26,6 +26,8 @@ class PartTables(NamedTuple):
     """A part's tables; see `archive.schema`.
 
     Attributes:
+        by_feature: (n_tokens, n_latents) activations by layer, of which `activations` makes tables: all of them at once
+            would take twice as much memory.
         n_positions: that were computed, BOS and padding included.
     """
 
@@ -33,8 +35,20 @@ class PartTables(NamedTuple):
     tokens: pa.Table
     features: pa.Table
     unread: pa.Table
-    activations: dict[int, pa.Table]
+    by_feature: dict[int, sparse.csc_matrix]
     n_positions: int
+
+    def activations(self, layer: int) -> pa.Table:
+        """One layer's table `activations`."""
+        by_feature = self.by_feature[layer]
+        rows, activations = by_feature.indices, rounded(by_feature.data)
+        document, token = (self.tokens[name].to_numpy()[rows] for name in ("document", "token"))
+        table = _table([document, token, _features_of(by_feature), activations], ACTIVATIONS)
+        with np.errstate(over="ignore"):
+            half = activations.astype(np.float16)
+        # A file of half precision takes less room, and is read as float32 with the archive's schema. Values from 1e-4
+        # to 65,504 stand there unchanged; where one lies outside, the file has float32.
+        return table.set_column(3, "activation", pa.array(half)) if (half == activations).all() else table
 
 
 def run_part(
@@ -115,18 +129,15 @@ class _Gathered:
         """The tables of the part whose windows were run."""
         tokens = _Tokens(part, self._sinks)
         order = np.argsort(np.concatenate([*self._rows, np.zeros(0, np.int64)]))
-        activations, features = {}, []
-        for layer in list(self._values):
-            by_feature = self._matrix(layer)[order].tocsc()
-            activations[layer] = _activation_table(by_feature, tokens)
-            features.append(_feature_table(layer, by_feature, tokens))
+        by_feature = {layer: self._matrix(layer)[order].tocsc() for layer in list(self._values)}
+        features = [_feature_table(layer, matrix, tokens) for layer, matrix in by_feature.items()]
         by_document = pa.concat_tables(features).sort_by([("document", "ascending"), ("layer", "ascending")])
         return PartTables(
             _document_table(part, tokens),
             tokens.table(),
             by_document,
             pa.Table.from_pylist([entry._asdict() for entry in part.unread], schema=UNREAD),
-            activations,
+            by_feature,
             self.n_positions,
         )
 
@@ -147,7 +158,7 @@ class _Tokens:
 
     Attributes:
         document: (n_tokens,) int32 number in the archive.
-        token: (n_tokens,) int32 position in the document.
+        token: (n_tokens,) int64 number in the archive.
         counted: (n_tokens,) bool, see `Trace.counted`.
     """
 
@@ -158,7 +169,7 @@ class _Tokens:
         self.starts = np.concatenate([[0], np.cumsum(self.lengths)])
         numbers = np.arange(part.first_document, part.first_document + len(part.documents), dtype=np.int32)
         self.document = np.repeat(numbers, self.lengths)
-        self.token = (np.arange(self.starts[-1]) - np.repeat(self.starts[:-1], self.lengths)).astype(np.int32)
+        self.token = part.first_token + np.arange(self.starts[-1])
         self.counted = np.zeros(len(self.document), bool)
         for start, document in zip(self.starts[:-1], part.documents, strict=True):
             trace = Trace(document.tokens, {}, sinks[start : start + document.tokens.n_tokens])
@@ -190,34 +201,27 @@ def _document_table(part: Part, tokens: _Tokens) -> pa.Table:
             "source": document.source,
             "date": document.date,
             "group": document.group,
+            "first_token": part.first_token + int(start),
             "n_tokens": document.tokens.n_tokens,
             "n_counted": int(n_counted),
             "notes": " ".join(document.notes),
             "text": document.tokens.text,
         }
-        for index, (document, n_counted) in enumerate(zip(part.documents, tokens.n_counted, strict=True))
+        for index, (document, start, n_counted) in enumerate(
+            zip(part.documents, tokens.starts[:-1], tokens.n_counted, strict=True)
+        )
     ]
     return pa.Table.from_pylist(rows, schema=DOCUMENTS)
-
-
-def _activation_table(by_feature: sparse.csc_matrix, tokens: _Tokens) -> pa.Table:
-    rows, rounded = by_feature.indices, to_bfloat16(by_feature.data)
-    table = _table([tokens.document[rows], tokens.token[rows], _features_of(by_feature), rounded], ACTIVATIONS)
-    with np.errstate(over="ignore"):
-        half = rounded.astype(np.float16)
-    # A file of half precision takes less room, and is read as float32 with the archive's schema. Values from 1e-4 to
-    # 65,504 stand there unchanged; where one lies outside, the file has float32.
-    return table.set_column(3, "activation", pa.array(half)) if (half == rounded).all() else table
 
 
 def _features_of(by_feature: sparse.csc_matrix) -> np.ndarray:
     return np.repeat(np.arange(len(by_feature.indptr) - 1, dtype=np.int32), np.diff(by_feature.indptr))
 
 
-def to_bfloat16(values: np.ndarray) -> np.ndarray:
-    """Float32 values rounded to the nearest that bfloat16 has, ties to even."""
-    bits = values.view(np.uint32)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)).view(np.float32)
+def rounded(values: np.ndarray) -> np.ndarray:
+    """Float32 values rounded to the nearest of `SIGNIFICANT_BITS`, ties to even."""
+    bits, cut = values.view(np.uint32), 24 - SIGNIFICANT_BITS
+    return (bits + (2 ** (cut - 1) - 1) + (bits >> cut & 1) >> cut << cut).view(np.float32)
 
 
 def _feature_table(layer: int, by_feature: sparse.csc_matrix, tokens: _Tokens) -> pa.Table:

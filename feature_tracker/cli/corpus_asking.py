@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pandas as pd
 
 from feature_tracker.archive.archive import Archive
@@ -16,6 +17,7 @@ from feature_tracker.cli.options import telling_errors
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.files import replacing
+from feature_tracker.labels.columns import FORM_KINDS
 from feature_tracker.labels.csv_files import storable, to_csv
 from feature_tracker.labels.table import LabelTable
 
@@ -32,6 +34,11 @@ _OPTIONS = (
     ),
 )
 top_option = click.option("--top", type=click.IntRange(1), default=15, show_default=True, help="Rows to print.")
+form_option = click.option(
+    "--form",
+    is_flag=True,
+    help="Print features of numbers, punctuation, grammar and position too, as the CSV has them.",
+)
 unit_option = click.option(
     "--unit",
     metavar="REGEX",
@@ -80,25 +87,42 @@ def with_labels(table: pd.DataFrame, labels: LabelTable, prefix: str = "") -> pd
     return named
 
 
+def is_form(table: pd.DataFrame, labels: LabelTable) -> np.ndarray:
+    """(n_rows,) bool whether a row's feature is about the form of a text: numbers, punctuation, grammar, position."""
+    return labels.describe(pd.MultiIndex.from_frame(table[["layer", "feature"]]))["kind"].isin(FORM_KINDS).to_numpy()
+
+
+def surest_to_name(table: pd.DataFrame, labels: LabelTable, *, form: bool) -> pd.Series:
+    """The first row; without `form` the first that is not of form, where there is one."""
+    return table.iloc[0 if form else int(np.argmin(is_form(table, labels)))]
+
+
 def tell(sentences: Sequence[str]) -> None:
     """Print what was found, a paragraph each."""
     click.echo("\n\n".join(filter(None, sentences)))
 
 
-def print_table(table: pd.DataFrame, top: int, csv_file: Path | None, *, columns: Sequence[str] | None = None) -> None:
+def print_table(
+    table: pd.DataFrame, top: int, csv_file: Path | None, *, columns: Sequence[str] | None = None, form: bool = True
+) -> None:
     """Print the first rows of a table, and write all of it where a file is named.
 
     Args:
         columns: those to print; all if `None`.
+        form: print rows of the kinds `FORM_KINDS` too.
     """
     if csv_file is not None:
         with replacing(csv_file) as beside:
             beside.write_bytes(to_csv(table))
-    if len(table) and top:
-        click.echo("\n" + _aligned(table.head(top)[list(table.columns if columns is None else columns)]))
-    more = len(table) - top
+    printed = table if form else table[~table["kind"].isin(FORM_KINDS)]
+    if len(printed) and top:
+        click.echo("\n" + _aligned(printed.head(top)[list(table.columns if columns is None else columns)]))
+    if top and len(printed) < len(table):
+        hidden = counted(len(table) - len(printed), "row")
+        click.echo(f"\n{hidden} of numbers, punctuation, grammar and position left out: --form prints all.")
+    more = len(printed) - top
     if more > 0 and top and csv_file is None:
-        click.echo(f"\n{more:,} more rows: --top {len(table)} prints them, and --csv FILE writes all to a file.")
+        click.echo(f"\n{more:,} more rows: --top {len(printed)} prints them, and --csv FILE writes all to a file.")
     if csv_file is not None:
         click.echo(f"\nWrote {len(table):,} rows to {csv_file}.")
 

@@ -14,8 +14,10 @@ from feature_tracker.archive.selection import FEWEST, choose_documents, units_of
 from feature_tracker.cli.corpus_asking import (
     archive_command,
     counted,
+    form_option,
     print_table,
     quoted,
+    surest_to_name,
     tell,
     top_option,
     unit_option,
@@ -38,10 +40,11 @@ from feature_tracker.labels.table import LabelTable
 )
 @click.option("--second", multiple=True, metavar="CONDITION", help="Of the second group. Default: all other documents.")
 @unit_option
+@form_option
 @top_option
 def main(
-    archive: Archive, labels: LabelTable, first: tuple[str, ...], second: tuple[str, ...], unit: str | None, top: int,
-    csv_file: Path | None,
+    archive: Archive, labels: LabelTable, first: tuple[str, ...], second: tuple[str, ...], unit: str | None, form: bool,
+    top: int, csv_file: Path | None,
 ) -> None:  # fmt: skip
     """Print the features that set two groups of documents apart.
 
@@ -57,18 +60,20 @@ def main(
     units = None if unit is None else units_of(documents, unit)
     compared = compare_groups(archive, in_first, in_second, units=units)
     names = " and ".join(first), " and ".join(second) or "all others"
-    report_groups(compared, labels, names, top, csv_file)
+    report_groups(compared, labels, names, top, csv_file, form=form)
 
 
 def report_groups(
-    compared: GroupComparison, labels: LabelTable, names: tuple[str, str], top: int, csv_file: Path | None
-) -> None:
+    compared: GroupComparison, labels: LabelTable, names: tuple[str, str], top: int, csv_file: Path | None, *,
+    form: bool,
+) -> None:  # fmt: skip
     """Print what sets groups apart.
 
     Args:
         names: what the groups are called.
+        form: name and print features of form too.
     """
-    tell([_in_words(compared, labels, names), *compared.notes])
+    tell([_in_words(compared, labels, names, form=form), *compared.notes])
     table = with_labels(compared.features, labels)
     higher = np.where(table["auc"].isna(), "", np.where(table["auc"] > 0.5, "first", "second"))
     table.insert(4, "higher_in", higher)
@@ -79,10 +84,10 @@ def report_groups(
     )
     columns = ["feature", "label", "f1", "higher_in", "auc", "q", "first_mean", "second_mean", "index", "interval"]
     # Means that nothing can be told from would be read all the same.
-    print_table(shown, top if compared.can_tell else 0, csv_file, columns=columns)
+    print_table(shown, top if compared.can_tell else 0, csv_file, columns=columns, form=form)
 
 
-def _in_words(compared: GroupComparison, labels: LabelTable, names: tuple[str, str]) -> str:
+def _in_words(compared: GroupComparison, labels: LabelTable, names: tuple[str, str], *, form: bool) -> str:
     has_units = (compared.n_first_units, compared.n_second_units) != (compared.n_first, compared.n_second)
     sizes = [
         counted(n, "document") + (f" of {counted(n_units, 'unit')}" if has_units else "")
@@ -97,13 +102,15 @@ def _in_words(compared: GroupComparison, labels: LabelTable, names: tuple[str, s
     surest = compared.features.iloc[0]
     if pd.isna(surest["p"]):
         return f"Nothing can be told of {groups}: no document of the one is about as long as one of the other."
-    feature = quoted(Feature(int(surest["layer"]), int(surest["feature"])), labels)
     if not n_apart:
+        feature = quoted(Feature(int(surest["layer"]), int(surest["feature"])), labels)
         return (
             f"No feature sets {groups} apart beyond chance. The surest of {counted(n, 'feature')} is {feature} with "
             f"p = {surest['p']:.2g}; where documents are dealt to the groups at random, {n * surest['p']:.2g} features "
             "are as sure on average."
         )
+    surest = surest_to_name(compared.apart, labels, form=form)
+    feature = quoted(Feature(int(surest["layer"]), int(surest["feature"])), labels)
     higher = int((compared.apart["auc"] > 0.5).sum())
     return (
         f"{counted(n_apart, 'feature')} of {n:,} {'sets' if n_apart == 1 else 'set'} {groups} apart: {higher:,} higher "

@@ -26,8 +26,10 @@ from feature_tracker.archive.trends import (
 from feature_tracker.cli.corpus_asking import (
     archive_command,
     counted,
+    form_option,
     print_table,
     quoted,
+    surest_to_name,
     tell,
     top_option,
     unit_option,
@@ -58,10 +60,11 @@ class _Asked(NamedTuple):
     "--between", nargs=2, metavar="DATE DATE", help="Instead: which features rose and fell from one date to another."
 )
 @unit_option
+@form_option
 @top_option
 def main(
     archive: Archive, labels: LabelTable, by: Period, feature: str | None, words: str | None, themes: bool,
-    between: tuple[str, str] | None, unit: str | None, top: int, csv_file: Path | None,
+    between: tuple[str, str] | None, unit: str | None, form: bool, top: int, csv_file: Path | None,
 ) -> None:  # fmt: skip
     """Print which features rise and fall over the documents' dates.
 
@@ -81,21 +84,22 @@ def main(
     elif between:
         before, after = (choose_documents(archive.documents, [f"date={date}"]) for date in between)
         compared = compare_groups(archive, after, before, units=units)
-        report_groups(compared, labels, (f"after, {between[1]}", f"before, {between[0]}"), top, csv_file)
+        report_groups(compared, labels, (f"after, {between[1]}", f"before, {between[0]}"), top, csv_file, form=form)
     else:
         trends = feature_trends(archive, by=by, units=units)
-        tell([_in_words(trends, labels, by), _undated(trends.n_undated), _advice(units) if trends.can_tell else ""])
-        print_table(with_labels(trends.features, labels), top if trends.can_tell else 0, csv_file)
+        in_words = _in_words(trends, labels, by, form=form)
+        tell([in_words, _undated(trends.n_undated), _advice(units) if trends.can_tell else ""])
+        print_table(with_labels(trends.features, labels), top if trends.can_tell else 0, csv_file, form=form)
 
 
-def _in_words(trends: Trends, labels: LabelTable, by: Period) -> str:
+def _in_words(trends: Trends, labels: LabelTable, by: Period, *, form: bool) -> str:
     where = f"{counted(trends.n_documents, 'document')} in {counted(trends.n_periods, by)}"
     n, n_trending = len(trends.features), len(trends.trending)
     if not trends.can_tell:
         return _too_few(trends.n_periods, by)
     if not n:
         return f"No feature fires in enough of {where}."
-    surest = trends.features.iloc[0]
+    surest = surest_to_name(trends.trending, labels, form=form) if n_trending else trends.features.iloc[0]
     feature = quoted(Feature(int(surest["layer"]), int(surest["feature"])), labels)
     if not n_trending:
         return (

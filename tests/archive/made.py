@@ -113,15 +113,17 @@ def write_archive(
     wanted = rng.integers(tokens[0], tokens[1] + 1, n_documents)
     wanted = (wanted * [(longer or {}).get(group, 1.0) for group in documents["group"]]).astype(int)
     kept: dict[int, list[pd.DataFrame]] = {layer: [] for layer in n_latents}
-    n_counted = 0
+    n_counted = first_token = 0
     for part, start in enumerate(range(0, n_documents, documents_a_part)):
         rows = documents.iloc[start : start + documents_a_part]
-        token_rows, texts = _tokens(rows["document"], wanted, sinks, rng)
+        token_rows, texts = _tokens(rows["document"], wanted, first_token, sinks, rng)
+        first_token += len(token_rows)
         by_layer = dict(_activations(token_rows, rows["document"].to_numpy(), rates, linked or {}, rng))
         counted = token_rows[~token_rows["attention_sink"]]
         sizes = {"n_tokens": token_rows, "n_counted": counted}
         for name, frame in sizes.items():
             rows = rows.assign(**{name: frame.groupby("document").size().reindex(rows["document"]).to_numpy()})
+        rows = rows.assign(first_token=token_rows["token"].min() + rows["n_tokens"].cumsum() - rows["n_tokens"])
         _write(folder / "documents", part, rows.assign(notes="", text=texts), DOCUMENTS)
         _write(folder / "tokens", part, token_rows, TOKENS)
         _write(folder / "unread", part, _unread() if part == 0 else _unread().iloc[:0], UNREAD)
@@ -242,7 +244,7 @@ def _rates(
 
 
 def _tokens(
-    documents: pd.Series, wanted: np.ndarray, sinks: float, rng: np.random.Generator
+    documents: pd.Series, wanted: np.ndarray, first_token: int, sinks: float, rng: np.random.Generator
 ) -> tuple[pd.DataFrame, list[str]]:
     frames, texts = [], []
     for document in documents:
@@ -254,12 +256,13 @@ def _tokens(
             spans += [(len(text) + start, len(text) + end) for start, end in _PIECES[number]]
             text += SENTENCES[number]
         start, end = np.array(spans).T
-        frames.append(pd.DataFrame({"document": document, "token": np.arange(len(start)), "start": start, "end": end}))
+        frames.append(pd.DataFrame({"document": document, "start": start, "end": end}))
         texts.append(text)
     frame = pd.concat(frames, ignore_index=True)
+    frame["token"] = first_token + frame.index
     frame["token_id"] = frame["end"] - frame["start"]
     is_sink = rng.random(len(frame)) < sinks
-    return frame.assign(attention_sink=is_sink & (frame["token"] > 0)), texts
+    return frame.assign(attention_sink=is_sink & (frame["start"] > 0)), texts
 
 
 def _activations(
@@ -299,9 +302,9 @@ def _activations(
             pd.DataFrame(
                 {
                     "document": tokens["document"].to_numpy(np.int32)[row],
-                    "token": tokens["token"].to_numpy(np.int32)[row],
+                    "token": tokens["token"].to_numpy()[row],
                     "feature": feature.astype(np.int32),
-                    "activation": (value.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32),  # bfloat16
+                    "activation": (value.view(np.uint32) & np.uint32(0xFFFE0000)).view(np.float32),
                     "attention_sink": sink[row],
                 }
             ),

@@ -41,7 +41,7 @@ def trace_of(archive: Archive, document: int) -> Trace:
         activations = archive.activations(layer).to_table().to_pandas()
         activations = activations[activations["document"] == document]
         dense = np.zeros((len(tokens), n), np.float32)
-        dense[activations["token"], activations["feature"]] = activations["activation"]
+        dense[activations["token"] - tokens["token"].iloc[0], activations["feature"]] = activations["activation"]
         layers[layer] = LayerTrace(layer, dense, np.tile(np.arange(n, dtype=np.int32), (len(tokens), 1)), n)
     text = TokenizedText(
         archive.texts([document])[document], tokens["token_id"].to_numpy(), tokens[["start", "end"]].to_numpy(), 512
@@ -93,8 +93,8 @@ def test_an_alert_says_why_and_where(archive: Archive) -> None:
     assert "L10/F3" not in row["because"] and "L10/F2" not in row["because"]
     peak = archive.dataset("features").to_table().to_pandas().set_index(["document", "layer", "feature"])["peak"]
     at = peak[row["document"], 4, 1]
-    tokens = archive.dataset("tokens").to_table().to_pandas().set_index(["document", "token"])
-    start, end = tokens.loc[(row["document"], at), ["start", "end"]]
+    tokens = archive.dataset("tokens").to_table().to_pandas().set_index("token")
+    start, end = tokens.loc[at, ["start", "end"]]
     word = archive.texts([row["document"]])[row["document"]][start:end].strip()
     assert f"[{word}]" in row["where"]
 

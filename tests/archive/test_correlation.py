@@ -29,10 +29,10 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
 def columns_of(archive: Archive, layer: int) -> np.ndarray:
     """(n_counted, n_latents) activations on all tokens that are no attention sinks, at once."""
     tokens = archive.dataset("tokens").to_table().to_pandas()
-    row = {key: at for at, key in enumerate(zip(tokens["document"], tokens["token"], strict=True))}
+    assert (tokens["token"] == np.arange(len(tokens))).all()
     dense = np.zeros((len(tokens), archive.manifest.n_latents[layer]))
-    for document, token, feature, activation in archive.activations(layer).to_table().to_pandas().to_numpy():
-        dense[row[int(document), int(token)], int(feature)] = activation
+    rows = archive.activations(layer).to_table().to_pandas()
+    dense[rows["token"], rows["feature"]] = rows["activation"]
     return dense[~tokens["attention_sink"].to_numpy()]
 
 

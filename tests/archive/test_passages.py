@@ -25,7 +25,8 @@ def test_the_course_along_a_document_is_that_of_its_activations(archive: Archive
     expected = np.zeros_like(values)
     for document, token, share in zip(rows["document"], rows["token"], root / root.max(), strict=True):
         n_tokens = archive.documents["n_tokens"][document]
-        expected[document, token * 4 // n_tokens] += share / (n_tokens / 4)
+        position = token - archive.documents["first_token"][document]
+        expected[document, position * 4 // n_tokens] += share / (n_tokens / 4)
     assert values == pytest.approx(expected, rel=1e-4)
     assert values.any()
 

@@ -46,11 +46,31 @@ def test_groups_are_told_apart_by_name_with_counts_and_chance(folder: Path, tmp_
     assert " of 40 set" in result.output and "the first group (group=bank, 100 documents)" in result.output
     assert "L4/F3 “thing 3 of layer 4”" in result.output
     assert "(50 % by chance)" in result.output and "q at most 0.03" in result.output
-    assert "count companies instead (--unit)" in result.output
+    assert "--unit` counts companies instead" in result.output
     table = pd.read_csv(tmp_path / "all.csv")
     assert len(table) == 40
     assert {"feature", "label", "f1", "index_low", "difference_high", "auc", "p", "q"} <= set(table.columns)
     assert table["feature"][0] == "L4/F3" and table["higher_in"][0] == "first"
+
+
+@pytest.mark.parametrize(
+    ("command", "of_form"),
+    [(["groups", "--first", "group=bank"], Feature(4, 3)), (["trend"], Feature(10, 5))],
+    ids=["groups", "trend"],
+)
+def test_features_of_form_are_named_on_request_only_and_always_written(
+    folder: Path, tmp_path: Path, command: list[str], of_form: Feature
+) -> None:
+    labels = pd.read_csv(folder / "made.csv")
+    is_it = (labels["layer"] == of_form.layer) & (labels["feature"] == of_form.index)
+    labels.loc[is_it, "kind"] = "punctuation"
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+    asking = [*command, "--labels", str(tmp_path / "labels.csv"), "--csv", str(tmp_path / "all.csv")]
+    without, with_form = ask(folder, *asking), ask(folder, *asking, "--form")
+    assert f"\n{of_form}" not in without.output
+    assert "1 row of numbers, punctuation, grammar and position left out: --form prints all." in without.output
+    assert str(of_form) in pd.read_csv(tmp_path / "all.csv")["feature"].tolist()
+    assert f"The surest is {of_form}" in with_form.output and "left out" not in with_form.output.split("\n\n")[-1]
 
 
 def test_groups_of_units_are_counted_as_such(folder: Path) -> None:
