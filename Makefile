@@ -8,6 +8,8 @@ ADDRESS ?= 127.0.0.1
 VENV := .venv
 BIN := $(VENV)/bin
 FAST := not browser and not gpu and not model and not shared and not slow
+# Two processes, each with a thread: on small models a process's threads mostly wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: app test test-fast fuzz coverage check format bench model requirements wheel-test clean
 
@@ -15,12 +17,11 @@ app: $(VENV)/app.stamp
 	$(BIN)/streamlit run feature_activation_tracker.py --server.port $(PORT) --server.address $(ADDRESS)
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest $(TESTS)
+	$(PYTEST) $(TESTS)
 
-# What tells within a minute whether a change is sound: no model, no browser, nothing slow. On the tiny model threads only
-# wait for each other.
+# What tells within a minute whether a change is sound: no model, no browser, nothing slow.
 test-fast: $(VENV)/dev.stamp
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "$(FAST)" $(TESTS)
+	$(PYTEST) -m "$(FAST)" $(TESTS)
 
 # Inputs that a machine makes up. `make test` tries 200 of each kind.
 fuzz: $(VENV)/dev.stamp
@@ -28,7 +29,7 @@ fuzz: $(VENV)/dev.stamp
 
 # All tests, counting the lines they run. Counting makes them a fifth slower, so CI does it and `make test` doesn't.
 coverage: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(TESTS)
+	$(PYTEST) --cov --cov-report=term:skip-covered $(TESTS)
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .

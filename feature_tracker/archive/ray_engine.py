@@ -10,18 +10,12 @@ A cluster's machines must see inputs, bundle and archive under the same paths.
 
 from __future__ import annotations
 
-import logging
-import os
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,13 +24,13 @@ import ray
 import torch
 from ray.data import ActorPoolStrategy, DataContext, Dataset, Datasource, ReadTask
 from ray.data.block import BlockMetadata
-from ray.data.exceptions import ExecutionTimeoutError
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import GetTimeoutError
 from transformers import PreTrainedTokenizerBase
 
 from feature_tracker.archive import parts
 from feature_tracker.archive.inputs import Inputs, Item
 from feature_tracker.archive.parts import Keys, Names, Part, packed, read_entry
+from feature_tracker.archive.ray_cluster import Cluster, Size, connected, size_of, telling_ray_errors
 from feature_tracker.archive.run import RunReport, duration, finish, manifest_of
 from feature_tracker.archive.schema import Manifest
 from feature_tracker.archive.store import Committed, Store, write_part
@@ -50,36 +44,8 @@ if TYPE_CHECKING:
 OpenTracker = Callable[[], "Tracker"]
 """Opens the bundle, on any machine: `functools.partial(Tracker.open, bundle)`."""
 
-_ANSWERS_WITHIN = 30  # seconds for a cluster to answer; Ray itself tries without an end
 _STARTS_WITHIN = 20 * 60  # seconds for a worker to start, with a machine that the cluster may have to begin first
-_CORES_A_WORKER = 4  # a choice: each worker holds a copy of the model in memory
 _STUCK_AFTER = 30 * 60  # seconds without a part: Ray Data tries a part that kills its workers again without an end
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cluster:
-    """Where a run's workers are, and how many.
-
-    Attributes:
-        address: of a cluster's head, as `host:6379`, or `auto` on one of its machines; `None` starts Ray on this
-            machine for this run alone.
-        workers: fewest and most; a cluster that grows gets its machines by them. `None`: one for each GPU that is
-            there, or for each four cores.
-        gpus: that a worker holds; `None`: one where the cluster has some.
-    """
-
-    address: str | None = None
-    workers: tuple[int, int] | None = None
-    gpus: int | None = None
-
-
-class _Size(NamedTuple):
-    """How many workers, and what each holds."""
-
-    fewest: int
-    most: int
-    gpus: int
-    cpus: int
 
 
 class _Opened(NamedTuple):
@@ -146,8 +112,8 @@ def run_on_ray(
     # Workers have other working directories.
     left_out = inputs.leave_out and inputs.leave_out.absolute()
     inputs = replace(inputs, paths=tuple(path.absolute() for path in inputs.paths), leave_out=left_out)
-    with _connected(cluster.address, progress), _telling_ray_errors():
-        size = _size(cluster)
+    with connected(cluster.address, progress), telling_ray_errors():
+        size = size_of(cluster)
         progress("Looking for the model", 0.0)
         opened = _open_on_a_worker(open_tracker, size)
         with Store.open(folder, opened.manifest) as store:
@@ -303,7 +269,7 @@ def _require_same(tracker: Tracker, manifest: Manifest, folder: Path) -> None:
 
 
 def _run(
-    reading: _Reading, open_tracker: OpenTracker, folder: Path, manifest: Manifest, size: _Size
+    reading: _Reading, open_tracker: OpenTracker, folder: Path, manifest: Manifest, size: Size
 ) -> Iterator[_Written]:
     """Run all parts; they come in order."""
     context = DataContext.get_current().copy()
@@ -335,7 +301,7 @@ def _run(
             yield written
 
 
-def _open_on_a_worker(open_tracker: OpenTracker, size: _Size) -> _Opened:
+def _open_on_a_worker(open_tracker: OpenTracker, size: Size) -> _Opened:
     """Open a bundle where a worker would be: only there it is known what dtype `auto` is."""
     opening: Any = ray.remote(_open).options(num_cpus=size.cpus, num_gpus=size.gpus)
     try:
@@ -356,102 +322,3 @@ def _open(open_tracker: OpenTracker) -> _Opened | TrackerError:
     except TrackerError as error:
         return error
     return _Opened(manifest_of(tracker), tracker.language_model.tokenizer, tracker.bundle.window)
-
-
-def _size(cluster: Cluster) -> _Size:
-    """How many workers fit, and their share.
-
-    Raises:
-        TrackerError: on this machine they don't fit.
-    """
-    resources = ray.cluster_resources()
-    n_gpus, n_cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 0))
-    gpus = (1 if n_gpus else 0) if cluster.gpus is None else cluster.gpus
-    number = n_gpus // gpus if gpus else n_cpus // _CORES_A_WORKER
-    fewest, most = cluster.workers or (max(number, 1), max(number, 1))
-    largest = max((int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]), default=1)
-    size = _Size(fewest, most, gpus, max(1, min(largest, n_cpus // most)))
-    if cluster.address is None and (most * size.cpus > n_cpus or most * gpus > n_gpus):
-        raise TrackerError(
-            f"This machine has {n_cpus} cores and {n_gpus} GPUs, too few for {most} workers. Ask for fewer with "
-            "--workers, or name a cluster with --address."
-        )
-    return size
-
-
-@contextmanager
-def _connected(address: str | None, progress: Progress) -> Generator[None]:
-    """Ray, for this run: a cluster's, or one of this machine's own, of which nothing is left afterwards.
-
-    Raises:
-        TrackerError: no cluster answers.
-    """
-    progress("Connecting to Ray" if address else "Starting Ray", 0.0)
-    # Nothing is sent to Ray's makers, and Ray's own words are not mixed with a command's.
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address is not None:
-        _require_answer(address)
-        ray.init(address=address, **quiet)
-        try:
-            yield
-        finally:
-            ray.shutdown()
-        return
-    with _short_folder() as folder:
-        ray.init(address="local", include_dashboard=False, _temp_dir=folder, **quiet)
-        try:
-            yield
-        finally:
-            ray.shutdown()
-
-
-@contextmanager
-def _short_folder() -> Generator[str]:
-    """A folder for Ray's session files, which only this user may read; its sockets' paths may have 107 characters."""
-    short = Path("/tmp")
-    with tempfile.TemporaryDirectory(
-        prefix="ray-", dir=short if short.is_dir() else None, ignore_cleanup_errors=True
-    ) as folder:
-        yield folder
-
-
-def _require_answer(address: str) -> None:
-    """Refuse an address where no cluster of this version answers.
-
-    Another process asks: Ray's client tries for minutes, can't be stopped, and may end its process.
-    """
-    if "://" in address:
-        raise TrackerError(
-            f"{address}: Ray's client protocol isn't used here. Run this command on a machine of the cluster (with "
-            "`ray job submit`, for one) and name --address auto, or host:6379."
-        )
-    ask = f"import ray; ray.init(address={address!r}, log_to_driver=False, logging_level='ERROR')"
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", ask], capture_output=True, text=True, timeout=_ANSWERS_WITHIN, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise TrackerError(
-            f"No Ray cluster answers at {address} within {_ANSWERS_WITHIN} seconds. Is it running (`ray status` on its "
-            "head), and is the address its head's, with port 6379 where no other was chosen?"
-        ) from None
-    if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["no reason"])[-1]
-        raise TrackerError(f"No Ray cluster can be used at {address}: {said}")
-
-
-@contextmanager
-def _telling_ray_errors() -> Generator[None]:
-    """Errors of Ray as sentences. Their own texts are long, and may quote a document."""
-    try:
-        yield
-    except (RayError, ExecutionTimeoutError) as error:
-        raise TrackerError(
-            f"Ray gave up ({type(error).__name__}). What was written before is safe. A part may need more memory than "
-            "a worker has, or the cluster lost its machines. Run the same command again, with fewer workers a "
-            "machine: it goes on where it was."
-        ) from error

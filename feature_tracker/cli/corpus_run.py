@@ -102,7 +102,9 @@ def main(
 
 def _run_on_ray(bundle: Bundle, inputs: Inputs, out: Path, progress: Progress, **cluster: Any) -> RunReport:
     try:
-        from feature_tracker.archive.ray_engine import Cluster, run_on_ray  # noqa: PLC0415  # Ray may not be installed
+        # Ray may not be installed.
+        from feature_tracker.archive.ray_cluster import Cluster  # noqa: PLC0415
+        from feature_tracker.archive.ray_engine import run_on_ray  # noqa: PLC0415
     except ModuleNotFoundError:
         raise TrackerError(
             'This needs Ray Data: pip install "feature-activation-tracker[corpus]", or pip install "ray[data]"'

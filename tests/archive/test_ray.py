@@ -33,6 +33,7 @@ from tests.support import SENTENCES, random_sae
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: the extra `corpus` brings it")
 ray_engine = pytest.importorskip("feature_tracker.archive.ray_engine")
+ray_cluster = pytest.importorskip("feature_tracker.archive.ray_cluster")
 
 pytestmark = [
     # Ray Data's settings warn of each other when they are made.
@@ -92,7 +93,7 @@ def documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(open_tracker: Callable[[], Tracker], documents: Path, out: Path, progress: Progress = silent) -> RunReport:
     inputs = Inputs(paths=(documents,), leave_out=out)
-    return ray_engine.run_on_ray(open_tracker, inputs, out, ray_engine.Cluster(workers=(2, 2)), progress=progress)
+    return ray_engine.run_on_ray(open_tracker, inputs, out, ray_cluster.Cluster(workers=(2, 2)), progress=progress)
 
 
 def logs_with_text() -> list[Path]:
@@ -195,7 +196,7 @@ def test_what_goes_wrong_on_a_worker_is_told_as_in_this_process(
 @more
 @pytest.mark.slow
 def test_more_workers_than_cores_are_refused(open_tiny: Callable[[], Tracker], documents: Path, tmp_path: Path) -> None:
-    cluster = ray_engine.Cluster(workers=(1, 10_000))
+    cluster = ray_cluster.Cluster(workers=(1, 10_000))
     with pytest.raises(TrackerError, match="too few for 10000 workers"):
         ray_engine.run_on_ray(open_tiny, Inputs(paths=(documents,)), tmp_path / "ray", cluster)
 
@@ -211,12 +212,12 @@ def silent_port() -> Iterator[int]:
 def test_an_address_where_no_cluster_answers_is_told_soon(
     kind: str, silent_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_engine, "_ANSWERS_WITHIN", 6)
+    monkeypatch.setattr(ray_cluster, "_ANSWERS_WITHIN", 6)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     address = {"nobody": "127.0.0.1:1", "silent": f"127.0.0.1:{silent_port}", "auto": "auto"}[kind]
     started = time.monotonic()
     with pytest.raises(TrackerError, match="No Ray cluster"):
-        ray_engine.run_on_ray(no_tracker, Inputs(paths=()), tmp_path, ray_engine.Cluster(address=address))
+        ray_engine.run_on_ray(no_tracker, Inputs(paths=()), tmp_path, ray_cluster.Cluster(address=address))
     assert time.monotonic() - started < 20
 
 
@@ -225,7 +226,7 @@ def no_tracker() -> Tracker:
 
 
 def test_the_client_protocol_is_refused(tmp_path: Path) -> None:
-    cluster = ray_engine.Cluster(address="ray://host:10001")
+    cluster = ray_cluster.Cluster(address="ray://host:10001")
     with pytest.raises(TrackerError, match="--address auto"):
         ray_engine.run_on_ray(no_tracker, Inputs(paths=()), tmp_path, cluster)
 
@@ -269,4 +270,4 @@ def test_the_command_passes_on_where_to_run(
     options = ["--engine", "ray", "--address", "auto", "--workers", workers_asked, "--gpus", "2"]
     result = CliRunner().invoke(corpus, ["run", str(documents), "--out", str(tmp_path / "out"), *options])
     assert result.exit_code == 0, result.output
-    assert asked[3] == ray_engine.Cluster(address="auto", workers=expected, gpus=2)
+    assert asked[3] == ray_cluster.Cluster(address="auto", workers=expected, gpus=2)

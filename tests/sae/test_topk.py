@@ -23,11 +23,9 @@ def import_sparse_coder() -> ModuleType:
     if "sparsify" in sys.modules:
         return importlib.import_module("sparsify.sparse_coder")
     found = importlib.util.find_spec("sparsify")
-    if found is None or found.submodule_search_locations is None:
+    if found is None:
         pytest.skip("eai-sparsify, a development dependency, is not installed")
-    package = ModuleType("sparsify")
-    package.__path__ = list(found.submodule_search_locations)
-    sys.modules["sparsify"] = package
+    sys.modules["sparsify"] = importlib.util.module_from_spec(found)
     return importlib.import_module("sparsify.sparse_coder")
 
 
