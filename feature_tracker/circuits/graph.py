@@ -15,6 +15,8 @@ from feature_tracker.model.hooks import EMBEDDINGS
 from feature_tracker.model.tokens import TokenizedText
 from feature_tracker.tracing.rows import Row, feature_of, rows_of
 
+_MOST_WORDS = 6  # that stand under a node's name
+
 
 def feature_graph(ranked: pd.DataFrame, links: pd.DataFrame) -> nx.DiGraph[Any]:
     """A graph of the ranked features and the correlations between them.
@@ -59,7 +61,7 @@ def circuit_graph(
             layer=node.layer,
             kind=node.kind,
             label=node_label(node, circuit, tokens, labels, next_word),
-            words=", ".join(words_of(node, tokens)),
+            words=", ".join(words_of(node, tokens)[:_MOST_WORDS]),
             n_members=len(node.members) or len(node.positions),
             members=" ".join(map(str, node.members)),
             influence=node.influence,
@@ -77,7 +79,7 @@ def words_of(node: Node, tokens: TokenizedText) -> list[str]:
     """The words of the text on which a node contributes most, strongest first, each once."""
     words = tokens.words
     texts = [tokens.text[slice(*words.spans[words.word_of[position]])] for position in node.positions]
-    return list({text.casefold(): text.strip() or "(blank)" for text in texts}.values())[:6]
+    return list({text.casefold(): text.strip() or "(blank)" for text in texts}.values())
 
 
 def node_label(node: Node, circuit: Circuit, tokens: TokenizedText, labels: LabelTable, next_word: str = "") -> str:

@@ -155,14 +155,18 @@ def level_below(
 
 
 def strongest_words(recording: Recording, by_token: np.ndarray, most: int = 6) -> tuple[int, ...]:
-    """The tokens of largest absolute value, strongest first, one for each different word."""
-    tokens, chosen = recording.trace.tokens, dict[str, int]()
+    """The tokens of largest absolute value, strongest first, one for each different word.
+
+    Punctuation tells a reader little, so it is named only where no word has a value.
+    """
+    tokens = recording.trace.tokens
+    words, punctuation = dict[str, int](), dict[str, int]()
     for token in np.argsort(-np.abs(by_token), kind="stable"):
-        if by_token[token] == 0 or len(chosen) == most:
+        if by_token[token] == 0 or len(words) == most:
             break
         word = tokens.text[slice(*tokens.words.spans[tokens.words.word_of[token]])].casefold()
-        chosen.setdefault(word, int(token))
-    return tuple(chosen.values())
+        (words if any(map(str.isalnum, word)) else punctuation).setdefault(word, int(token))
+    return tuple(words.values()) or tuple(punctuation.values())[:most]
 
 
 def _by_token(recording: Recording, layer: int, weights: dict[int, torch.Tensor], features: np.ndarray) -> np.ndarray:

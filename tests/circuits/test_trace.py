@@ -14,6 +14,7 @@ from feature_tracker.circuits.faithfulness import measure_faithfulness
 from feature_tracker.circuits.question import NextWord, Question, WhatFeeds, WhatItFeeds
 from feature_tracker.circuits.streams import asked_place, positions_before
 from feature_tracker.circuits.trace import trace_circuit
+from feature_tracker.circuits.trace_back import strongest_words
 from feature_tracker.circuits.where import edge_heads, edge_words, measure_members
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
@@ -301,3 +302,17 @@ def test_inside_an_edge_every_target_is_read_on_the_words_that_are_asked_about(r
     source = of_layer(circuit, 3, "features")[0]
     for target in circuit.nodes[:3]:
         assert set(edge_words(recording, circuit, source, target)["target_position"]) <= {position}
+
+
+def test_a_node_names_words_before_punctuation_and_punctuation_where_there_is_nothing_else(
+    recording: Recording,
+) -> None:
+    tokens = recording.trace.tokens
+    texts = [tokens.text[slice(*tokens.words.spans[word])] for word in tokens.words.word_of]
+    is_word = np.array([any(map(str.isalnum, text)) for text in texts])
+    assert is_word.any() and not is_word.all()
+    strongest_on_signs = np.where(is_word, 1.0, 9.0)
+    named = strongest_words(recording, strongest_on_signs, most=3)
+    assert len(named) == 3 and is_word[list(named)].all()
+    signs = strongest_words(recording, np.where(is_word, 0.0, 1.0))
+    assert signs and not is_word[list(signs)].any()
