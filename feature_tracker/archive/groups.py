@@ -245,7 +245,7 @@ def _notes(
     if not has_units:
         notes.append(
             "Every document counts as a voice of its own. Where several are of one company or source, what is peculiar "
-            "to that company looks like a difference of the groups. `feature-tracker corpus groups --unit` counts "
-            "companies instead."
+            "to that company looks like a difference of the groups. The command feature-tracker corpus groups counts "
+            "companies instead, with --unit."
         )
     return tuple(notes)

@@ -46,7 +46,7 @@ def test_groups_are_told_apart_by_name_with_counts_and_chance(folder: Path, tmp_
     assert " of 40 set" in result.output and "the first group (group=bank, 100 documents)" in result.output
     assert "L4/F3 “thing 3 of layer 4”" in result.output
     assert "(50 % by chance)" in result.output and "q at most 0.03" in result.output
-    assert "--unit` counts companies instead" in result.output
+    assert "counts companies instead, with --unit" in result.output
     table = pd.read_csv(tmp_path / "all.csv")
     assert len(table) == 40
     assert {"feature", "label", "f1", "index_low", "difference_high", "auc", "p", "q"} <= set(table.columns)

@@ -28,6 +28,7 @@ _OTHERS = "All others"
 _QUARTER = ", quarter "
 _MOST_BARS = 20
 _MOST_QUARTERS = 12
+_LARGE = 20  # documents; of two smaller sets hardly any difference is sure
 
 
 def show(cabinet: Cabinet, _topic: Subject | None) -> None:
@@ -119,12 +120,11 @@ def sets_of(documents: pd.DataFrame) -> dict[str, np.ndarray]:
 
 
 def _at_first(sets: dict[str, np.ndarray]) -> tuple[str, str]:
-    """The last quarter against the one before it, or the first group against the second, where these are large."""
-    names = [name for name, chosen in sets.items() if chosen.sum() >= FEWEST] or list(sets)
+    """The last quarter against the one before it where both are large, else the first large set against all others."""
     quarters = [name for name in sets if _QUARTER in name]
-    if len(quarters) > 1 and set(quarters[:2]) <= set(names):
+    if len(quarters) > 1 and all(sets[name].sum() >= _LARGE for name in quarters[:2]):
         return quarters[0], quarters[1]
-    return names[0], names[1] if len(names) > 1 else _OTHERS
+    return next((name for name, chosen in sets.items() if chosen.sum() >= FEWEST), next(iter(sets))), _OTHERS
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
