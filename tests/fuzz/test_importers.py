@@ -179,7 +179,7 @@ def test_cleaning_ends_and_is_done_after_once(parts: list[str], times: int) -> N
     [
         ("a.json", b"[" * 2**20),
         ("a.json", b"[" + b"{}," * 2**16 + b"{}]"),
-        ("a.jsonl.gz", gzip.compress(b'{"modelId": "' + b"x" * 2**26)),
+        ("a.jsonl.gz", gzip.compress(b'{"modelId": "' + b"x" * 2**26, mtime=0)),
         ("a.csv", b"layer,feature,label,f1_score\n" + b"," * 2**21),
         ("a.csv", b"layer,feature,label,f1_score\n1,0," + b" a" * 60_000 + b",0.5\n"),
         ("a.csv", b"layer,feature,label,f1_score\n1,0," + b"1. " * 40_000 + b",0.5\n"),
