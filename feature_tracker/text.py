@@ -60,9 +60,11 @@ def _shape(char: str) -> str:
 _SHAPES = _Shapes()
 
 # Quantifiers are possessive (`*+`) wherever giving characters back can't help, so that the time is linear in the text.
+# Those of groups are written as atomic groups, `(?>(?:…)*)`, which is the same: before 3.11.5, Python matched a
+# possessive group wrongly (gh-106052).
 _NUMBER_IN_BRACKETS = r"""
     (?:A{0,3}\$)? \(                       # ( or $( or US$(
-    [+-]? (?:A{0,3}\$)? \.? 0++ (?:[.,']0++)*+
+    [+-]? (?:A{0,3}\$)? \.? 0++ (?>(?:[.,']0++)*)
     [Aa]{0,3} [%$]? \) %?                  # (3.5x) (1.2bn) (2024E) (5.4%) (5.4)%
 """
 _HEAD = r"""
@@ -71,12 +73,12 @@ _HEAD = r"""
     (?: (?<![Aa0m%).]) \.(?=0) )?                         # .5 $.50, but not the footnote of sales.5
 """
 _PART = r"""
-    (?: [Aa] (?:\.[Aa](?![Aa0m]))++ (?:\.(?!a))?          # U.S. e.g. p.m., with the full stop
+    (?: [Aa] (?>(?:\.[Aa](?![Aa0m]))+) (?:\.(?!a))?       # U.S. e.g. p.m., with the full stop
       | [Aa0][Aa0m]*+
-        (?: \((?:[Aa]|a{2,4})\) (?:\([Aa0]{1,4}\))*+ [Aa]*+ )?+   # 401(k)s 13(d)(1) share(s)
+        (?>(?: \((?:[Aa]|a{2,4})\) (?>(?:\([Aa0]{1,4}\))*) [Aa]*+ )?)   # 401(k)s 13(d)(1) share(s)
     )
     [%$]?+                                                # 5.4% 50€ US$
-    (?: (?:\+\+?|-) (?![Aa0HIK$+-]) )?+                   # AA+ BB- 100+ long- (and short-term)
+    (?>(?: (?:\+\+?|-) (?![Aa0HIK$+-]) )?)                # AA+ BB- 100+ long- (and short-term)
 """
 _JOINT = r"""
     (?: (?<=0) [.,:] (?=0)       # 1,234.5 1.234,50 31.12.2023 10:30
@@ -90,9 +92,9 @@ _UNIT = re.compile(
     rf"""
     [Aa][Aa0]*+ :// [^\ HIK]* [Aa0/]       # a web address with its path
     | {_NUMBER_IN_BRACKETS}                # (1,234), a negative to an accountant
-    | {_HEAD} {_PART} (?: {_JOINT} {_PART} )*+
+    | {_HEAD} {_PART} (?>(?: {_JOINT} {_PART} )*)
     | H[Hm]*+ | I[Im]*+ | K[Km]*+          # scripts without spaces are cut where the script changes
-    | [^\ Aa0HIK] (?: (?! {_NUMBER_IN_BRACKETS} | {_HEAD}[Aa0] ) [^\ Aa0HIK] )*+   # signs, up to where a word begins
+    | [^\ Aa0HIK] (?>(?: (?! {_NUMBER_IN_BRACKETS} | {_HEAD}[Aa0] ) [^\ Aa0HIK] )*)   # signs, up to where a word begins
     """,
     re.VERBOSE,
 )

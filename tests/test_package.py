@@ -300,3 +300,11 @@ def test_a_decoy_in_the_working_folder_is_not_imported_by_the_page(
             os.killpg(page.pid, signal.SIGINT)
     assert "Feature Activation Tracker" in [element.heading.body for element in drawn]
     assert not [element for element in drawn if element.HasField("exception")]
+
+
+def test_no_expression_has_a_possessive_group() -> None:
+    """Before 3.11.5, which Debian 12 doesn't have, Python matches one wrongly; an atomic group is the same."""
+    possessive = re.compile(r"\)(?:[*+?]|\{\d*,?\d*\})\+")
+    assert possessive.search(r"(?:ab)*+")
+    sources = sorted((ROOT / "feature_tracker").rglob("*.py"))
+    assert [str(path) for path in sources if possessive.search(path.read_text(encoding="utf-8"))] == []
