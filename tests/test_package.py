@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tarfile
 import time
 import tomllib
 import zipfile
@@ -85,8 +85,7 @@ def test_a_wheel_from_a_dirty_tree_holds_what_git_tracks(tree: Path) -> None:
 
 @pytest.mark.slow
 def test_an_sdist_gives_the_same_wheel_without_git(tree: Path, tmp_path: Path) -> None:
-    with tarfile.open(hatch(tree, "sdist")) as archive:
-        archive.extractall(tmp_path, filter="data")
+    run("tar", "-xf", hatch(tree, "sdist"), "-C", tmp_path)  # `tarfile` needs `filter`, which 3.11.2 doesn't have
     (unpacked,) = tmp_path.glob("feature_activation_tracker-*")
     assert files_in(hatch(unpacked, "wheel")) == tracked(tree, *PACKAGED)
 
@@ -306,5 +305,4 @@ def test_no_expression_has_a_possessive_group() -> None:
     """Before 3.11.5, which Debian 12 doesn't have, Python matches one wrongly; an atomic group is the same."""
     possessive = re.compile(r"\)(?:[*+?]|\{\d*,?\d*\})\+")
     assert possessive.search(r"(?:ab)*+")
-    sources = sorted((ROOT / "feature_tracker").rglob("*.py"))
-    assert [str(path) for path in sources if possessive.search(path.read_text(encoding="utf-8"))] == []
+    assert [path.name for path in MODULES if possessive.search(path.read_text(encoding="utf-8"))] == []
