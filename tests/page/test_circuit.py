@@ -460,5 +460,5 @@ def test_stop_ends_a_trace_under_way_in_a_browser(served: str, tab: Any) -> None
     tab.get_by_text(re.compile(r"Taking parts out")).wait_for(timeout=120_000)
     tab.get_by_role("button", name="Stop").click(timeout=60_000)
     tab.get_by_text(re.compile(r"stopped with \d+ nodes")).wait_for(timeout=60_000)
-    assert tab.locator("[role=tabpanel]:visible .js-plotly-plot").count()
+    tab.locator("[role=tabpanel]:visible .js-plotly-plot").first.wait_for(timeout=60_000)  # drawn after the sentence
     assert tab.get_by_role("button", name="Trace", exact=True).is_enabled()
