@@ -12,7 +12,7 @@ from feature_tracker.archive.archive import Archive
 from feature_tracker.bundles.bundle import load_bundle
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import ALWAYS_ON, Feature
-from feature_tracker.labels.columns import FORM_KINDS, UNLABELLED
+from feature_tracker.labels.columns import FORM_KINDS, KEYS, UNLABELLED
 from feature_tracker.labels.csv_files import load_labels, open_labels
 from feature_tracker.labels.own import load_own_labels, own_labels_path, with_own_labels
 from feature_tracker.labels.search import search_words
@@ -72,7 +72,7 @@ def tells_of_content(labels: LabelTable, features: list[Feature]) -> np.ndarray:
     Not those of its form (numbers, punctuation, grammar, position), always-on ones, or, where any has a label, those
     without one.
     """
-    known = labels.describe(pd.MultiIndex.from_tuples([tuple(feature) for feature in features]))
+    known = labels.describe(pd.MultiIndex.from_tuples([tuple(feature) for feature in features], names=KEYS))
     is_form = known["kind"].isin(FORM_KINDS) | (known["density"] > ALWAYS_ON)
     is_labelled = (known["label"] != UNLABELLED).to_numpy()
     return ~is_form.to_numpy() & (is_labelled | (not is_labelled.any()))

@@ -148,7 +148,7 @@ def _counted(archive: Archive, layer: int) -> Iterator[_Batch]:
 def _part_tokens(archive: Archive, part: int) -> _PartTokens:
     table = pq.read_table(_path(archive, "tokens", part), columns=["document", "token", "attention_sink"])
     document, token, sink = (column.to_numpy() for column in table.columns)
-    # The last steps of splitmix64.
+    # splitmix64 of the token's number.
     mixed = token.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 
 from feature_tracker.archive.archive import Archive
-from feature_tracker.archive.labels import archive_labels
+from feature_tracker.archive.labels import archive_labels, tells_of_content
 from feature_tracker.cli.options import telling_errors
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.files import replacing
-from feature_tracker.labels.columns import FORM_KINDS
 from feature_tracker.labels.csv_files import storable, to_csv
 from feature_tracker.labels.table import LabelTable
+from feature_tracker.tracing.rows import features_of
 
 _WIDEST, _WIDEST_LAST = 56, 240  # characters of a cell; the whole text is in the CSV file
 
@@ -87,14 +87,9 @@ def with_labels(table: pd.DataFrame, labels: LabelTable, prefix: str = "") -> pd
     return named
 
 
-def is_form(table: pd.DataFrame, labels: LabelTable) -> np.ndarray:
-    """(n_rows,) bool whether a row's feature is about the form of a text: numbers, punctuation, grammar, position."""
-    return labels.describe(pd.MultiIndex.from_frame(table[["layer", "feature"]]))["kind"].isin(FORM_KINDS).to_numpy()
-
-
 def surest_to_name(table: pd.DataFrame, labels: LabelTable, *, form: bool) -> pd.Series:
-    """The first row; without `form` the first that is not of form, where there is one."""
-    return table.iloc[0 if form else int(np.argmin(is_form(table, labels)))]
+    """The first row; without `form` the first that tells of content, where one does."""
+    return table.iloc[0 if form else int(np.argmax(tells_of_content(labels, features_of(table))))]
 
 
 def tell(sentences: Sequence[str]) -> None:
@@ -103,26 +98,31 @@ def tell(sentences: Sequence[str]) -> None:
 
 
 def print_table(
-    table: pd.DataFrame, top: int, csv_file: Path | None, *, columns: Sequence[str] | None = None, form: bool = True
+    table: pd.DataFrame,
+    top: int,
+    csv_file: Path | None,
+    *,
+    columns: Sequence[str] | None = None,
+    printed: np.ndarray | None = None,
 ) -> None:
     """Print the first rows of a table, and write all of it where a file is named.
 
     Args:
         columns: those to print; all if `None`.
-        form: print rows of the kinds `FORM_KINDS` too.
+        printed: (n_rows,) bool, the rows that may be printed; all if `None`.
     """
     if csv_file is not None:
         with replacing(csv_file) as beside:
             beside.write_bytes(to_csv(table))
-    printed = table if form else table[~table["kind"].isin(FORM_KINDS)]
-    if len(printed) and top:
-        click.echo("\n" + _aligned(printed.head(top)[list(table.columns if columns is None else columns)]))
-    if top and len(printed) < len(table):
-        hidden = counted(len(table) - len(printed), "row")
-        click.echo(f"\n{hidden} of numbers, punctuation, grammar and position left out: --form prints all.")
-    more = len(printed) - top
+    shown = table if printed is None else table[printed]
+    if len(shown) and top:
+        click.echo("\n" + _aligned(shown.head(top)[list(table.columns if columns is None else columns)]))
+    if top and len(shown) < len(table):
+        hidden = counted(len(table) - len(shown), "row")
+        click.echo(f"\nLeft out: {hidden} of numbers, punctuation, grammar and position. --form prints them.")
+    more = len(shown) - top
     if more > 0 and top and csv_file is None:
-        click.echo(f"\n{more:,} more rows: --top {len(printed)} prints them, and --csv FILE writes all to a file.")
+        click.echo(f"\n{more:,} more rows: --top {len(shown)} prints them, and --csv FILE writes all to a file.")
     if csv_file is not None:
         click.echo(f"\nWrote {len(table):,} rows to {csv_file}.")
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from feature_tracker.archive.archive import Archive
 from feature_tracker.archive.groups import SIGNIFICANT, GroupComparison, compare_groups
+from feature_tracker.archive.labels import tells_of_content
 from feature_tracker.archive.selection import FEWEST, choose_documents, units_of
 from feature_tracker.cli.corpus_asking import (
     archive_command,
@@ -26,6 +27,7 @@ from feature_tracker.cli.corpus_asking import (
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.labels.table import LabelTable
+from feature_tracker.tracing.rows import features_of
 
 
 @click.command("groups")
@@ -74,6 +76,7 @@ def report_groups(
         form: name and print features of form too.
     """
     tell([_in_words(compared, labels, names, form=form), *compared.notes])
+    printed = None if form else tells_of_content(labels, features_of(compared.features))
     table = with_labels(compared.features, labels)
     higher = np.where(table["auc"].isna(), "", np.where(table["auc"] > 0.5, "first", "second"))
     table.insert(4, "higher_in", higher)
@@ -84,7 +87,7 @@ def report_groups(
     )
     columns = ["feature", "label", "f1", "higher_in", "auc", "q", "first_mean", "second_mean", "index", "interval"]
     # Means that nothing can be told from would be read all the same.
-    print_table(shown, top if compared.can_tell else 0, csv_file, columns=columns, form=form)
+    print_table(shown, top if compared.can_tell else 0, csv_file, columns=columns, printed=printed)
 
 
 def _in_words(compared: GroupComparison, labels: LabelTable, names: tuple[str, str], *, form: bool) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from feature_tracker.archive.archive import Archive
 from feature_tracker.archive.groups import SIGNIFICANT, compare_groups
+from feature_tracker.archive.labels import tells_of_content
 from feature_tracker.archive.selection import choose_documents, units_of
 from feature_tracker.archive.themes import Theme, archive_themes, theme_of_words
 from feature_tracker.archive.trends import (
@@ -39,6 +40,7 @@ from feature_tracker.cli.corpus_groups import report_groups
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.labels.table import LabelTable
+from feature_tracker.tracing.rows import features_of
 
 
 class _Asked(NamedTuple):
@@ -89,7 +91,8 @@ def main(
         trends = feature_trends(archive, by=by, units=units)
         in_words = _in_words(trends, labels, by, form=form)
         tell([in_words, _undated(trends.n_undated), _advice(units) if trends.can_tell else ""])
-        print_table(with_labels(trends.features, labels), top if trends.can_tell else 0, csv_file, form=form)
+        printed = None if form else tells_of_content(labels, features_of(trends.features))
+        print_table(with_labels(trends.features, labels), top if trends.can_tell else 0, csv_file, printed=printed)
 
 
 def _in_words(trends: Trends, labels: LabelTable, by: Period, *, form: bool) -> str:

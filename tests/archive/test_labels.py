@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from feature_tracker.archive.archive import Archive
-from feature_tracker.archive.labels import archive_labels
+from feature_tracker.archive.labels import archive_labels, tells_of_content
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
 from feature_tracker.labels.own import own_labels_path, save_own_label
-from tests.archive.made import write_archive, write_bundle
+from tests.archive.made import made_labels, write_archive, write_bundle
 
 LATENTS = {4: 20, 10: 20}
 
@@ -59,3 +59,7 @@ def test_another_bundle_and_one_that_cannot_be_opened_are_refused(archive: Archi
         archive_labels(archive)
     with pytest.raises(TrackerError, match="No bundle 'nowhere'"):
         archive_labels(archive, bundle="nowhere")
+
+
+def test_of_no_features_none_tells_of_content() -> None:
+    assert tells_of_content(made_labels({4: 3}), []).tolist() == []

@@ -68,9 +68,9 @@ def test_features_of_form_are_named_on_request_only_and_always_written(
     asking = [*command, "--labels", str(tmp_path / "labels.csv"), "--csv", str(tmp_path / "all.csv")]
     without, with_form = ask(folder, *asking), ask(folder, *asking, "--form")
     assert f"\n{of_form}" not in without.output
-    assert "1 row of numbers, punctuation, grammar and position left out: --form prints all." in without.output
+    assert "Left out: 1 row of numbers, punctuation, grammar and position. --form prints them." in without.output
     assert str(of_form) in pd.read_csv(tmp_path / "all.csv")["feature"].tolist()
-    assert f"The surest is {of_form}" in with_form.output and "left out" not in with_form.output.split("\n\n")[-1]
+    assert f"The surest is {of_form}" in with_form.output and "Left out" not in with_form.output.split("\n\n")[-1]
 
 
 def test_groups_of_units_are_counted_as_such(folder: Path) -> None:

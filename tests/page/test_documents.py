@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,6 +18,7 @@ from feature_tracker.archive.archive import Archive
 from feature_tracker.archive.schema import DOCUMENTS
 from feature_tracker.feature import Feature
 from feature_tracker.page.archives import offered
+from feature_tracker.page.documents.apart import _at_first
 from feature_tracker.page.documents.view import TITLES
 from feature_tracker.page.state import MANY_DOCUMENTS, ONE_TEXT, PAGE
 from feature_tracker.tracker import Tracker
@@ -350,3 +352,12 @@ def test_filters_of_the_sidebar_apply(documents: AppTest) -> None:
     documents.session_state["layers"] = []
     documents.run()
     assert any("No layer" in warning.value for warning in documents.warning)
+
+
+@pytest.mark.parametrize(
+    ("n_last", "expected"), [(20, ("2024, quarter 2", "2024, quarter 1")), (8, ("2024, quarter 2", "All others"))]
+)
+def test_the_first_comparison_is_one_that_can_tell_something(n_last: int, expected: tuple[str, str]) -> None:
+    document = np.arange(60)
+    sets = {"2024, quarter 2": document < n_last, "2024, quarter 1": document >= 35, "2024": document < 50}
+    assert _at_first(sets) == expected

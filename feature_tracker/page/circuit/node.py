@@ -13,6 +13,7 @@ from feature_tracker.circuits.graph import naming_member
 from feature_tracker.circuits.where import edge_heads, edge_words, measure_members, targets_of
 from feature_tracker.model.tokens import TokenizedText
 from feature_tracker.page import state
+from feature_tracker.page.circuit.question import HALF_WIDTH
 from feature_tracker.page.circuit.run import SessionCircuit, stoppable
 from feature_tracker.page.errors import plain
 from feature_tracker.page.tables import show_table
@@ -29,7 +30,6 @@ _ABOUT = {
 """By kind, what a node without a name of its own is."""
 _MOST_PAIRS = 20
 _MOST_HEADS = 12
-_HALF_WIDTH = 512  # fits twice side by side on a laptop's screen
 _LOST = st.column_config.NumberColumn(
     "Without it",
     width="small",
@@ -66,10 +66,10 @@ def show_node(session: SessionCircuit, graph: Any, node: Node) -> None:
     if node.kind in _ABOUT:
         st.caption(_ABOUT[node.kind])
     with st.container(horizontal=True, gap="medium"):
-        with st.container(width=_HALF_WIDTH):
+        with st.container(width=HALF_WIDTH):
             if node.members:
                 _show_members(session, node)
-        with st.container(width=_HALF_WIDTH):
+        with st.container(width=HALF_WIDTH):
             into = [(source, edge) for source, _, edge in graph.in_edges(node.number, data=True)]
             _show_edges("What feeds it", graph, into)
             _show_edges("What it feeds", graph, [(to, edge) for _, to, edge in graph.out_edges(node.number, data=True)])
@@ -160,7 +160,7 @@ def _show_inside(session: SessionCircuit, graph: Any, node: Node) -> None:
             numbers,
             format_func=lambda one: shorten(str(graph.nodes[one]["label"]), 60),
             key=f"circuit_edge_{node.number}",
-            width=_HALF_WIDTH,
+            width=HALF_WIDTH,
         )
         words = st.button("On which words?", key="circuit_words")
         heads = st.button("Through which attention heads?", key="circuit_heads")

@@ -23,7 +23,8 @@ _FEATURE, _WORD, _NEXT_WORD, _AGAINST, _AFTER = (
 KEPT = (state.CIRCUIT_QUESTION, _WORD, _NEXT_WORD, _AGAINST, _AFTER)
 """Keys of widgets whose values stay while they are not on the page."""
 _MOST_WORDS = 8
-_WIDTH = 512  # of the selector of features; fits twice side by side on a laptop's screen
+HALF_WIDTH = 512
+"""Pixels, which fit twice side by side on a laptop's screen."""
 
 
 def read_question(scene: Scene) -> tuple[Callable[[], Question] | None, bool]:
@@ -54,7 +55,7 @@ def read_question(scene: Scene) -> tuple[Callable[[], Question] | None, bool]:
             features,
             format_func=lambda one: f"{shorten(labels.name(one), 70)} ({one})",
             key=f"{_FEATURE}_{scene.feature}_{kind}",
-            width=_WIDTH,
+            width=HALF_WIDTH,
         )
         if kind == _FED:
             return (lambda: WhatItFeeds(feature)), True

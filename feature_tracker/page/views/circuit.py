@@ -15,14 +15,13 @@ from feature_tracker.circuits.traced import TracedCircuit
 from feature_tracker.model.hooks import EMBEDDINGS
 from feature_tracker.page.circuit.files import show_downloads
 from feature_tracker.page.circuit.node import show_node
-from feature_tracker.page.circuit.question import read_question
+from feature_tracker.page.circuit.question import HALF_WIDTH, read_question
 from feature_tracker.page.circuit.run import SessionCircuit, session_circuit, stoppable, stored_circuit, trace
 from feature_tracker.page.clicks import show_chart, show_node_chart
 from feature_tracker.page.errors import plain
 from feature_tracker.page.state import Scene
 
 _NODE = "circuit_node"
-_NODES_WIDTH = 512
 
 
 def show(scene: Scene) -> None:
@@ -101,7 +100,7 @@ def _choose_by_name(session: SessionCircuit, graph: Any) -> None:
         placeholder="Click a node of the figure, or choose one here",
         key=_NODE,
         on_change=choose,
-        width=_NODES_WIDTH,
+        width=HALF_WIDTH,
     )
 
 
