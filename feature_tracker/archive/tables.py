@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import torch
 from scipy import sparse
 
 from feature_tracker.archive.parts import Part
@@ -16,10 +17,11 @@ from feature_tracker.errors import TrackerError
 from feature_tracker.model.hooks import read_residuals
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.sae.topk import Sae
-from feature_tracker.tracing.run import Batch, Encoded, Forward, batched, run
+from feature_tracker.tracing.run import TOKENS_PER_FORWARD, Batch, Encoded, Forward, batched, run
 from feature_tracker.tracing.trace import Trace
 
 _MAX_PADDING = 0.04
+_TOKENS_PER_CORE = 1024  # as fast as 512, and a tenth faster than 2048
 
 
 class PartTables(NamedTuple):
@@ -73,15 +75,24 @@ def run_part(
     # Windows of one length in one batch: nearly nothing is padded.
     by_length = sorted(range(len(windows)), key=lambda number: len(windows[number]), reverse=True)
     gathered = _Gathered(saes, windows, by_length)
+    on_cpu = language_model.model.device.type == "cpu"
     batches = batched(
         (windows[number] for number in by_length),
         window=longest,
         bos_id=language_model.bos_id,
+        tokens=_TOKENS_PER_CORE if on_cpu else TOKENS_PER_FORWARD,
         max_padding=_MAX_PADDING,
     )
-    for batch in run(
-        batches, language_model, sorted(saes), saes=saes, activation_sinks=[gathered.add], forward=forward
-    ):
+    ran = run(
+        batches,
+        language_model,
+        sorted(saes),
+        saes=saes,
+        activation_sinks=[gathered.add],
+        forward=forward,
+        at_once=torch.get_num_threads() if on_cpu else 1,
+    )
+    for batch in ran:
         gathered.n_positions += batch.token_ids.numel()
         on_batch(batch)
     return gathered.tables(part)

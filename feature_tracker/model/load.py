@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ from feature_tracker.progress import Progress, silent
 
 _TABLES = ("inv_freq", ".attn.bias", ".masked_bias")
 """Endings of masks and position tables, which older files store beside the weights."""
+# On a CPU, PyTorch and oneDNN compile kernels for every shape of a batch, 2 MB of them, and keep the last 1,024, so
+# that texts of many lengths would grow a process by half a gigabyte. Both read this once, when they first multiply.
+_KERNEL_CACHES = ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY")
 # While it builds a model, transformers sets torch's default dtype for the whole process.
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -178,6 +182,8 @@ def load_model_folder(
             f"{name}: dtype int8 needs a CUDA GPU and bitsandbytes (pip install bitsandbytes), and at least one of "
             "them is missing. Use dtype auto."
         )
+    for variable in _KERNEL_CACHES:
+        os.environ.setdefault(variable, "64")
     with _ONE_AT_A_TIME:
         check_fits(name, folder, dtype, free_memory(), eight_bit=eight_bit)
         tokenizer = _load_tokenizer(folder, name, bos)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import torch
 from click.testing import CliRunner
 from filelock import FileLock
 
@@ -177,6 +178,18 @@ def test_a_run_that_was_interrupted_goes_on_and_is_as_an_undisturbed_one(
             run(tiny_tracker, documents, out)
         run(tiny_tracker, documents, out)
         assert_same(out, tmp_path / "undisturbed")
+
+
+def test_an_archive_is_the_same_on_any_number_of_cores(tiny_tracker: Tracker, documents: Path, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        for n_cores in (1, 2, 4):
+            torch.set_num_threads(n_cores)
+            run(tiny_tracker, documents, tmp_path / str(n_cores))
+    finally:
+        torch.set_num_threads(before)
+    assert_same(tmp_path / "1", tmp_path / "2")
+    assert_same(tmp_path / "1", tmp_path / "4")
 
 
 def test_documents_that_came_since_are_added_in_new_parts(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import cycle
 
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, strategies as st
+from torch import nn
 
 from feature_tracker.bundles.bundle import Bundle
 from feature_tracker.errors import TrackerError
 from feature_tracker.feature import Feature
+from feature_tracker.model.hooks import ResidReader, read_residuals
 from feature_tracker.model.load import LanguageModel
 from feature_tracker.model.tokens import tokenize
 from feature_tracker.sae.topk import Sae
@@ -180,6 +183,81 @@ def test_a_sink_that_fails_leaves_no_hook(tiny_model: LanguageModel, tiny_saes: 
     with pytest.raises(RuntimeError, match="disk"):
         list(run(batches, tiny_model, sorted(tiny_saes), stream_sinks=[fails]))
     assert [len(block._forward_hooks) for block in tiny_model.decoder.layers] == hooks
+
+
+@pytest.fixture
+def ten_batches(tiny_model: LanguageModel) -> list[Batch]:
+    rng = np.random.default_rng(0)
+    windows = [rng.integers(1, 300, 16 - number) for number in range(10)]
+    return list(batched(windows, window=18, bos_id=tiny_model.bos_id, tokens=1))
+
+
+def test_batches_that_run_at_once_come_in_their_order_with_the_bits_of_one_core(
+    tiny_model: LanguageModel, tiny_saes: dict[int, Sae], ten_batches: list[Batch]
+) -> None:
+    def ran(at_once: int) -> tuple[list[Batch], list[tuple[int, Encoded]], set[int]]:
+        encoded: list[tuple[int, Encoded]] = []
+        threads: set[int] = set()
+
+        def on_one_core(decoder: nn.Module, ids: torch.Tensor, layers: Sequence[int], reader: ResidReader) -> None:
+            threads.add(threading.get_ident())
+            assert torch.get_num_threads() == 1
+            read_residuals(decoder, ids, layers, reader)
+
+        def keep(layer: int, of_layer: Encoded, batch: Batch) -> None:
+            assert batch is ten_batches[len(encoded) // len(tiny_saes)]
+            encoded.append((layer, of_layer))
+
+        yielded = run(
+            ten_batches,
+            tiny_model,
+            sorted(tiny_saes),
+            saes=tiny_saes,
+            activation_sinks=[keep],
+            forward=on_one_core,
+            at_once=at_once,
+        )
+        return list(yielded), encoded, threads
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        batches, serial, _ = ran(1)
+        torch.set_num_threads(3)
+        batches_at_once, at_once, threads = ran(3)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert batches == batches_at_once == ten_batches
+    assert 1 < len(threads) <= 3
+    for (layer, encoded), (layer_at_once, encoded_at_once) in zip(serial, at_once, strict=True):
+        assert layer == layer_at_once
+        assert all(map(torch.equal, encoded, encoded_at_once))
+
+
+def test_batches_that_run_at_once_can_fail_and_be_left(
+    tiny_model: LanguageModel, tiny_saes: dict[int, Sae], ten_batches: list[Batch]
+) -> None:
+    before = torch.get_num_threads()
+    n_forwards = 0
+
+    def fails_in_the_third(decoder: nn.Module, ids: torch.Tensor, layers: Sequence[int], reader: ResidReader) -> None:
+        nonlocal n_forwards
+        n_forwards += 1
+        if len(ids[0]) == 15:
+            raise RuntimeError("no memory")
+        read_residuals(decoder, ids, layers, reader)
+
+    layers = sorted(tiny_saes)
+    ran = run(ten_batches, tiny_model, layers, forward=fails_in_the_third, at_once=2)
+    assert [batch.numbers for batch in (next(ran), next(ran))] == [(0,), (1,)]
+    with pytest.raises(RuntimeError, match="no memory"):
+        next(ran)
+    assert n_forwards < 10
+    left = run(ten_batches, tiny_model, layers, at_once=2)
+    next(left)
+    left.close()
+    assert torch.get_num_threads() == before
 
 
 def test_a_trace_counts_no_attention_sink_of_any_layer(tiny_tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
