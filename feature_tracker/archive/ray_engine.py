@@ -99,7 +99,7 @@ def run_on_ray(
 ) -> RunReport:
     """Run all documents that the archive doesn't have yet, as `archive.run.run_corpus` does, with the same result.
 
-    This process needs no memory for the model: workers open the bundle.
+    Workers open the bundle. This process does so, too, for a moment, where they are on this machine without GPUs.
 
     Args:
         folder: of the archive; all machines of the cluster see it.
@@ -115,7 +115,10 @@ def run_on_ray(
     with connected(cluster.address, progress), telling_ray_errors():
         size = size_of(cluster)
         progress("Looking for the model", 0.0)
-        opened = _open_on_a_worker(open_tracker, size)
+        # On this machine, opening it here takes a second, and a worker's start five. A GPU is left to the workers.
+        opened = _open_on_a_worker(open_tracker, size) if cluster.address or size.gpus else _open(open_tracker)
+        if isinstance(opened, TrackerError):
+            raise opened
         with Store.open(folder, opened.manifest) as store:
             report.n_before = store.n_documents
             total = max(inputs.size, 1.0)
@@ -275,7 +278,7 @@ def _run(
     context = DataContext.get_current().copy()
     context.execution_options.preserve_order = True
     context.target_max_block_size = 1  # a byte: blocks aren't put together, and each part goes out when it is read
-    context.wait_for_min_actors_s = _STARTS_WITHIN
+    context.wait_for_min_actors_s = -1  # reading begins while workers start
     context.execution_no_progress_timeout_s = _STUCK_AFTER
     context.enable_progress_bars = context.print_on_execution_start = False
     with DataContext.current(context), warnings.catch_warnings():
@@ -301,19 +304,16 @@ def _run(
             yield written
 
 
-def _open_on_a_worker(open_tracker: OpenTracker, size: Size) -> _Opened:
+def _open_on_a_worker(open_tracker: OpenTracker, size: Size) -> _Opened | TrackerError:
     """Open a bundle where a worker would be: only there it is known what dtype `auto` is."""
     opening: Any = ray.remote(_open).options(num_cpus=size.cpus, num_gpus=size.gpus)
     try:
-        opened: Any = ray.get(opening.remote(open_tracker), timeout=_STARTS_WITHIN)
+        return ray.get(opening.remote(open_tracker), timeout=_STARTS_WITHIN)
     except GetTimeoutError:
         raise TrackerError(
             f"In {_STARTS_WITHIN // 60} minutes the cluster had no machine with {size.cpus} cores and {size.gpus} GPUs "
             "for a worker. Look at `ray status`, or ask for less."
         ) from None
-    if isinstance(opened, TrackerError):
-        raise opened
-    return opened
 
 
 def _open(open_tracker: OpenTracker) -> _Opened | TrackerError:
