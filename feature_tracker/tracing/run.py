@@ -118,15 +118,15 @@ def run(
     Residual streams are encoded inside the hooks, in float32 whatever the model's dtype.
 
     Args:
-        stream_sinks: called by the thread that runs the forward.
-        activation_sinks: called by the caller's thread, in the order of the batches.
         layers: 0-based blocks whose streams are read; the forward stops after the last.
+        stream_sinks: called by the thread that runs the forward.
         saes: by layer; required with activation sinks.
+        activation_sinks: called by the caller's thread, in the order of the batches.
         forward: how to run the decoder on a batch.
         turn: taken for each batch, where other threads run models, too.
-        at_once: batches that run at the same time, each on one core. On two cores that is a seventh faster than one
-            batch on both, which wait for each other at every operation; and what it gives doesn't depend on how many
-            cores there are. 1: one after the other, on all cores.
+        at_once: batches that run at the same time, each on one core. Two cores that share a batch wait for each other
+            at every operation, and how they share it decides its last bits; here it has the same bits on any number of
+            cores. 1: one batch after the other, on all cores.
     """
     encoding = saes if activation_sinks else None
 
@@ -162,7 +162,7 @@ def _in_order(function: Callable[[_T], _U], items: Iterable[_T], at_once: int) -
             yield item, result.result()
     finally:
         pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(n_threads)  # threads that begin later take the number that was set last, by whichever
+        torch.set_num_threads(n_threads)  # a new thread takes the number that any thread set last
 
 
 def _run_batch(
